@@ -1,0 +1,34 @@
+PYTHON ?= python3.11
+PROMPT ?= a pineapple
+BIN := .venv/bin
+# One thread a worker: two pytest workers with two threads each are slower on two cores.
+TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+.PHONY: setup demo test test-slow lint clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) found: name one, as in 'make setup PYTHON=python3.12'" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[all]"
+	@touch $@
+
+demo: setup
+	$(BIN)/ns-train bridge-distill --prompt "$(PROMPT)"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+test: lint
+	$(TEST) -m "not slow" -n 2 --dist loadfile
+
+test-slow: setup
+	$(TEST) -m slow
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .gradio
+	find bridge_nerf method_configs tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""Score distillation as a Schrodinger bridge."""
