@@ -1,0 +1,112 @@
+"""What distillation needs from a diffusion model, and the form in which a prompt reaches it.
+
+Priors are plain objects, never `nn.Module` attributes of what is trained, so that none lands in a checkpoint.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bridge_nerf.schedules import NoiseSchedule
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What a network is told about each sample of a batch.
+
+    Args:
+        embedding: One row a sample; what the rest of the shape means is the prior's business.
+        extra: Further tensors, one row a sample each (a pooled embedding, a camera).
+    """
+
+    embedding: Float[Tensor, "b *dims"]
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def __getitem__(self, rows: int | slice | Int[Tensor, "n"]) -> "Condition":
+        """Some rows; a whole number picks one and keeps the batch dimension."""
+        picked = [rows] if isinstance(rows, int) else rows
+        return Condition(self.embedding[picked], {key: value[picked] for key, value in self.extra.items()})
+
+    def expand(self, n: int) -> "Condition":
+        """n equal rows from one; n rows stay as they are. Any other number of rows is a ValueError."""
+        if len(self) == n:
+            return self
+        if len(self) != 1:
+            raise ValueError(f"a condition of {len(self)} rows cannot serve {n} samples; give 1 row or {n}")
+        return self[torch.zeros(n, dtype=torch.long, device=self.embedding.device)]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Condition":
+        """Moved; `dtype` touches floating point tensors only."""
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+
+        return Condition(move(self.embedding), {key: move(value) for key, value in self.extra.items()})
+
+    def equals(self, other: "Condition") -> bool:
+        """Same rows and same values: a network would answer both alike."""
+        return self is other or (
+            self.extra.keys() == other.extra.keys()
+            and torch.equal(self.embedding, other.embedding)
+            and all(torch.equal(value, other.extra[key]) for key, value in self.extra.items())
+        )
+
+    @staticmethod
+    def cat(conditions: "Sequence[Condition]") -> "Condition":
+        """The rows of all, in order. All must carry the same extras."""
+        keys = conditions[0].extra.keys()
+        if any(condition.extra.keys() != keys for condition in conditions):
+            raise ValueError(f"conditions carry different extras: {[sorted(c.extra) for c in conditions]}")
+        extra = {key: torch.cat([condition.extra[key] for condition in conditions]) for key in keys}
+        return Condition(torch.cat([condition.embedding for condition in conditions]), extra)
+
+
+@runtime_checkable
+class DiffusionPrior(Protocol):
+    """A conditional diffusion model."""
+
+    schedule: NoiseSchedule
+
+    def eps(
+        self, x_t: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], condition: Condition
+    ) -> Float[Tensor, "b *dims"]:
+        """The noise expected in x_t = alpha x + sigma eps, whatever the network itself predicts.
+
+        t may differ from sample to sample; `condition` has b rows. The prior casts to what its network wants.
+        """
+        ...
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """One row a prompt; "" is the unconditional model."""
+        ...
+
+
+@runtime_checkable
+class ImagePrior(DiffusionPrior, Protocol):
+    """A diffusion model of the latents of images."""
+
+    image_size: int
+    """Pixels a side."""
+    latent_shape: tuple[int, int, int]
+    """(channels, height, width) of encode's answer."""
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
+        """Latents of images in [0, 1] at image_size: posterior mean times scaling factor; differentiable."""
+        ...
+
+    def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
+        """Images, clamped to [0, 1]."""
+        ...
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Raises UserError where a prompt is empty, too long, or holds a word unknown to the model."""
+        ...

@@ -1,0 +1,1 @@
+"""Diffusion models that answer in eps: the only place that knows a network."""

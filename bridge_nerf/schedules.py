@@ -1,0 +1,139 @@
+"""Everything that depends on a diffusion time t or on a training step, and on nothing else.
+
+Letters:
+    T                number of diffusion times; t is an integer in [0, T), 0 is the cleanest
+    abar             alphas_cumprod, the table that defines a variance-preserving process
+    alpha, sigma     sqrt(abar_t), sqrt(1 - abar_t)
+    x0, eps, x_t     clean value, unit Gaussian noise, x_t = alpha x0 + sigma eps
+    v                alpha eps - sigma x0 (Salimans & Ho 2022, "Progressive Distillation", app. D)
+    step             absolute training step; a function of it alone survives a resume
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bridge_nerf.errors import UserError
+
+
+def per_sample(values: Float[Tensor, "b"], like: Float[Tensor, "b *dims"]) -> Float[Tensor, "b *ones"]:
+    """One number a sample, shaped to multiply `like` and in its dtype (a float64 table must not widen it)."""
+    return values.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """A discrete variance-preserving diffusion process.
+
+    Args:
+        alphas_cumprod: abar_t, in (0, 1], falling. It answers on the device of the t it is asked for; keep it
+            on the device of the network, or every look-up copies it there.
+    """
+
+    alphas_cumprod: Float[Tensor, "T"]
+
+    @classmethod
+    def scaled_linear(
+        cls, num: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012
+    ) -> "NoiseSchedule":
+        """Stable Diffusion's: sqrt(beta) is linear in t. The table is float64."""
+        betas = torch.linspace(beta_start**0.5, beta_end**0.5, num, dtype=torch.float64) ** 2
+        return cls((1 - betas).cumprod(0))
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return len(self.alphas_cumprod)
+
+    def alpha(self, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Share of the signal in x_t, in the table's dtype, on t's device."""
+        return self.alphas_cumprod.to(t.device)[t].sqrt()
+
+    def sigma(self, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Standard deviation of the noise in x_t, in the table's dtype, on t's device."""
+        return (1 - self.alphas_cumprod.to(t.device)[t]).sqrt()
+
+    def add_noise(
+        self, x: Float[Tensor, "b *dims"], noise: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b *dims"]:
+        """x_t = alpha x + sigma noise."""
+        return per_sample(self.alpha(t), x) * x + per_sample(self.sigma(t), x) * noise
+
+    def x0_from_eps(
+        self, x_t: Float[Tensor, "b *dims"], eps: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b *dims"]:
+        """x0 = (x_t - sigma eps) / alpha."""
+        return (x_t - per_sample(self.sigma(t), x_t) * eps) / per_sample(self.alpha(t), x_t)
+
+    def eps_from_x0(
+        self, x_t: Float[Tensor, "b *dims"], x0: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b *dims"]:
+        """eps = (x_t - alpha x0) / sigma."""
+        return (x_t - per_sample(self.alpha(t), x_t) * x0) / per_sample(self.sigma(t), x_t)
+
+    def eps_from_v(
+        self, x_t: Float[Tensor, "b *dims"], v: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b *dims"]:
+        """eps = alpha v + sigma x_t."""
+        return per_sample(self.alpha(t), x_t) * v + per_sample(self.sigma(t), x_t) * x_t
+
+    def v_from_eps(
+        self, x_t: Float[Tensor, "b *dims"], eps: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b *dims"]:
+        """v = (eps - sigma x_t) / alpha."""
+        return (eps - per_sample(self.sigma(t), x_t) * x_t) / per_sample(self.alpha(t), x_t)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that moves linearly from `initial` to `final` between two absolute steps, and rests outside.
+
+    `Ramp()` is the constant 1.
+    """
+
+    initial: float = 1.0
+    """Value up to the step `begin`."""
+    final: float = 1.0
+    """Value from the step `end` on."""
+    begin: int = 0
+    """Step at which the change begins."""
+    end: int = 0
+    """Step at which the change is complete."""
+
+    def __call__(self, step: int) -> float:
+        if step >= self.end:
+            return self.final
+        share = max(step - self.begin, 0) / (self.end - self.begin)
+        return self.initial + share * (self.final - self.initial)
+
+
+@dataclass(frozen=True)
+class TimestepRange:
+    """Which diffusion times are drawn at which step: uniform in a range whose upper end may be annealed."""
+
+    minimum: float = 0.02
+    """Smallest t, as a fraction of T."""
+    maximum: float = 0.98
+    """Largest t at step 0, as a fraction of T."""
+    final_maximum: float = 0.98
+    """Largest t once annealing is over, as a fraction of T; without effect while anneal_steps is 0."""
+    anneal_steps: int = 0
+    """Steps over which the largest t moves linearly from maximum to final_maximum; 0 keeps it at maximum."""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= self.minimum <= maximum <= 1 for maximum in (self.maximum, self.final_maximum)):
+            raise UserError(f"{self}: fractions must obey 0 <= minimum <= maximum, final_maximum <= 1")
+
+    def at(self, step: int) -> tuple[float, float]:
+        """(lowest, highest) fraction of T at this step."""
+        final = self.final_maximum if self.anneal_steps else self.maximum
+        return self.minimum, Ramp(self.maximum, final, end=self.anneal_steps)(step)
+
+    def sample(
+        self, step: int, batch: int, num_timesteps: int, generator: torch.Generator
+    ) -> Int[Tensor, "b"]:
+        """`batch` times, uniform over the range of this step (both ends count), on the generator's device."""
+        low, high = (min(round(fraction * num_timesteps), num_timesteps - 1) for fraction in self.at(step))
+        return torch.randint(low, high + 1, (batch,), generator=generator, device=generator.device)
