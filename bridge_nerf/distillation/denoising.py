@@ -1,0 +1,39 @@
+"""Training a diffusion model: the loss of an adapter and of a prior alike."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bridge_nerf.schedules import NoiseSchedule, per_sample
+
+PredictionType = Literal["epsilon", "v_prediction"]
+
+
+def denoising_loss(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    schedule: NoiseSchedule,
+    x: Float[Tensor, "b *dims"],
+    t: Int[Tensor, "b"],
+    noise: Float[Tensor, "b *dims"],
+    prediction_type: PredictionType = "epsilon",
+    min_snr_gamma: float | None = None,
+) -> Float[Tensor, ""]:
+    """Mean squared error of a network's prediction (Ho et al. 2020, eq. 14; Salimans & Ho 2022 for v).
+
+    Args:
+        predict: (x_t, t) -> eps or v, as `prediction_type` (Diffusers' word) says; it knows its condition.
+        noise: Unit Gaussian.
+        min_snr_gamma: Errors of x0 count by min(signal-to-noise ratio, gamma) (min-SNR, Hang et al. 2023); None
+            weighs all errors of the prediction alike.
+    """
+    x_t = schedule.add_noise(x, noise, t)
+    truth = noise if prediction_type == "epsilon" else schedule.v_from_eps(x_t, noise, t)
+    error = (predict(x_t, t) - truth).square()
+    if min_snr_gamma is None:
+        return error.mean()
+    snr = (schedule.alpha(t) / schedule.sigma(t)) ** 2
+    # |x0 error|^2 = |eps error|^2 / snr = |v error|^2 / (snr + 1)
+    weight = snr.clamp(max=min_snr_gamma) / (snr if prediction_type == "epsilon" else snr + 1)
+    return (per_sample(weight, error) * error).mean()
