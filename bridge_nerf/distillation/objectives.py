@@ -77,8 +77,8 @@ def bridge_second_stage(scale: float, anchor: float = 0.0, guidance_scale: float
 
     target - source = s (TARGET - SOURCE) + a (SOURCE - NOISE).
 
-    The source prompt is a guess that nobody updates: the pull of s (TARGET - SOURCE) does not fade once the image
-    has left what the prompt says. SOURCE - NOISE pulls back to what it says; an annealed weight (`Stage`) ends it.
+    The source prompt is a guess that nobody updates: the pull of s (TARGET - SOURCE) does not fade once the
+    image has left what it says. SOURCE - NOISE pulls back; an annealed weight (`Stage`) lets the pull end.
 
     Args:
         scale: s.

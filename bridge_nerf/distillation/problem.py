@@ -58,8 +58,8 @@ class Problem:
             answers |= self._ask(self.adapter, asked & {Slot.ADAPTER}, x_t, t)
         if missing := epsilon.slots - answers.keys():
             raise UserError(
-                f"nothing answers {', '.join(sorted(missing))} of the estimate {epsilon}; give a prompt or network "
-                f"for it (now answered: {', '.join(sorted(answers)) or 'nothing'})"
+                f"nothing answers {', '.join(sorted(missing))} of the estimate {epsilon}; "
+                f"answered: {', '.join(sorted(answers)) or 'nothing'}; give it a prompt, or ADAPTER its network"
             )
         total = torch.zeros_like(x_t)
         for slot, start, weight in epsilon.terms:

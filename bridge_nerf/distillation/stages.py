@@ -29,7 +29,7 @@ class Active(NamedTuple):
 
 @dataclass(frozen=True)
 class Stages:
-    """Stages in the order of their starts, the first at 0. Of two that start together, only the later acts."""
+    """Stages in the order of their starts, the first at 0. Of two that start together the later acts."""
 
     stages: tuple[Stage, ...]
 

@@ -1,9 +1,9 @@
 """How a point is reached at which target and source are compared.
 
-A transport takes x up to the noise level t and down towards the target. It answers eps_target - eps_source, which
-where it lands defines: x - landing = (sigma / alpha) (eps_target - eps_source). One that comes down in one step
-gets the difference from one `Problem.evaluate`. One that solves the probability-flow ODE asks `problem` on its way
-up, hands the last answer over as PREVIOUS, and, coming down in many steps, converts its landing by the formula.
+A transport takes x up to the noise level t and down towards the target. It answers eps_target - eps_source,
+which means where it lands: x - landing = (sigma / alpha) (eps_target - eps_source). One that comes down in one
+step gets the difference from one `Problem.evaluate`. One that solves the probability-flow ODE asks `problem` on
+its way up, hands the last answer over as PREVIOUS and, coming down in many steps, uses the formula above.
 """
 
 from dataclasses import dataclass
