@@ -1,4 +1,4 @@
-"""Tiny random Stable Diffusion pipelines: the layout of the real ones, at a size that loads in milliseconds."""
+"""Tiny random Stable Diffusion pipelines: the layout of the real ones at a size that loads in no time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build_tiny_pipeline(
 ) -> Path:
     """Save a random StableDiffusionPipeline with a VAE of factor 4 into `folder` and return the folder.
 
-    `words` (such as `WORDS`) closes the vocabulary: it is written to words.json. Without it any word may be used.
+    `words` (such as `WORDS`) closes the vocabulary: it is written to words.json. Without, any word goes.
     """
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
@@ -77,8 +77,12 @@ def word_tokenizer(words: Sequence[str], max_length: int = 32):
     from transformers import CLIPTokenizer
 
     backend = CLIPTokenizer().backend_tokenizer
-    marks = ["<|startoftext|>", "<|endoftext|>"]
-    trainer = BpeTrainer(vocab_size=10_000, special_tokens=marks, end_of_word_suffix="</w>", show_progress=False)
+    trainer = BpeTrainer(
+        vocab_size=10_000,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
     backend.train_from_iterator([*words, ","], trainer)
     model = json.loads(backend.to_str())["model"]
     return CLIPTokenizer(
