@@ -2,11 +2,12 @@
 
 import hashlib
 import operator
+from typing import SupportsIndex
 
 import torch
 
 
-def generator(seed: int, *keys: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+def generator(seed: int, *keys: SupportsIndex | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator that depends on its arguments only.
 
     Args:

@@ -25,8 +25,8 @@ def denoising_loss(
     Args:
         predict: (x_t, t) -> eps or v, as `prediction_type` (Diffusers' word) says; it knows its condition.
         noise: Unit Gaussian.
-        min_snr_gamma: Errors of x0 count by min(signal-to-noise ratio, gamma) (Hang et al. 2023, min-SNR); None
-            weighs errors of the prediction alike at all t.
+        min_snr_gamma: Errors of x0 count by min(signal-to-noise ratio, gamma) (min-SNR, Hang et al. 2023);
+            None weighs errors of the prediction alike at all t.
     """
     x_t = schedule.add_noise(x, noise, t)
     truth = noise if prediction_type == "epsilon" else schedule.v_from_eps(x_t, noise, t)

@@ -48,7 +48,8 @@ class Epsilon:
         weights: dict[tuple[Slot, float], float] = {}
         for slot, start, weight in self.terms:
             weights[slot, start] = weights.get((slot, start), 0.0) + weight
-        merged = (Term(*key, weights[key]) for key in sorted(weights) if weights[key] != 0)
+        merged = [Term(*key, weight) for key, weight in weights.items() if weight != 0]
+        merged.sort(key=lambda term: (list(Slot).index(term.slot), term.start))
         object.__setattr__(self, "terms", tuple(merged))
 
     def __add__(self, other: "Epsilon") -> "Epsilon":

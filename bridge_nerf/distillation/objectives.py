@@ -78,7 +78,8 @@ def bridge_second_stage(scale: float, anchor: float = 0.0, guidance_scale: float
     target - source = s (TARGET - SOURCE) + a (SOURCE - NOISE).
 
     The source prompt is a guess that nobody updates: the pull of s (TARGET - SOURCE) does not fade once the
-    image has left what it says. SOURCE - NOISE pulls back; an annealed weight (`Stage`) lets the pull end.
+    image has left what it says. SOURCE - NOISE pulls back to it: between equal round Gaussians x rests at
+    m_source + (s / a) (m_target - m_source). An annealed weight (`Stage`) lets every pull end.
 
     Args:
         scale: s.

@@ -59,7 +59,7 @@ class Problem:
         if missing := epsilon.slots - answers.keys():
             raise UserError(
                 f"nothing answers {', '.join(sorted(missing))} of the estimate {epsilon}; "
-                f"answered: {', '.join(sorted(answers)) or 'nothing'}; give it a prompt, or ADAPTER its network"
+                f"answered: {', '.join(sorted(answers)) or 'nothing'}; give it a prompt (ADAPTER: a network)"
             )
         total = torch.zeros_like(x_t)
         for slot, start, weight in epsilon.terms:

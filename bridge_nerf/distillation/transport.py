@@ -1,9 +1,10 @@
 """How a point is reached at which target and source are compared.
 
 A transport takes x up to the noise level t and down towards the target. It answers eps_target - eps_source,
-which means where it lands: x - landing = (sigma / alpha) (eps_target - eps_source). One that comes down in one
-step gets the difference from one `Problem.evaluate`. One that solves the probability-flow ODE asks `problem` on
-its way up, hands the last answer over as PREVIOUS and, coming down in many steps, uses the formula above.
+which means where it lands: x - landing = (sigma / alpha) (eps_target - eps_source). One that comes down in
+one step gets the difference from one `Problem.evaluate`. One that solves the probability-flow ODE asks
+`problem` on the way up and hands over the last answer as PREVIOUS; coming down in many steps, it turns its
+landing into a difference by the formula.
 """
 
 from dataclasses import dataclass

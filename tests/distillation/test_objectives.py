@@ -1,0 +1,104 @@
+"""The closed forms that the paper's table implies."""
+
+import pytest
+import torch
+
+from bridge_nerf.distillation.epsilon import NOISE, NULL, SOURCE, TARGET, Epsilon, Slot, guided
+from bridge_nerf.distillation.objectives import Objective, bridge_second_stage, sds
+from bridge_nerf.distillation.weighting import sigma_over_alpha, sigma_squared
+from bridge_nerf.schedules import per_sample
+
+from .worlds import MIXED_T, MIXTURE, Counting, draws, problem
+
+X, NOISE_DRAW = draws("x", 6, 2), draws("noise", 6, 2)
+SCHEDULE = MIXTURE.schedule
+CSD = Objective(TARGET, NULL)
+
+
+def difference(objective: Objective) -> Epsilon:
+    return objective.target - objective.source
+
+
+def replaced(epsilon: Epsilon, old: Slot, new: Slot) -> Epsilon:
+    return Epsilon(
+        tuple(term._replace(slot=new if term.slot == old else term.slot) for term in epsilon.terms)
+    )
+
+
+def test_sds_is_csd_plus_the_mismatch_of_the_source():
+    assert difference(sds(40.0)) - 40 * difference(CSD) == NULL - NOISE
+
+
+def test_stage_two_is_csd_with_the_null_prompt_replaced():
+    assert difference(bridge_second_stage(40.0)) == replaced(40 * difference(CSD), Slot.NULL, Slot.SOURCE)
+
+
+def test_anchored_stage_two():
+    anchored = difference(bridge_second_stage(40.0, anchor=3.0))
+    assert anchored == 40 * (TARGET - SOURCE) + 3 * (SOURCE - NOISE)
+    with_negative_prompt = replaced(difference(sds(40.0)), Slot.NULL, Slot.SOURCE)
+    assert difference(bridge_second_stage(40.0, anchor=1.0)) == with_negative_prompt
+
+
+def test_guided_stage_two():
+    assert difference(bridge_second_stage(2.0, guidance_scale=7.5)) == 2 * (guided(7.5) - SOURCE)
+    assert Slot.NULL not in difference(bridge_second_stage(2.0)).slots
+
+
+def test_sds_on_one_gaussian():
+    """E[sigma^2 (eps - noise)] = sigma^3 alpha (x - m) / (alpha^2 s^2 + sigma^2)."""
+    p, mean, variance = problem(TARGET="left"), MIXTURE.means[0], 0.25
+    # eps is affine in the noise here, so a draw and its mirror image average to the expectation exactly.
+    both = [sds(1.0).gradient(p, X, MIXED_T, sign * NOISE_DRAW) for sign in (1, -1)]
+    alpha, sigma = (per_sample(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
+    expected = sigma**3 * alpha * (X - mean) / (alpha**2 * variance + sigma**2)
+    torch.testing.assert_close((both[0] + both[1]) / 2, expected)
+
+
+def test_noise_as_source_under_sigma_over_alpha_is_the_distance_to_the_denoised_image():
+    p = problem(TARGET="left", NULL="")
+    gradient = Objective(guided(7.5), NOISE, sigma_over_alpha).gradient(p, X, MIXED_T, NOISE_DRAW)
+    x_t = SCHEDULE.add_noise(X, NOISE_DRAW, MIXED_T)
+    x0 = SCHEDULE.x0_from_eps(x_t, p.evaluate(guided(7.5), x_t, MIXED_T), MIXED_T)
+    torch.testing.assert_close(gradient, X - x0)
+
+
+def test_stage_two_on_two_gaussians_does_not_depend_on_x():
+    """Equal round Gaussians: the pull is s sigma alpha (m_source - m_target) / C, wherever x is."""
+    p = problem(TARGET="left", SOURCE="right")
+    gradient = bridge_second_stage(3.0).gradient(p, 100 * X, MIXED_T, NOISE_DRAW)
+    alpha, sigma = (per_sample(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
+    expected = 3 * sigma**3 * alpha / (alpha**2 * 0.25 + sigma**2) * (MIXTURE.means[1] - MIXTURE.means[0])
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("objective", [bridge_second_stage(40.0), Objective(guided(7.5), guided(7.5))])
+def test_no_pull_when_target_equals_source(objective):
+    p = problem(TARGET="left", SOURCE="left", NULL="")
+    assert torch.equal(objective.gradient(p, X, MIXED_T, NOISE_DRAW), torch.zeros_like(X))
+
+
+@pytest.mark.parametrize("weighting", [sigma_squared, sigma_over_alpha])
+@pytest.mark.parametrize("objective", [sds(7.5), bridge_second_stage(40.0, anchor=1.0, guidance_scale=2.0)])
+def test_a_batch_of_mixed_t_equals_single_calls(objective, weighting):
+    objective = Objective(objective.target, objective.source, weighting)
+    p = problem(TARGET="left", SOURCE="right", NULL="")
+    together = objective.gradient(p, X, MIXED_T, NOISE_DRAW)
+    rows = zip(X.split(1), MIXED_T.split(1), NOISE_DRAW.split(1), strict=True)
+    torch.testing.assert_close(together, torch.cat([objective.gradient(p, *row) for row in rows]))
+
+
+def test_weightings():
+    abar = SCHEDULE.alphas_cumprod[MIXED_T]
+    torch.testing.assert_close(sigma_squared(SCHEDULE, MIXED_T), 1 - abar)
+    torch.testing.assert_close(sigma_over_alpha(SCHEDULE, MIXED_T), ((1 - abar) / abar).sqrt())
+
+
+@pytest.mark.parametrize(
+    ("objective", "rows"), [(sds(7.5), 12), (sds(1.0), 6), (bridge_second_stage(40.0), 12)]
+)
+def test_a_step_costs_one_call(objective, rows):
+    prior = Counting()
+    p = problem(prior, TARGET="left", SOURCE="right", NULL="")
+    objective.gradient(p, X, MIXED_T, NOISE_DRAW)
+    assert prior.rows == [rows]
