@@ -41,8 +41,10 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> C
     check_folder(folder)
     kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     models = {name: _load_model(kind, folder, name, dtype).to(device) for name, kind in kinds.items()}
-    scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    with _reading("scheduler", folder):
+        scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
+    with _reading("tokenizer", folder):
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     _check_fit(folder, tokenizer=tokenizer, **models)
     return Components(
         **models,
@@ -53,21 +55,27 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> C
 
 
 def _load_model(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
-    variant, _ = choose_weights(files_in(folder), name, half=dtype != torch.float32)
+    variant, _ = choose_weights(files_in(folder), name, half=dtype.itemsize < 4)
     # Only Diffusers' loader takes the option, and without accelerate anything but False prints a warning.
     options = {} if name == "text_encoder" else {"low_cpu_mem_usage": False}
     options |= {"dtype": dtype, "variant": variant, "use_safetensors": True}
-    try:
-        with _quiet():
-            model, info = kind.from_pretrained(folder / name, output_loading_info=True, **options)
-    except Exception as error:  # OSError, ValueError, RuntimeError and safetensors' own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the {name} in {folder} cannot be read ({reason}): get it again") from error
+    with _reading(name, folder), _quiet():
+        model, info = kind.from_pretrained(folder / name, output_loading_info=True, **options)
     if absent := sorted(info["missing_keys"]):
         raise UserError(
             f"the {name} in {folder} lacks {len(absent)} weights, the first is {absent[0]}: get it again"
         )
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _reading(part: str, folder: Path) -> Iterator[None]:
+    """One line for whatever a library raises about a damaged file; they share no exception class."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the {part} in {folder} cannot be read ({reason}): get it again") from error
 
 
 @contextmanager

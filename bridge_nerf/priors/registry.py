@@ -65,7 +65,7 @@ def load_prior(name: str, device: torch.device | str, dtype: torch.dtype | None 
     if name in REMOVED and resolved != name:
         print(line)
     dtype = dtype or (torch.float16 if _on_gpu(device) else torch.float32)
-    folder = _folder(resolved, half=dtype != torch.float32)
+    folder = _folder(resolved, half=dtype.itemsize < 4)
 
     from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 
@@ -73,6 +73,7 @@ def load_prior(name: str, device: torch.device | str, dtype: torch.dtype | None 
 
 
 def _folder(resolved: str, half: bool) -> Path:
+    """Complete as far as can be told before the seconds that importing Diffusers takes."""
     from bridge_nerf.priors.hub import hub_folder
     from bridge_nerf.priors.pipeline_files import check_folder
 

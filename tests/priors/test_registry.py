@@ -1,0 +1,147 @@
+"""Names of priors, and the hub without a network."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors import hub
+from bridge_nerf.priors.pipeline_files import choose_weights, files_in, needed_files
+from bridge_nerf.priors.registry import ALIASES, REMOVED, load_prior, resolve_prior
+
+REPO = "someone/some-model"
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, and a hub that nobody may ask."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def put_in_cache(cache: Path, repo_id: str, folder: Path) -> Path:
+    """Lay the folder down as huggingface_hub does after a download."""
+    home = cache / f"models--{repo_id.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs/main").write_text("c0ffee")
+    return shutil.copytree(folder, home / "snapshots/c0ffee")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "resolved", "said"),
+    [
+        ("auto", "cpu", "toybox", "toybox, as no GPU is used"),
+        ("auto", "cuda:1", ALIASES["sd-2.1"], "sd-2.1, as a GPU is used"),
+        ("toybox", "cuda", "toybox", "comes with the package"),
+        ("sd-1.5", "cpu", ALIASES["sd-1.5"], ALIASES["sd-1.5"]),
+        (REPO, "cpu", REPO, REPO),
+    ],
+)
+def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str, said: str) -> None:
+    answer, line = resolve_prior(name, device)
+    assert answer == resolved and said in line and "\n" not in line
+    assert "auto, toybox, sd-2.1, sd-1.5, a folder, or a hub id" in line
+    assert resolve_prior(answer, torch.device("cpu"))[0] == resolved
+
+
+def test_a_folder_resolves_to_itself(tmp_path: Path) -> None:
+    assert resolve_prior(str(tmp_path), "cpu")[0] == str(tmp_path)
+
+
+@pytest.mark.parametrize("removed", REMOVED)
+def test_a_removed_id_becomes_its_mirror_with_a_notice(
+    removed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=REMOVED[removed]):
+        load_prior(removed, "cpu")
+    assert f"{REMOVED[removed]}, a mirror of {removed}" in capsys.readouterr().out
+
+
+def test_a_removed_id_that_is_still_in_the_cache_is_used(cache: Path, closed_folder: Path) -> None:
+    removed = next(iter(REMOVED))
+    put_in_cache(cache, removed, closed_folder)
+    assert resolve_prior(removed, "cpu")[0] == removed
+
+
+def test_the_cache_answers_without_a_network(cache: Path, closed_folder: Path) -> None:
+    put_in_cache(cache, REPO, closed_folder)
+    prior = load_prior(REPO, "cpu")
+    assert (prior.image_size, prior.dtype) == (32, torch.float32)
+
+
+def test_offline_and_not_cached(cache: Path) -> None:
+    with pytest.raises(UserError, match=r"is not in the cache .* HF_HUB_OFFLINE is set") as caught:
+        load_prior(REPO, "cpu")
+    assert str(cache) in str(caught.value) and "toybox" in str(caught.value)
+
+
+def test_offline_and_half_downloaded(cache: Path, closed_folder: Path) -> None:
+    snapshot = put_in_cache(cache, REPO, closed_folder)
+    shutil.rmtree(snapshot / "unet")
+    with pytest.raises(UserError, match=r"incomplete in the cache .*unet/config.json.* HF_HUB_OFFLINE"):
+        load_prior(REPO, "cpu")
+
+
+def test_a_download_fetches_what_is_needed_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, closed_folder: Path
+) -> None:
+    listing = [*files_in(closed_folder), "safety_checker/model.safetensors", "v1-5.ckpt", "README.md"]
+    asked: list[str] = []
+
+    def model_info(*_: object, timeout: float) -> SimpleNamespace:
+        assert timeout <= 5
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in listing], sha="c0ffee")
+
+    def snapshot_download(repo_id: str, revision: str, allow_patterns: list[str]) -> str:
+        assert (repo_id, revision) == (REPO, "c0ffee")
+        asked.extend(allow_patterns)
+        return str(closed_folder)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert hub.hub_folder(REPO, half=False) == closed_folder
+    assert sorted(asked) == sorted(files_in(closed_folder))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("no route\nto host"), r"cannot be downloaded \(no route\): go online"),
+        (
+            RepositoryNotFoundError("404", response=SimpleNamespace(headers={}, request=None)),  # pyright: ignore
+            r"does not give out .* \(RepositoryNotFoundError\): check the name",
+        ),
+    ],
+)
+def test_a_hub_that_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    def model_info(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    with pytest.raises(UserError, match=said) as caught:
+        load_prior(REPO, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_which_weights_are_taken() -> None:
+    plain, half = "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"
+    other = "unet/diffusion_pytorch_model.non_ema.safetensors"
+    shards = [f"unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert choose_weights([plain, half, other], "unet", half=True) == ("fp16", [half])
+    assert choose_weights([plain, half, other], "unet", half=False) == (None, [plain])
+    assert choose_weights([half], "unet", half=False) == ("fp16", [half])
+    assert choose_weights(shards[::-1], "unet", half=True) == (None, shards)
+    assert choose_weights([other, "unet/diffusion_pytorch_model.bin"], "unet", half=True) == (None, [])
+    assert needed_files([plain, half, other, "unet/config.json", "config.json"], half=True) == [
+        "unet/config.json",
+        half,
+    ]
