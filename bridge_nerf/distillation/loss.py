@@ -36,7 +36,7 @@ def distillation_loss(
     Raises:
         FloatingPointError: The gradient is not finite. The caller knows the step and should add it.
     """
-    pull = objective.pull(problem, x.detach(), t, noise)
+    pull = objective.pull(problem, x, t, noise)
     gradient = weight * objective.weigh(pull, problem.schedule, t)
     if not torch.isfinite(gradient).all():
         bad = (~torch.isfinite(gradient)).flatten(1).any(1)

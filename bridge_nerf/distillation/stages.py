@@ -37,7 +37,7 @@ class Stages:
         starts = [stage.start for stage in self.stages]
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise UserError(
-                f"stages start at steps {starts}; the first must start at 0 and none before its elder"
+                f"stages start at steps {starts}; the first must start at 0, none before its predecessor"
             )
 
     def at(self, step: int) -> Active:

@@ -40,7 +40,9 @@ class Network:
 def test_no_graph_goes_through_the_network():
     network = Network(torch.nn.Parameter(torch.tensor(0.7, dtype=torch.float64)))
     x = draws("x", 6, 2).requires_grad_()
-    distillation_loss(sds(1.0), problem(network, TARGET="left"), x, MIXED_T, NOISE).loss.backward()
+    out = distillation_loss(sds(1.0), problem(network, TARGET="left"), x, MIXED_T, NOISE)
+    out.loss.backward()
+    assert not out.gradient.requires_grad and not out.metrics["pull"].requires_grad
     assert network.weight.grad is None and x.grad is not None
 
 
