@@ -1,4 +1,4 @@
-"""From the name of a prior, as a user gives it, to the prior. Importing this costs nothing."""
+"""From the name of a prior, as a user gives it, to the prior. Imports nothing heavier than torch."""
 
 import re
 from pathlib import Path
