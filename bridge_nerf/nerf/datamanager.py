@@ -1,0 +1,111 @@
+"""Cameras instead of data: random orbits to train on, an evenly spaced turntable to look at.
+
+A subclass of nerfstudio's `RandomCamerasDataManager` because its commands (`ns-render spiral`, `ns-export`) ask for that class by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManagerConfig
+from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
+
+from bridge_nerf.nerf.orbit import Orbit, OrbitConfig, random_orbit, turntable
+
+
+@dataclass
+class OrbitDataManagerConfig(DataManagerConfig):
+    """Which cameras look at the object."""
+
+    _target: type = field(default_factory=lambda: OrbitDataManager)
+    train_resolution: int = 64
+    """Pixels a side of training pictures."""
+    views: int = 1
+    """Training pictures a step."""
+    orbit: OrbitConfig = field(default_factory=OrbitConfig)
+    """Where training cameras stand."""
+    eval_resolution: int = 256
+    """Pixels a side of turntable pictures."""
+    eval_views: int = 24
+    """Pictures around the turntable."""
+    eval_elevation: float = 15.0
+    """Elevation of the turntable's cameras, degrees."""
+    eval_distance: float = 3.3
+    """Their distance from the middle, in radii of the unit ball."""
+
+
+class OrbitDataManager(RandomCamerasDataManager):
+    """The cameras of step k are a pure function of (seed, k), whatever happened before."""
+
+    config: OrbitDataManagerConfig  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        config: OrbitDataManagerConfig,
+        device: torch.device | str = "cpu",
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        **kwargs,
+    ) -> None:
+        self.config, self.device, self.test_mode = config, device, test_mode
+        self.world_size, self.local_rank, self.sampler = world_size, local_rank, None
+        self.seed = 0
+        cameras = self._turntable_cameras()
+        self.train_dataset = self.eval_dataset = TrivialDataset(cameras)
+        DataManager.__init__(self)
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=device)
+        self.eval_dataloader = self.fixed_indices_eval_dataloader
+
+    def setup_train(self) -> None:
+        """Nothing to load."""
+
+    def setup_eval(self) -> None:
+        """Nothing to load."""
+
+    def turntable(self, views: int) -> Orbit:
+        """`views` evaluation cameras, evenly spaced."""
+        config = self.config
+        fov = sum(config.orbit.fov_range) / 2
+        return turntable(views, config.eval_elevation, config.eval_distance, fov)
+
+    def _turntable_cameras(self) -> Cameras:
+        # The first camera again at the end: ns-render interpolates between neighbours, and so closes the circle.
+        orbit, size = self.turntable(self.config.eval_views), self.config.eval_resolution
+        closed = [*range(len(orbit.azimuth)), 0]
+        focal = orbit.focal(size)[closed]
+        middle = size / 2
+        poses = orbit.poses()[closed]
+        return Cameras(poses, focal, focal, middle, middle, width=size, height=size).to(self.device)
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict]:
+        """All rays of this step's pictures, and the `Orbit` they come from."""
+        self.train_count += 1
+        orbit = random_orbit(self.config.orbit, self.config.views, self.seed, step)
+        origins, directions = (part.to(self.device) for part in orbit.rays(self.config.train_resolution))
+        pixel_area = torch.ones_like(origins[:, :1])
+        return RayBundle(origins=origins, directions=directions, pixel_area=pixel_area), {"orbit": orbit}
+
+    def next_eval(self, step: int) -> tuple[RayBundle, dict]:
+        """As in training: there is no other data."""
+        return self.next_train(step)
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
+        """One turntable camera after the other, a golden turn apart."""
+        self.eval_count += 1
+        index = int(self.eval_count * 0.618 * self.config.eval_views) % self.config.eval_views
+        return self.fixed_indices_eval_dataloader.get_camera(index)
+
+    def get_train_rays_per_batch(self) -> int:
+        """Rays of one training step."""
+        return self.config.views * self.config.train_resolution**2
+
+    def get_datapath(self) -> Path:
+        """Where the viewer keeps camera paths: there is no data folder, so the working directory."""
+        return Path.cwd()

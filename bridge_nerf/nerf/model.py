@@ -1,0 +1,178 @@
+"""The nerfstudio model: rays in; colour, opacity and depth out. It knows nothing about diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.model_components import renderers
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils import colormaps
+from torch import Tensor
+from torch.nn import Parameter
+
+from bridge_nerf.nerf.background import Background
+from bridge_nerf.nerf.field import BridgeField, FieldConfig
+from bridge_nerf.nerf.regularisers import distortion, entropy, sparsity
+from bridge_nerf.nerf.rendering import Samples, march, occupancy, sphere_span, spread, weights
+from bridge_nerf.schedules import Ramp
+from bridge_nerf.seeding import generator
+
+OCCUPANCY_CELLS = 48
+
+
+@dataclass
+class BridgeModelConfig(ModelConfig):
+    """What the object is made of, and how it is rendered."""
+
+    _target: type = field(default_factory=lambda: BridgeModel)
+    prompt: str | None = "a pineapple"
+    """What to make; `--prompt` is short for it."""
+    enable_collider: bool = False
+    """Without effect: rays are sampled inside the unit ball, whatever a collider would say."""
+    eval_num_rays_per_chunk: int = 1 << 15
+    """Rays rendered at once outside training."""
+    field: FieldConfig = field(default_factory=FieldConfig)
+    """Encoding and network."""
+    samples: int = 48
+    """Samples along a ray through the middle of the ball, while training; the random offset of each ray counts as
+    stratification."""
+    eval_samples: int = 96
+    """The same in pictures for people, without random offset."""
+    least_weight: float = 1e-3
+    """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at no visible
+    difference."""
+    background: Literal["palette", "random", "learned", "white", "gray", "black", "blue"] = "palette"
+    """Behind the object: "palette" draws white, gray, black or blue each step, "random" any colour; or one learned or
+    fixed colour."""
+    sparsity_weight: float = 0.0
+    """Weight of sqrt(opacity^2 + 0.01): against everything that the prompt does not ask for."""
+    entropy_weight: float = 0.0
+    """Weight of the opacity's binary entropy: against fog."""
+    distortion_weight: float = 0.0
+    """Weight of the distortion term: against floaters and thick, soft surfaces."""
+    regularise_from: int = 0
+    """Absolute step at which these terms begin to act."""
+    regularise_fully_from: int = 200
+    """Absolute step at which they act with their full weight."""
+
+
+class BridgeModel(Model):
+    """A field in the unit ball before a plain background."""
+
+    config: BridgeModelConfig
+
+    def populate_modules(self) -> None:
+        """Called by nerfstudio once the configuration is in place."""
+        self.field = BridgeField(self.config.field)
+        self.background = Background(self.config.background)
+        self.seed = 0
+        self.step = 0
+        self._occupancy: tuple[int, Tensor] | None = None
+
+    def update_to_step(self, step: int) -> None:
+        """Everything that changes with training is a function of the step: this is all the schedule state there is."""
+        self.step = step
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """"encoding": the feature grids, "network": the rest; they want different learning rates."""
+        network = [*self.field.network.parameters(), *self.background.parameters()]
+        return {"encoding": list(self.field.encoding.parameters()), "network": network}
+
+    def background_colour(self) -> Float[Tensor, "3"]:
+        """Behind this step's picture; the viewer's crop panel may choose another one."""
+        if renderers.BACKGROUND_COLOR_OVERRIDE is not None:
+            return renderers.BACKGROUND_COLOR_OVERRIDE.to(self.device)
+        colour = self.background.colour(self.seed, self.step) if self.training else self.background.shown()
+        return colour.to(self.device)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
+        """"rgb" (n 3), "accumulation" (n 1), "depth" (n 1, 0 where nothing is hit); regularisers while training."""
+        origins, directions = ray_bundle.origins.reshape(-1, 3), ray_bundle.directions.reshape(-1, 3)
+        near, far = sphere_span(origins, directions)
+        if ray_bundle.nears is not None and ray_bundle.fars is not None:  # the viewer's crop box
+            near, far = torch.maximum(near, ray_bundle.nears[..., 0]), torch.minimum(far, ray_bundle.fars[..., 0])
+        hit = far > near
+        samples = self._sample(origins[hit], directions[hit], near[hit], far[hit])
+        rgb, w = self._shade(samples)
+        opacity, background = w.sum(-1), self.background_colour()
+        rgb = rgb + (1 - opacity)[:, None] * background
+        distance = (w * samples.distances).sum(-1) / opacity.clamp_min(1e-6)
+        outputs = {
+            "rgb": torch.where(hit[:, None], spread(rgb, hit[:, None])[:, 0], background),
+            "accumulation": spread(opacity, hit)[:, None],
+            "depth": spread(distance, hit)[:, None],
+        }
+        return outputs | self._regularisers(w, samples) if self.training else outputs
+
+    def _sample(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Samples:
+        if not self.training:
+            return march(origins, directions, near, far, self.config.eval_samples, occupied=self._occupied())
+        source = generator(self.seed, "samples", self.step)
+        offsets = torch.rand(len(origins), 1, generator=source).to(origins)
+        return march(origins, directions, near, far, self.config.samples, offsets=offsets)
+
+    @torch.no_grad()
+    def _occupied(self) -> Bool[Tensor, "r r r"]:
+        """Where anything is, for pictures; found again whenever a parameter has changed."""
+        version = sum(p._version for p in self.field.parameters())
+        if self._occupancy is None or self._occupancy[0] != version:
+            least = self.config.least_weight * self.config.eval_samples / 2
+            cells = occupancy(lambda x: self.field(x.to(self.device))[0], OCCUPANCY_CELLS, least)
+            self._occupancy = (version, cells)
+        return self._occupancy[1]
+
+    def _shade(self, samples: Samples) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n m"]]:
+        """Colour before no background, and weights. A first look without gradient finds the samples that matter."""
+        with torch.no_grad():
+            density, _ = self.field(samples.positions)
+            w = weights(spread(density, samples.inside), samples.delta)
+            matters = w > self.config.least_weight
+        density, colour = self.field(samples.positions[matters[samples.inside]])
+        w = weights(spread(density, matters), samples.delta)
+        return (w[..., None] * spread(colour, matters)).sum(1), w
+
+    def _regularisers(self, w: Float[Tensor, "n m"], samples: Samples) -> dict[str, Tensor]:
+        ramp = Ramp(0.0, 1.0, self.config.regularise_from, self.config.regularise_fully_from)(self.step)
+        opacity = w.sum(-1)
+        terms = {
+            "sparsity": (self.config.sparsity_weight, lambda: sparsity(opacity)),
+            "entropy": (self.config.entropy_weight, lambda: entropy(opacity)),
+            "distortion": (self.config.distortion_weight, lambda: distortion(w, samples.distances, samples.delta)),
+        }
+        return {name: ramp * weight * term() for name, (weight, term) in terms.items() if ramp * weight}
+
+    def get_loss_dict(self, outputs, batch, metrics_dict=None) -> dict[str, Tensor]:
+        """The weighted regularisers; the pipeline adds the distillation loss."""
+        return {name: outputs[name] for name in ("sparsity", "entropy", "distortion") if name in outputs}
+
+    def get_metrics_dict(self, outputs, batch) -> dict[str, Tensor]:
+        """Share of the picture that the object covers."""
+        return {"coverage": outputs["accumulation"].detach().mean()}
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """Straight (not premultiplied) RGBA: the background is taken out again."""
+        opacity = outputs["accumulation"]
+        behind = (1 - opacity) * self.background_colour().to(opacity)
+        colour = (outputs[output_name] - behind) / opacity.clamp_min(1e-6)
+        return torch.cat([colour.clamp(0, 1), opacity], -1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Numbers that need no reference picture, and pictures for the log."""
+        opacity = outputs["accumulation"]
+        solid = opacity[..., 0] > 0.5
+        colours = outputs["rgb"][solid]
+        range_ = colours.amax(-1) - colours.amin(-1) if len(colours) else torch.zeros(1)
+        metrics = {
+            "coverage": solid.float().mean().item(),
+            "fog": (4 * opacity * (1 - opacity)).mean().item(),
+            "saturation": range_.mean().item(),
+            "brightness": colours.mean().item() if len(colours) else 0.0,
+        }
+        depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=opacity)
+        return metrics, {"img": outputs["rgb"], "accumulation": colormaps.apply_colormap(opacity), "depth": depth}

@@ -1,0 +1,92 @@
+"""Cameras on an orbit around the object, and their rays.
+
+The world is the toybox's: z up, the object in the unit ball, its front on +x. Azimuth 0 looks at the front from +x,
+elevation 90 straight down. Angles are degrees, distances radii of the unit ball. Camera axes are nerfstudio's (OpenGL):
+x right, y up, looking along -z.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge_nerf.seeding import generator
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass
+class OrbitConfig:
+    """Where training cameras stand. Every range is (lowest, highest)."""
+
+    elevation_range: tuple[float, float] = (-10.0, 45.0)
+    """Degrees above the horizon, uniform."""
+    overhead_share: float = 0.12
+    """Share of the cameras that look from above instead, ..."""
+    overhead_range: tuple[float, float] = (60.0, 85.0)
+    """... with elevations in this range (degrees)."""
+    distance_range: tuple[float, float] = (3.1, 3.7)
+    """Distance from the middle, in radii of the unit ball."""
+    fov_range: tuple[float, float] = (40.0, 40.0)
+    """Vertical opening angle, degrees."""
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """b cameras, all looking at the middle."""
+
+    azimuth: Float[Tensor, "b"]
+    elevation: Float[Tensor, "b"]
+    distance: Float[Tensor, "b"]
+    fov: Float[Tensor, "b"]
+
+    def poses(self) -> Float[Tensor, "b 3 4"]:
+        """Camera-to-world matrices."""
+        a, e = torch.deg2rad(self.azimuth), torch.deg2rad(self.elevation)
+        back = torch.stack([e.cos() * a.cos(), e.cos() * a.sin(), e.sin()], -1)
+        right = torch.stack([-a.sin(), a.cos(), torch.zeros_like(a)], -1)
+        up = torch.linalg.cross(back, right)
+        return torch.stack([right, up, back, back * self.distance[:, None]], -1)
+
+    def focal(self, resolution: int) -> Float[Tensor, "b"]:
+        """Focal length in pixels of square images of `resolution` pixels a side."""
+        return resolution / (2 * torch.tan(torch.deg2rad(self.fov) / 2))
+
+    def rays(self, resolution: int) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+        """Origins and unit directions through all pixels' middles: view by view, row by row."""
+        poses = self.poses()
+        middle = torch.arange(resolution, dtype=poses.dtype) + 0.5 - resolution / 2
+        y, x = torch.meshgrid(-middle, middle, indexing="ij")
+        plane = torch.stack([x, y], -1) / self.focal(resolution)[:, None, None, None]
+        camera = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1).flatten(1, 2)
+        directions = torch.nn.functional.normalize(camera @ poses[..., :3].mT, dim=-1)
+        return poses[:, None, :, 3].expand_as(directions).reshape(-1, 3), directions.reshape(-1, 3)
+
+
+def random_orbit(config: OrbitConfig, views: int, seed: int, step: int) -> Orbit:
+    """The cameras of one training step, a pure function of (seed, step).
+
+    Azimuths follow the golden ratio over all views of all steps: random to the eye, yet any stretch of steps looks at
+    the object evenly from all sides, which independent draws do not.
+    """
+    start = torch.rand((), generator=generator(seed, "azimuth")).item()
+    count = torch.arange(step * views, (step + 1) * views, dtype=torch.float64)
+    azimuth = ((start + GOLDEN * count) % 1 * 360 - 180).float()
+    draws = torch.rand(4, views, generator=generator(seed, "camera", step))
+
+    def within(limits: tuple[float, float], u: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        return limits[0] + (limits[1] - limits[0]) * u
+
+    above = draws[0] < config.overhead_share
+    elevation = torch.where(above, within(config.overhead_range, draws[1]), within(config.elevation_range, draws[1]))
+    return Orbit(azimuth, elevation, within(config.distance_range, draws[2]), within(config.fov_range, draws[3]))
+
+
+def turntable(views: int, elevation: float, distance: float, fov: float) -> Orbit:
+    """Evenly spaced cameras around the object, from its front."""
+    azimuth = torch.arange(views) * (360 / views)
+    return Orbit(azimuth, *(torch.full((views,), value) for value in (elevation, distance, fov)))

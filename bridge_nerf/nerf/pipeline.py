@@ -1,0 +1,117 @@
+"""The nerfstudio pipeline: one training step of text to 3D is render, ask the prior, add the regularisers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.errors import UserError
+from bridge_nerf.nerf.controls import Controls
+from bridge_nerf.nerf.datamanager import OrbitDataManagerConfig
+from bridge_nerf.nerf.guidance import Guidance, GuidanceConfig, Wishes, written
+from bridge_nerf.nerf.model import BridgeModelConfig
+from bridge_nerf.priors.registry import load_prior, resolve_prior
+
+
+@dataclass
+class BridgePipelineConfig(VanillaPipelineConfig, GuidanceConfig):
+    """Cameras, object and guidance."""
+
+    _target: type = field(default_factory=lambda: BridgePipeline)
+    datamanager: OrbitDataManagerConfig = field(default_factory=OrbitDataManagerConfig)
+    """Which cameras look at the object."""
+    model: BridgeModelConfig = field(default_factory=BridgeModelConfig)
+    """What the object is made of."""
+
+
+class BridgePipeline(VanillaPipeline):
+    """Distils a prior into a radiance field.
+
+    The prior is no part of the pipeline's state: it is loaded when a trainer asks for training callbacks, which
+    nothing but a trainer does, so that viewing and rendering need none.
+    """
+
+    config: BridgePipelineConfig
+
+    def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.controls = Controls(Wishes.of(config.model.prompt or "", config))
+        self._guidance: Guidance | None = None
+        self._on_change: Callable[[], None] = lambda: None
+
+    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """Loads the prior; then, before each step, takes over what was applied in the viewer."""
+        trainer = training_callback_attributes.trainer
+        assert trainer is not None, "training needs a trainer"
+        _, line = resolve_prior(self.config.prior, self.device)
+        CONSOLE.print(line, highlight=False, markup=False)
+        prior = load_prior(self.config.prior, self.device)
+        # As nerfstudio seeds its ranks: each draws views of its own.
+        self.start_training(prior, trainer.config.machine.seed + trainer.local_rank)
+        self._on_change = trainer.config.save_config
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [*callbacks, TrainingCallback(before, self._apply_wishes)]
+
+    def start_training(self, prior: ImagePrior, seed: int) -> None:
+        """Everything random from here on is a pure function of the seed and the step.
+
+        Raises:
+            UserError: The prior cannot read one of the prompts.
+        """
+        self.datamanager.seed = self.model.seed = seed
+        wishes = Wishes.of(self.config.model.prompt or "", self.config)
+        self._guidance = Guidance(prior, self.config, wishes, seed, self.model.background.names())
+
+    def _apply_wishes(self, step: int) -> None:
+        wishes = self.controls.take()
+        if wishes is None:
+            return
+        assert self._guidance is not None
+        try:
+            self._guidance.apply(wishes)
+        except UserError as error:
+            self.controls.say(f"unchanged: {error}")
+            return
+        self.config.model.prompt = wishes.prompt
+        written(wishes, self.config)
+        self._on_change()
+        self.controls.say(f"applied at step {step}")
+
+    def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """Outputs, losses and metrics of one step.
+
+        Raises:
+            UserError: A loss is not finite, or the object has vanished; the message names the step.
+        """
+        assert self._guidance is not None, "start_training comes first"
+        self.model.update_to_step(step)
+        rays, batch = self.datamanager.next_train(step)
+        outputs = self._model(rays)  # not self.model: DDP would not see it
+        side = self.config.datamanager.train_resolution
+        pictures = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
+        background = self.model.background.name(self.model.seed, step)
+        distilled = self._guidance.loss(pictures, batch["orbit"], background, step)
+        losses = {"distillation": distilled.loss.to(self.device), **self.model.get_loss_dict(outputs, batch)}
+        self._check(losses, step)
+        metrics = self.model.get_metrics_dict(outputs, batch) | distilled.metrics
+        return outputs, losses, metrics | {"stage": self._guidance.active(step).index + 1}
+
+    def _check(self, losses: dict[str, Tensor], step: int) -> None:
+        for name, value in losses.items():
+            if not torch.isfinite(value):
+                raise UserError(f"step {step}: the {name} loss is {value.item()}; resume with a lower learning rate")
+        if not losses["distillation"].requires_grad:
+            raise UserError(f"step {step}: the object has vanished; lower the sparsity weight or the learning rate")

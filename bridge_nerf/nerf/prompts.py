@@ -1,0 +1,48 @@
+"""What the prior is told about a view: prompt, view words, background words, descriptors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+View = Literal["front", "side", "back", "overhead"]
+VIEWS: tuple[View, ...] = ("front", "side", "back", "overhead")
+
+
+@dataclass
+class ViewConfig:
+    """View-dependent prompting (DreamFusion, Poole et al. 2022, section 3.2): it keeps an object from growing a face on
+    every side."""
+
+    front: str = "front view"
+    """Words for a camera in front; empty for none. So are the others."""
+    side: str = "side view"
+    """Words for a camera at the side."""
+    back: str = "back view"
+    """Words for a camera behind."""
+    overhead: str = "overhead view"
+    """Words for a camera above."""
+    front_angle: float = 45.0
+    """"front" up to this many degrees of azimuth to either side."""
+    back_angle: float = 135.0
+    """"back" from this many degrees of azimuth on."""
+    overhead_elevation: float = 60.0
+    """"overhead" from this many degrees of elevation on."""
+
+    def view(self, azimuth: float, elevation: float) -> View:
+        """Which view a camera has; angles in degrees, azimuth 0 in front of the object."""
+        if elevation >= self.overhead_elevation:
+            return "overhead"
+        turned = abs((azimuth + 180) % 360 - 180)
+        if turned <= self.front_angle:
+            return "front"
+        return "back" if turned >= self.back_angle else "side"
+
+    def words(self, view: View) -> str:
+        """What a prompt says about the view."""
+        return getattr(self, view)
+
+
+def compose(*parts: str) -> str:
+    """The parts that say something, joined by commas."""
+    return ", ".join(part.strip(" ,.") for part in parts if part.strip(" ,."))

@@ -1,0 +1,34 @@
+"""The numbers of bridge-distill: for the embedded toybox on a CPU, and for Stable Diffusion on a GPU."""
+
+from __future__ import annotations
+
+import torch
+from bridge_nerf.nerf.progress import ProgressConfig
+from bridge_nerf.nerf.trainer import BridgeTrainerConfig
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+
+DESCRIPTION = "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source prompt."
+
+
+def bridge_distill_config() -> BridgeTrainerConfig:
+    """The defaults of this machine."""
+    gpu = torch.cuda.is_available()
+    return BridgeTrainerConfig(
+        method_name="bridge-distill",
+        project_name="bridge-nerf",
+        max_num_iterations=1000,
+        steps_per_save=100,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=250,
+        steps_per_eval_all_images=1000,
+        machine=MachineConfig(device_type="cuda" if gpu else "cpu"),
+        logging=LoggingConfig(local_writer=ProgressConfig(), steps_per_log=1, profiler="none"),
+        viewer=ViewerConfig(websocket_host="127.0.0.1", quit_on_train_completion=True),
+        vis="viewer",
+        # No schedulers: torch >= 2.6 cannot load the checkpoints that nerfstudio 1.1 writes with them.
+        optimizers={
+            "encoding": {"optimizer": AdamOptimizerConfig(lr=0.03), "scheduler": None},
+            "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": None},
+        },
+    )
