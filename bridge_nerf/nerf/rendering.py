@@ -8,11 +8,11 @@ what light is left when it is reached; w_i = T_i alpha_i its weight. A batch has
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -39,6 +39,15 @@ class Samples:
     inside: Bool[Tensor, "n m"]
     delta: float
 
+    @property
+    def rows(self) -> Int[Tensor, "k"]:
+        """The ray of each position."""
+        return self.inside.nonzero()[:, 0]
+
+    def only(self, keep: Bool[Tensor, "k"]) -> Samples:
+        """Fewer of them."""
+        return replace(self, positions=self.positions[keep], inside=self.inside.masked_scatter(self.inside, keep))
+
 
 def march(
     origins: Float[Tensor, "n 3"],
@@ -64,10 +73,8 @@ def march(
     inside = distances < far[:, None]
     rows = inside.nonzero()[:, 0]
     positions = origins[rows] + distances[inside][:, None] * directions[rows]
-    if occupied is not None:
-        keep = _look_up(occupied, positions / radius)
-        inside, positions = inside.masked_scatter(inside, keep), positions[keep]
-    return Samples(positions, distances, inside, delta)
+    samples = Samples(positions, distances, inside, delta)
+    return samples if occupied is None else samples.only(_look_up(occupied, positions / radius))
 
 
 def _look_up(cells: Bool[Tensor, "r r r"], x: Float[Tensor, "k 3"]) -> Bool[Tensor, "k"]:
@@ -83,14 +90,15 @@ def occupancy(density: Callable[[Tensor], Tensor], cells: int, least: float) -> 
     return F.max_pool3d(solid, 3, stride=1, padding=1)[0, 0] > 0
 
 
-def spread(values: Float[Tensor, "k *c"], where: Bool[Tensor, "n m"]) -> Float[Tensor, "n m *c"]:
-    """Packed values back at their places, zero elsewhere."""
-    out = values.new_zeros(*where.shape, *values.shape[1:])
-    return out.masked_scatter(where.view(*where.shape, *(1,) * (values.ndim - 1)).expand_as(out), values)
-
-
-def weights(density: Float[Tensor, "n m"], delta: float) -> Float[Tensor, "n m"]:
-    """w_i = T_i alpha_i; a row sums to the ray's opacity, at most 1."""
-    depth = density * delta
+def weights(density: Float[Tensor, "k"], samples: Samples) -> Float[Tensor, "n m"]:
+    """w_i = T_i alpha_i, 0 where there is no sample; a row sums to the ray's opacity, at most 1."""
+    empty = density.new_zeros(samples.inside.shape)
+    depth = empty.masked_scatter(samples.inside, density * samples.delta)
     passed = torch.cumsum(depth, dim=-1)
     return torch.exp(depth - passed) * -torch.expm1(-depth)
+
+
+def colours(w: Float[Tensor, "n m"], colour: Float[Tensor, "k c"], samples: Samples) -> Float[Tensor, "n c"]:
+    """sum_i w_i colour_i of each ray."""
+    weighted = w[samples.inside][:, None] * colour
+    return weighted.new_zeros(len(w), weighted.shape[1]).index_add(0, samples.rows, weighted)

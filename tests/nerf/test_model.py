@@ -1,0 +1,122 @@
+import pytest
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
+
+from bridge_nerf.nerf.field import FieldConfig
+from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
+from bridge_nerf.nerf.orbit import turntable
+
+SMALL = FieldConfig(grid_resolutions=(8, 16), grid_features=2, hidden=8)
+
+
+def make(**options) -> BridgeModel:
+    torch.manual_seed(0)
+    box = SceneBox(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]))
+    model = BridgeModelConfig(**{"field": SMALL, "samples": 24, "eval_samples": 24} | options)
+    return model.setup(scene_box=box, num_train_data=1)
+
+
+def rays(resolution: int = 24) -> RayBundle:
+    origins, directions = turntable(3, 15.0, 3.3, 40.0).rays(resolution)
+    return RayBundle(origins=origins, directions=directions, pixel_area=torch.ones(len(origins), 1))
+
+
+def test_outputs_start_with_rgb_and_show_the_background_beside_the_object() -> None:
+    model = make().eval()
+    outputs = model.get_outputs(rays())
+    assert next(iter(outputs)) == "rgb"
+    picture = outputs["rgb"].view(3, 24, 24, 3)
+    torch.testing.assert_close(picture[:, 0, 0], torch.ones(3, 3))
+    opacity, depth = (outputs[name].view(3, 24, 24) for name in ("accumulation", "depth"))
+    assert (opacity[:, 12, 12] > 0.95).all()
+    assert (opacity[:, 0, 0] == 0).all()
+    assert ((depth[:, 12, 12] > 2.5) & (depth[:, 12, 12] < 3.3)).all()
+
+
+def test_what_is_left_out_does_not_show() -> None:
+    with torch.no_grad():
+        exact = make(least_weight=0.0).eval().get_outputs(rays())["rgb"]
+    pruned = make(least_weight=1e-3).eval().get_outputs(rays())["rgb"]
+    torch.testing.assert_close(pruned, exact, atol=0.02, rtol=0)
+
+
+def test_training_pictures_are_a_function_of_seed_and_step() -> None:
+    model = make().train()
+
+    def picture(seed: int, step: int) -> torch.Tensor:
+        model.seed = seed
+        model.update_to_step(step)
+        return model.get_outputs(rays())["rgb"].detach()
+
+    first = picture(1, 5)
+    assert not torch.equal(picture(1, 6), first)
+    assert not torch.equal(picture(2, 5), first)
+    assert torch.equal(picture(1, 5), first)
+
+
+def test_pictures_for_people_do_not_depend_on_the_step() -> None:
+    model = make(background="random").eval()
+    first = model.get_outputs(rays())["rgb"]
+    model.update_to_step(100)
+    assert torch.equal(model.get_outputs(rays())["rgb"], first)
+
+
+def test_every_parameter_learns() -> None:
+    model = make(background="learned").train()
+    model.get_outputs(rays())["rgb"].square().sum().backward()
+    groups = model.get_param_groups()
+    assert set(groups) == {"encoding", "network"}
+    for parameter in groups["encoding"] + groups["network"]:
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+    held = {id(p) for group in groups.values() for p in group} | {id(model.device_indicator_param)}
+    assert {id(p) for p in model.parameters()} == held
+
+
+def test_regularisers_act_from_their_step_on() -> None:
+    weights = {"sparsity_weight": 2.0, "entropy_weight": 1.0, "distortion_weight": 1.0}
+    model = make(**weights, regularise_from=10, regularise_fully_from=20).train()
+    losses = []
+    for step in (10, 15, 20, 30):
+        model.seed = model.step = 0
+        outputs = None
+        model.update_to_step(step)
+        outputs = model.get_outputs(rays())
+        losses.append(model.get_loss_dict(outputs, {}))
+    assert losses[0] == {}
+    assert losses[1].keys() == losses[2].keys() == {"sparsity", "entropy", "distortion"}
+    assert losses[1]["sparsity"] < 0.6 * losses[2]["sparsity"]
+    assert make().train().get_loss_dict(make().train().get_outputs(rays()), {}) == {}
+
+
+def test_rgba_takes_the_background_out() -> None:
+    model = make(background="blue").eval()
+    outputs = model.get_outputs(rays())
+    rgba = model.get_rgba_image(outputs)
+    assert rgba.shape[-1] == 4
+    again = rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * model.background.shown()
+    torch.testing.assert_close(again, outputs["rgb"], atol=1e-3, rtol=0)
+
+
+def test_a_crop_box_cuts() -> None:
+    model = make().eval()
+    bundle = rays()
+    bundle.nears = torch.zeros_like(bundle.origins[:, :1])
+    bundle.fars = torch.full_like(bundle.nears, 2.0)
+    assert model.get_outputs(bundle)["accumulation"].max() == 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_rays_that_all_miss(training: bool) -> None:
+    model = make().train(training)
+    bundle = rays()
+    bundle.origins = bundle.origins + 10
+    assert model.get_outputs(bundle)["accumulation"].sum() == 0
+
+
+def test_a_model_that_is_looked_at_while_it_trains_is_seen_as_it_is() -> None:
+    model = make().eval()
+    before = model.get_outputs(rays())["accumulation"].sum()
+    with torch.no_grad():
+        model.field.network[2].bias[0] += 4
+    assert model.get_outputs(rays())["accumulation"].sum() > 1.2 * before

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from bridge_nerf.nerf.background import Background
+from bridge_nerf.nerf.prompts import ViewConfig, compose
+from bridge_nerf.toybox.render import View
+from bridge_nerf.toybox.words import BACKGROUNDS
+
+
+def test_views_are_those_of_the_toybox() -> None:
+    config = ViewConfig()
+    for azimuth in (-179.0, -135.5, -135.0, -90.0, -45.5, -45.0, 0.0, 44.0, 46.0, 134.0, 136.0, 200.0, 330.0):
+        for elevation in (-10.0, 30.0, 59.0, 60.0, 85.0):
+            assert config.words(config.view(azimuth, elevation)) == View(azimuth, elevation).word
+
+
+def test_thresholds_can_be_moved() -> None:
+    config = ViewConfig(front_angle=60.0, overhead_elevation=30.0)
+    assert config.view(55, 0) == "front"
+    assert config.view(55, 31) == "overhead"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("a pineapple", "front view", "", "sharp"), "a pineapple, front view, sharp"),
+        (("a pineapple,", "", "", " , detailed."), "a pineapple, detailed"),
+        (("", ""), ""),
+    ],
+)
+def test_only_what_is_said_is_joined(parts: tuple[str, ...], said: str) -> None:
+    assert compose(*parts) == said
+
+
+def test_the_palette_names_what_it_shows() -> None:
+    background = Background("palette")
+    drawn = {background.name(0, step) for step in range(60)}
+    assert drawn == set(BACKGROUNDS) == set(background.names())
+    for step in range(5):
+        name = background.name(0, step)
+        assert name is not None
+        torch.testing.assert_close(background.colour(0, step), torch.tensor(BACKGROUNDS[name]))
+    torch.testing.assert_close(background.shown(), torch.ones(3))
+
+
+def test_other_backgrounds() -> None:
+    assert Background("gray").name(0, 3) == "gray"
+    assert Background("random").name(0, 3) is None
+    assert not torch.equal(Background("random").colour(0, 3), Background("random").colour(0, 4))
+    assert torch.equal(Background("random").colour(0, 3), Background("random").colour(0, 3))
+    learned = Background("learned")
+    learned.colour(0, 0).sum().backward()
+    assert learned.logits is not None and learned.logits.grad is not None
