@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.progress import ProgressConfig
 from bridge_nerf.nerf.trainer import BridgeTrainerConfig
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
@@ -26,9 +27,8 @@ def bridge_distill_config() -> BridgeTrainerConfig:
         logging=LoggingConfig(local_writer=ProgressConfig(), steps_per_log=1, profiler="none"),
         viewer=ViewerConfig(websocket_host="127.0.0.1", quit_on_train_completion=True),
         vis="viewer",
-        # No schedulers: torch >= 2.6 cannot load the checkpoints that nerfstudio 1.1 writes with them.
         optimizers={
-            "encoding": {"optimizer": AdamOptimizerConfig(lr=0.03), "scheduler": None},
-            "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": None},
+            "encoding": {"optimizer": AdamOptimizerConfig(lr=0.03), "scheduler": RampSchedulerConfig()},
+            "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": RampSchedulerConfig()},
         },
     )

@@ -65,6 +65,21 @@ class BridgePipeline(VanillaPipeline):
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [*callbacks, TrainingCallback(before, self._apply_wishes)]
 
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """As nerfstudio does, but all of it: nerfstudio loads what happens to fit and leaves the rest at random.
+
+        Raises:
+            UserError: The state is not this model's.
+        """
+
+        def shapes(state: dict[str, Any]) -> dict[str, torch.Size]:
+            return {name.replace("module.", ""): value.shape for name, value in state.items()}
+
+        own, given = shapes(self.state_dict()), shapes(loaded_state)
+        if odd := sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
+            raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
+        super().load_pipeline(loaded_state, step)
+
     def start_training(self, prior: ImagePrior, seed: int) -> None:
         """Everything random from here on is a pure function of the seed and the step.
 

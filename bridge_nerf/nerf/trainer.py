@@ -145,6 +145,8 @@ class BridgeTrainer(Trainer):
         try:
             self.pipeline.load_pipeline(state["pipeline"], state["step"])
             self.optimizers.load_optimizers(state["optimizers"])
+            if self.config.load_scheduler:
+                self.optimizers.load_schedulers(state["schedulers"])
             self.grad_scaler.load_state_dict(state["scalers"])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise checkpoint.foreign(path, error) from error

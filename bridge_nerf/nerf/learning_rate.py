@@ -1,0 +1,39 @@
+"""Learning rates as a function of the absolute step.
+
+nerfstudio's own schedulers leave a NumPy number in the checkpoint, which torch from 2.6 on refuses to load; this one
+computes with Python's floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nerfstudio.engine.schedulers import SchedulerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from bridge_nerf.schedules import Ramp
+
+
+@dataclass
+class RampSchedulerConfig(SchedulerConfig):
+    """The learning rate, constant, then falling linearly to a share of itself, then constant again."""
+
+    _target: type = field(default_factory=lambda: RampScheduler)
+    final: float = 0.1
+    """Share of the learning rate that is left in the end."""
+    begin: int = 600
+    """Absolute step at which it begins to fall."""
+    end: int = 1000
+    """Absolute step from which on it rests."""
+
+
+class RampScheduler:
+    """What nerfstudio asks for a torch scheduler."""
+
+    def __init__(self, config: RampSchedulerConfig) -> None:
+        self.config = config
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """The scheduler; torch knows the initial rate from the optimizer."""
+        return LambdaLR(optimizer, Ramp(1.0, self.config.final, self.config.begin, self.config.end))

@@ -1,0 +1,71 @@
+"""A run small enough to train in a second, with a prior in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from nerfstudio.configs import base_config  # before its writer module: they import each other
+
+from bridge_nerf.nerf.field import FieldConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer, BridgeTrainerConfig
+from tests.nerf.stub import PicturePrior
+
+
+@pytest.fixture(autouse=True)
+def no_writers_left() -> Iterator[None]:
+    """nerfstudio keeps its log writers in module globals."""
+    yield
+    writer = base_config.writer
+    writer.EVENT_WRITERS.clear()
+    writer.EVENT_STORAGE.clear()
+    writer.GLOBAL_BUFFER.clear()
+
+
+@pytest.fixture
+def prior(monkeypatch: pytest.MonkeyPatch) -> PicturePrior:
+    """The stub, in the place of whatever the configuration names."""
+    stub = PicturePrior()
+    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda name, device: stub)
+    return stub
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> BridgeTrainerConfig:
+    """The registered method, made small: 6 steps of 16 pixels."""
+    from nerfstudio.configs.method_configs import all_methods
+
+    small = deepcopy(all_methods["bridge-distill"])
+    assert isinstance(small, BridgeTrainerConfig)
+    small.output_dir, small.vis = tmp_path / "outputs", "tensorboard"
+    small.max_num_iterations, small.steps_per_save, small.turntable_frames = 6, 2, 4
+    small.steps_per_eval_image, small.steps_per_eval_all_images = 3, 5
+    small.machine.device_type = "cpu"
+    cameras, model = small.pipeline.datamanager, small.pipeline.model
+    cameras.train_resolution = cameras.eval_resolution = 16
+    cameras.eval_views = 4
+    model.field = FieldConfig(grid_resolutions=(4, 8), grid_features=2, hidden=8)
+    model.samples = model.eval_samples = 16
+    small.pipeline.prior, small.pipeline.stage_start = "toybox", 3
+    return small
+
+
+@pytest.fixture
+def trained(prior: PicturePrior) -> Callable[[BridgeTrainerConfig, str], BridgeTrainer]:
+    """Train a configuration to its end, in the folder with the given time stamp."""
+
+    def run(config: BridgeTrainerConfig, timestamp: str) -> BridgeTrainer:
+        from nerfstudio.scripts.train import _set_random_seed
+
+        config.timestamp = timestamp
+        config.set_timestamp()
+        config.save_config()
+        _set_random_seed(config.machine.seed)
+        trainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup()
+        trainer.train()
+        return trainer
+
+    return run

@@ -1,0 +1,125 @@
+"""The prior's seat in the loop, with a prior whose answers are known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.nerf.guidance import Guidance, GuidanceConfig, Wishes, written
+from bridge_nerf.nerf.orbit import turntable
+from tests.nerf.stub import SIZE, PicturePrior
+
+CONFIG = GuidanceConfig(prior="toybox", stage_start=3, guidance_scale=5.0, source_descriptors="blurry")
+
+
+def guidance(config: GuidanceConfig = CONFIG, prompt: str = "a ball", backgrounds=(None,)) -> Guidance:
+    return Guidance(PicturePrior(), config, Wishes.of(prompt, config), seed=0, backgrounds=backgrounds)
+
+
+def test_the_gradient_is_that_of_the_objective_over_the_number_of_views() -> None:
+    g, orbit = guidance(), turntable(4, 15.0, 3.3, 40.0)
+    pictures = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
+    distilled = g.loss(pictures, orbit, None, 0)
+    distilled.loss.backward()
+    assert pictures.grad is not None
+    torch.testing.assert_close(pictures.grad, distilled.gradient / 4)
+
+
+def test_descent_ends_at_the_prompts_picture() -> None:
+    g, orbit = guidance(replace(CONFIG, objective="sds", guidance_scale=1.0)), turntable(1, 15.0, 3.3, 40.0)
+    picture = torch.full((1, 3, SIZE, SIZE), 0.5, requires_grad=True)
+    optimizer = torch.optim.Adam([picture], lr=0.02)
+    for step in range(200):
+        optimizer.zero_grad()
+        g.loss(picture, orbit, None, step).loss.backward()
+        optimizer.step()
+    expected = PicturePrior().picture("a ball")
+    torch.testing.assert_close(picture.detach()[0], expected, atol=0.05, rtol=0)
+
+
+def test_a_step_is_a_function_of_its_number() -> None:
+    orbit, pictures = turntable(1, 15.0, 3.3, 40.0), torch.rand(1, 3, SIZE, SIZE)
+    one, other = guidance(), guidance()
+    for step in (0, 1, 2):
+        one.loss(pictures, orbit, None, step)
+    assert torch.equal(one.loss(pictures, orbit, None, 7).gradient, other.loss(pictures, orbit, None, 7).gradient)
+    assert not torch.equal(one.loss(pictures, orbit, None, 8).gradient, one.loss(pictures, orbit, None, 7).gradient)
+
+
+def test_views_and_backgrounds_are_told() -> None:
+    g = guidance(backgrounds=("white",))
+    assert isinstance(g.prior, PicturePrior)
+    g.prior.asked.clear()
+    g.loss(torch.rand(4, 3, SIZE, SIZE), turntable(4, 15.0, 3.3, 40.0), "white", 0)
+    assert [text.split(", ")[:3] for text in g.prior.asked[:4]] == [
+        ["a ball", f"{view} view", "white background"] for view in ("front", "side", "back", "side")
+    ]
+    assert g.prior.asked[4].endswith("white background, blurry")
+    assert g.prior.asked[-1] == ""
+
+
+def test_background_words_can_be_left_out() -> None:
+    g = guidance(replace(CONFIG, background_words=False), backgrounds=("white",))
+    assert isinstance(g.prior, PicturePrior)
+    g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), "white", 0)
+    assert not any("background" in text for text in g.prior.asked)
+
+
+def test_pictures_are_brought_to_the_priors_size() -> None:
+    pictures = torch.rand(1, 3, 40, 40, requires_grad=True)
+    distilled = guidance().loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, 0)
+    assert distilled.gradient.shape == (1, 3, SIZE, SIZE)
+    distilled.loss.backward()
+    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
+
+
+def test_the_stage_follows_the_step_or_the_wish() -> None:
+    g = guidance()
+    assert [g.active(step).index for step in (0, 2, 3, 900)] == [0, 0, 1, 1]
+    g.apply(replace(g.wishes, stage="2"))
+    assert g.active(0).index == 1
+    g.apply(replace(g.wishes, stage="1"))
+    assert g.active(900).index == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": " "},
+        {"prompt": "a xylophone"},
+        {"source_descriptors": "xylophone"},
+        {"prompt": "ball " * 50},
+    ],
+)
+def test_a_wish_that_cannot_be_read_changes_nothing(change: dict[str, str]) -> None:
+    g = guidance()
+    before = g.wishes
+    with pytest.raises(UserError):
+        g.apply(replace(before, **change, guidance_scale=9.0))
+    assert g.wishes is before
+    assert guidance().stages == g.stages
+
+
+def test_a_stage_that_is_not_there() -> None:
+    g = guidance(replace(CONFIG, objective="sds"))
+    with pytest.raises(UserError, match="no stage 2"):
+        g.apply(replace(g.wishes, stage="2"))
+
+
+def test_unknown_objective() -> None:
+    with pytest.raises(UserError, match="bridge"):
+        guidance(replace(CONFIG, objective="alchemy"))
+
+
+def test_nan_is_reported_with_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = guidance()
+    monkeypatch.setattr(g.prior, "eps", lambda x_t, t, condition: torch.full_like(x_t, torch.nan))
+    with pytest.raises(UserError, match="step 17: non-finite gradient"):
+        g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), None, 17)
+
+
+def test_wishes_are_written_down() -> None:
+    config = replace(CONFIG)
+    written(Wishes("a ball", "sharp", "foggy", 7.0, "2"), config)
+    assert (config.target_descriptors, config.guidance_scale, config.stage) == ("sharp", 7.0, "2")
