@@ -8,8 +8,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-OWN = {"timestamp", "load_dir", "load_step", "load_checkpoint", "load_config", "max_num_iterations", "prompt", "data"}
-"""Fields that say where a run comes from and goes to, not what it is; the commands spell them out themselves."""
+OWN = {"timestamp", "load_dir", "load_step", "load_checkpoint", "load_config", "prompt", "data"}
+"""Fields that say where a run comes from, not what it is; the commands spell them out themselves."""
 
 
 def differences(config: Any, default: Any, prefix: str = "") -> Iterator[str]:
@@ -27,17 +27,18 @@ def differences(config: Any, default: Any, prefix: str = "") -> Iterator[str]:
             yield f"--{flag} {shlex.join(str(v) for v in values)}"
 
 
-def train(config: Any, default: Any) -> str:
-    """The command that starts the same run again."""
-    flags = [f for f in differences(config, default) if not f.startswith("--pipeline.model.prompt ")]
+def train(config: Any, default: Any, without: tuple[str, ...] = ()) -> str:
+    """The command that starts the same run again, but for the flags `without`."""
+    left_out = ("pipeline.model.prompt", *without)
+    flags = [f for f in differences(config, default) if f.split()[0][2:] not in left_out]
     prompt = shlex.quote(config.pipeline.model.prompt)
     return " ".join([f"ns-train {config.method_name} --prompt {prompt}", *flags])
 
 
-def resume(config: Any, default: Any, checkpoints: Path, steps: int) -> str:
-    """The command that goes on from the latest checkpoint for `steps` more steps (nerfstudio 1.1's meaning)."""
-    where = shlex.quote(str(checkpoints))
-    return f"{train(config, default)} --load-dir {where} --max-num-iterations {steps}"
+def resume(config: Any, default: Any, checkpoint: Path, step: int, steps: int) -> str:
+    """The command that goes on from a checkpoint for `steps` more steps (nerfstudio 1.1's meaning of the flag)."""
+    where = f"--load-dir {shlex.quote(str(checkpoint.parent))} --load-step {step}"
+    return f"{train(config, default, ('max-num-iterations',))} {where} --max-num-iterations {steps}"
 
 
 def view(config_file: Path) -> str:

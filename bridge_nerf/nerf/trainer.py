@@ -114,13 +114,15 @@ class BridgeTrainer(Trainer):
 
     config: BridgeTrainerConfig
     pipeline: BridgePipeline
+    _saved: tuple[Path, int] | None = None
+    """The checkpoint to go on from, and its step."""
 
     def setup(self, test_mode="val") -> None:
         """As nerfstudio does; then the results at the end and the right time left after a resume."""
         with one_line_errors():
             super().setup(test_mode)
-        self.end_step = self._start_step + self.config.max_num_iterations
-        writer.GLOBAL_BUFFER["max_iter"] = self.end_step
+        self._end_step = self._start_step + self.config.max_num_iterations
+        writer.GLOBAL_BUFFER["max_iter"] = self._end_step
         if comms.is_main_process():
             self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._results))
             self._note_commands()
@@ -131,8 +133,7 @@ class BridgeTrainer(Trainer):
             with one_line_errors():
                 super().train()
         except (SystemExit, KeyboardInterrupt) as stop:
-            if any(self.checkpoint_dir.glob("step-*.ckpt")):
-                CONSOLE.print(f"\nto resume:\n  {self._resume()}", highlight=False, markup=False, soft_wrap=True)
+            CONSOLE.print(f"\nto resume:\n{self._resume()}", highlight=False, markup=False, soft_wrap=True)
             if isinstance(stop, KeyboardInterrupt):
                 raise SystemExit(130) from None
             raise
@@ -151,6 +152,7 @@ class BridgeTrainer(Trainer):
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise checkpoint.foreign(path, error) from error
         self._start_step = state["step"] + 1
+        self._saved = (path, state["step"])
         CONSOLE.print(f"resumed from {path}, after step {state['step']}", highlight=False)
 
     @check_main_thread
@@ -173,24 +175,29 @@ class BridgeTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
         }
         checkpoint.save(path, state)
+        # In this order there is no moment at which the noted command names a checkpoint that is not there.
+        self._saved = (path, step)
+        self._note_commands()
         if self.config.save_only_latest_checkpoint:
             for older in self.checkpoint_dir.glob("step-*.ckpt"):
                 if older != path:
                     older.unlink()
-        self._note_commands()
 
-    def _resume(self, steps: int | None = None) -> str:
-        saved = [int(p.stem[5:]) for p in self.checkpoint_dir.glob("step-*.ckpt")]
-        left = self.end_step - 1 - max(saved, default=self._start_step - 1)
-        return commands.resume(self.config, default_config(self.config), self.checkpoint_dir, steps or left)
+    def _resume(self) -> str:
+        """The command that goes on from here: to the planned end or, past it, as far again."""
+        default = default_config(self.config)
+        if self._saved is None:
+            return commands.train(self.config, default)
+        path, step = self._saved
+        left = self._end_step - 1 - step
+        return commands.resume(self.config, default, path, step, left or self.config.max_num_iterations)
 
     def _note_commands(self) -> None:
         """Keep `commands.txt` true: also after a SIGKILL it says how to go on."""
         config_file = self.base_dir / "config.yml"
-        done = self.step + 1 >= self.end_step
         lines = [
             f"view    {commands.view(config_file)}",
-            f"resume  {self._resume(self.config.max_num_iterations if done else None)}",
+            f"resume  {self._resume()}",
             f"render  {commands.render(config_file)}",
         ]
         checkpoint.write_whole(self.base_dir / "commands.txt", ("\n".join(lines) + "\n").encode())

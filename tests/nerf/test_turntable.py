@@ -1,0 +1,35 @@
+import io
+
+import av
+import numpy as np
+from PIL import Image
+
+from bridge_nerf.nerf import turntable
+from bridge_nerf.nerf.orbit import turntable as orbit
+from tests.nerf.test_model import make
+
+
+def test_frames_show_the_object_from_all_sides() -> None:
+    model = make().train()
+    pictures = turntable.frames(model, orbit(5, 15.0, 3.3, 40.0), 20)
+    assert pictures.shape == (5, 20, 20, 3) and pictures.dtype == np.uint8
+    assert model.training, "left as it was found"
+    assert (pictures[:, 0, 0] == 255).all()
+    assert (pictures[:, 10, 10] < 250).any(-1).all()
+
+
+def test_a_video_has_every_frame() -> None:
+    ramp = np.linspace(0, 255, 10).astype(np.uint8)[:, None, None, None]
+    data = turntable.video(np.broadcast_to(ramp, (10, 32, 48, 3)).copy(), 12)
+    with av.open(io.BytesIO(data)) as video:
+        stream = video.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (48, 32, 12)
+        shown = [frame.to_ndarray(format="rgb24").mean() for frame in video.decode(stream)]
+    np.testing.assert_allclose(shown, ramp.ravel(), atol=6)
+
+
+def test_a_contact_sheet_is_read_row_by_row() -> None:
+    pictures = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    sheet = np.asarray(Image.open(io.BytesIO(turntable.contact_sheet(pictures, columns=3))))
+    assert sheet.shape == (12, 12, 3)
+    assert sheet[::4, ::4, 0].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 255]]
