@@ -1,0 +1,116 @@
+"""`bridge-nerf`: everything that is not `ns-train`. Torch is imported only once the command line has been understood."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from bridge_nerf.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclass
+class TrainToybox:
+    """Train the toybox's prior and judge from nothing: pictures, autoencoder, diffusion, judge. Stopped runs resume."""
+
+    folder: Path = Path("outputs/toybox")
+    """Where checkpoints and results go; the same folder resumes."""
+    preset: Literal["cpu", "gpu", "smoke"] = "cpu"
+    """Sizes and steps: cpu takes hours on 2 cores, gpu has not been run yet, smoke takes seconds and draws nothing."""
+    part: Literal["all", "prior", "judge"] = "all"
+    """What to train."""
+    seed: int = 0
+    """Everything random follows from it."""
+    devices: int = 1
+    """Processes of the diffusion training."""
+
+    def run(self) -> None:
+        from bridge_nerf.training.recipe import named_preset, train_judge, train_prior
+
+        preset = named_preset(self.preset)
+        if self.part in ("all", "judge"):
+            print(f"judge: {train_judge(self.folder, preset, self.seed)}")
+        if self.part in ("all", "prior"):
+            print(f"prior: {train_prior(self.folder, preset, self.seed, devices=self.devices)}")
+
+
+@dataclass
+class EvaluateToybox:
+    """Measure the toybox's figures, print them beside their goals, and write them as JSON."""
+
+    what: tuple[Literal["judge", "objects", "flaws", "held-out", "scenes"], ...] = ("judge", "objects", "flaws", "held-out")
+    """Which figures; scenes trains a NeRF for each toy (minutes each)."""
+    prior: str = "toybox"
+    """Folder of the prior, or toybox for the one that ships."""
+    judge: Path | None = None
+    """Folder of the judge; by default the one that ships."""
+    toys: tuple[str, ...] = ()
+    """Which toys for scenes; all by default."""
+    objective: str = "bridge"
+    """Method for scenes."""
+    out: Path = Path("outputs/toybox-figures")
+    """Folder for figures.json and the scenes' turntables."""
+
+    def run(self) -> None:
+        from bridge_nerf.evaluation.report import evaluate_toybox
+
+        evaluate_toybox(self, self._scene)
+
+    def _scene(self, prompt: str) -> "Float[Tensor, 'n 3 h w']":
+        from bridge_nerf.nerf.headless import optimise
+
+        return optimise(prompt, self.out / "scenes", self.objective, prior=self.prior)
+
+
+@dataclass
+class SamplePrior:
+    """Draw pictures from a prior by DDIM, as one contact sheet."""
+
+    prompts: tyro.conf.Positional[tuple[str, ...]]
+    """What to draw, one row each."""
+    prior: str = "toybox"
+    """toybox, a folder or a hub id."""
+    count: int = 8
+    """Pictures a prompt."""
+    steps: int = 50
+    """Network calls a picture."""
+    guidance_scale: float = 4.0
+    """Classifier-free guidance NULL + s (TARGET - NULL)."""
+    seed: int = 0
+    """Everything random follows from it."""
+    out: Path = Path("outputs/samples.png")
+    """The picture's file."""
+
+    def run(self) -> None:
+        from bridge_nerf.evaluation.report import sample_sheet
+
+        sample_sheet(self)
+
+
+Command = (
+    Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
+    | Annotated[EvaluateToybox, tyro.conf.subcommand("evaluate-toybox")]
+    | Annotated[SamplePrior, tyro.conf.subcommand("sample")]
+)
+
+
+def main() -> None:
+    """Entry point; what the user did wrong is one line on stderr and exit code 1."""
+    command = tyro.cli(Command, prog="bridge-nerf", description="Score distillation as a Schrodinger bridge.")  # type: ignore[arg-type]
+    try:
+        command.run()
+    except UserError as error:
+        sys.exit(f"bridge-nerf: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bridge-nerf: interrupted; the same command resumes")
+
+
+if __name__ == "__main__":
+    main()

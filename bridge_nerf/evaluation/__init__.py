@@ -1,0 +1,1 @@
+"""Measuring pictures: statistics as pure functions, the toybox's figures."""

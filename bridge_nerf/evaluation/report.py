@@ -1,0 +1,82 @@
+"""What the command line measures: figures printed and written, pictures laid out in sheets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.evaluation import toybox
+from bridge_nerf.evaluation.toybox import Figure
+from bridge_nerf.paths import asset
+from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.toybox.judge import Judge
+from bridge_nerf.toybox.words import OBJECTS
+
+
+def sheet(pictures: Float[Tensor, "n 3 h w"], columns: int) -> Image.Image:
+    """Pictures (RGB in [0, 1]) row by row, `columns` a row."""
+    n, _, h, w = pictures.shape
+    rows = -(-n // columns)
+    blank = torch.ones(rows * columns - n, 3, h, w)
+    grid = torch.cat([pictures.cpu().float(), blank]).view(rows, columns, 3, h, w)
+    pixels = grid.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
+    return Image.fromarray((pixels * 255).round().byte().numpy())
+
+
+def sample_sheet(command: Any) -> None:
+    """Draw `command.count` pictures of each prompt and save the sheet."""
+    if command.count < 1 or command.steps < 1:
+        raise UserError(f"count and steps must be positive, got {command.count} and {command.steps}")
+    prior = load_prior(command.prior, "cuda" if torch.cuda.is_available() else "cpu")
+    prior.check_prompts(list(command.prompts))
+    prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
+    pictures = toybox.sampled(
+        prior, prompts, command.seed, steps=command.steps, guidance_scale=command.guidance_scale
+    )
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet(pictures, command.count).save(command.out)
+    print(f"wrote {command.out}")
+
+
+def evaluate_toybox(command: Any, turntable: Callable[[str], Float[Tensor, "n 3 h w"]]) -> list[Figure]:
+    """Measure what `command.what` names, print each figure as it is there, and write `command.out`/figures.json.
+
+    `turntable` trains a scene for a prompt and answers its pictures from all sides, RGB in [0, 1].
+    """
+    unknown = [toy for toy in command.toys if toy not in OBJECTS]
+    if unknown:
+        raise UserError(f"unknown toys {', '.join(unknown)}; toys: {', '.join(OBJECTS)}")
+    figures = []
+    for figure in _measured(command, turntable):
+        print(figure.line(), flush=True)
+        figures.append(figure)
+    command.out.mkdir(parents=True, exist_ok=True)
+    path = command.out / "figures.json"
+    path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
+    print(f"wrote {path}")
+    return figures
+
+
+def _measured(command: Any, turntable: Callable) -> Iterator[Figure]:
+    judge = Judge.load(command.judge or asset("toybox/judge"))
+    if "judge" in command.what:
+        yield from toybox.judge_figures(judge)
+    if {"objects", "flaws", "held-out"} & set(command.what):
+        prior = load_prior(command.prior, "cuda" if torch.cuda.is_available() else "cpu")
+        for name, figures in (
+            ("objects", toybox.object_figures),
+            ("flaws", toybox.flaw_figures),
+            ("held-out", toybox.held_out_figures),
+        ):
+            if name in command.what:
+                yield from figures(prior, judge)
+    if "scenes" in command.what:
+        yield from toybox.scene_figures(judge, turntable, command.toys or OBJECTS)

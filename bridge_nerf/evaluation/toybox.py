@@ -1,0 +1,212 @@
+"""The toybox's figures: how well the judge judges, and what the prior draws when asked.
+
+Every figure is measured here and now; the goals beside them are the ones that the toybox was designed for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.evaluation.sampling import ddim
+from bridge_nerf.evaluation.statistics import frechet_distance, share
+from bridge_nerf.seeding import generator
+from bridge_nerf.toybox.captions import random_colour
+from bridge_nerf.toybox.dataset import Shard, make_shard
+from bridge_nerf.toybox.judge import Judge, Verdict
+from bridge_nerf.toybox.words import BACKGROUNDS, FLAWS, HELD_OUT, OBJECTS, QUALITIES, VIEWS, article
+
+HELD_OUT_SEED = 900_001
+"""Seed of the pictures that neither the prior nor the judge was trained on."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number, its goal and how many pictures it rests on."""
+
+    name: str
+    value: float
+    goal: str
+    count: int
+    details: str = ""
+
+    def line(self) -> str:
+        """The figure as a row of text."""
+        return f"{self.name:<58} {self.value:8.3f}   goal {self.goal:<9} N = {self.count:<5} {self.details}".rstrip()
+
+
+def clean_prompt(toy: str, colour: str | None, view: str, background: str) -> str:
+    """A full caption with the descriptors of a clean picture."""
+    noun = article(f"{colour} {toy}" if colour else toy)
+    return ", ".join([noun, view, f"{background} background", *QUALITIES])
+
+
+def random_view_word(r: np.random.Generator) -> str:
+    """A view word as often as the world shows it."""
+    return VIEWS[int(r.choice(4, p=(0.215, 0.43, 0.215, 0.14)))]
+
+
+def sampled(
+    prior: ImagePrior, prompts: Sequence[str], seed: int, batch: int = 32, **options
+) -> Float[Tensor, "n 3 h w"]:
+    """`ddim` in batches; the noise of prompt k is a function of (seed, k) whatever the batch."""
+    parts = []
+    for start in range(0, len(prompts), batch):
+        noise = generator(seed, "samples", start)
+        parts.append(ddim(prior, prompts[start : start + batch], generator=noise, **options).float().cpu())
+    return torch.cat(parts)
+
+
+def judged(judge: Judge, pictures: Float[Tensor, "n 3 h w"], batch: int = 256) -> Verdict:
+    """The judge's verdict on many pictures."""
+    parts = [judge(pictures[k : k + batch]) for k in range(0, len(pictures), batch)]
+    return Verdict(
+        *(torch.cat([getattr(p, name) for p in parts]) for name in ("toy", "colour", "view", "flaws"))
+    )
+
+
+def features(judge: Judge, pictures: Float[Tensor, "n 3 h w"], batch: int = 256) -> Float[Tensor, "n d"]:
+    """The judge's features of many pictures."""
+    return torch.cat([judge.features(pictures[k : k + batch]) for k in range(0, len(pictures), batch)])
+
+
+def held_out_pictures(renders: int, clean: bool = True) -> Shard:
+    """Pictures of the world that no training saw."""
+    return make_shard(HELD_OUT_SEED + (0 if clean else 1), renders, clean=clean)
+
+
+def judge_figures(judge: Judge, renders: int = 1000) -> list[Figure]:
+    """The judge on held-out pictures: the toy on clean ones, the flaw on flawed ones."""
+    clean, mixed = held_out_pictures(renders), held_out_pictures(renders, clean=False)
+    figures = []
+    for shard, name, goal in (
+        (clean, "judge: toy on held-out clean pictures", ">= 0.99"),
+        (mixed, "judge: toy, flawed ones too", "-"),
+    ):
+        verdict = judged(judge, shard.pictures.float() / 255)
+        hits = [seen == scene.toy for seen, scene in zip(verdict.toys, shard.scenes, strict=True)]
+        figures.append(Figure(name, share(hits), goal, len(hits)))
+    verdict = judged(judge, mixed.pictures.float() / 255)
+    one = [k for k, scene in enumerate(mixed.scenes) if len(scene.flaws) == 1]
+    seen = {flaw: verdict.sees(flaw) for flaw in {next(iter(mixed.scenes[k].flaws)) for k in one}}
+    hits = [bool(seen[next(iter(mixed.scenes[k].flaws))][k]) for k in one]
+    return [*figures, Figure("judge: the flaw, on pictures with a single one", share(hits), "-", len(hits))]
+
+
+def object_figures(
+    prior: ImagePrior, judge: Judge, per_toy: int = 24, seed: int = 1, **options
+) -> list[Figure]:
+    """Samples of clean prompts: the toy drawn right, mean and worst, colour, view; Frechet distance to the world."""
+    r = np.random.default_rng(seed)
+    asked = []
+    for toy in OBJECTS:
+        for _ in range(per_toy):
+            asked.append((toy, random_colour(toy, r), random_view_word(r), list(BACKGROUNDS)[r.integers(4)]))
+    pictures = sampled(prior, [clean_prompt(*words) for words in asked], seed, **options)
+    verdict = judged(judge, pictures)
+    right = [seen == words[0] for seen, words in zip(verdict.toys, asked, strict=True)]
+    by_toy = {
+        toy: share([hit for hit, words in zip(right, asked, strict=True) if words[0] == toy])
+        for toy in OBJECTS
+    }
+    worst = min(by_toy, key=lambda toy: by_toy[toy])
+    below = ", ".join(f"{toy} {value:.2f}" for toy, value in by_toy.items() if value < 0.95)
+    colours = [seen == words[1] for seen, words in zip(verdict.colours, asked, strict=True) if words[1]]
+    views = [seen == words[2] for seen, words in zip(verdict.views, asked, strict=True)]
+    world = held_out_pictures(1000)
+    distance = frechet_distance(features(judge, pictures), features(judge, world.pictures.float() / 255))
+    n = len(asked)
+    return [
+        Figure("prior: toy drawn right, mean", share(right), ">= 0.95", n, below and f"below 0.95: {below}"),
+        Figure("prior: toy drawn right, worst", by_toy[worst], ">= 0.85", per_toy, worst),
+        Figure("prior: colour drawn right", share(colours), "-", len(colours)),
+        Figure("prior: view drawn right", share(views), "-", n),
+        Figure(
+            "prior: Frechet distance of judge features to the world",
+            distance,
+            "-",
+            n,
+            f"against {len(world)} pictures",
+        ),
+    ]
+
+
+def flaw_figures(
+    prior: ImagePrior, judge: Judge, per_flaw: int = 20, seed: int = 2, **options
+) -> list[Figure]:
+    """Samples of prompts that name one flaw: does the judge see it?"""
+    r = np.random.default_rng(seed)
+    names = [flaw for flaw in FLAWS for _ in range(per_flaw)]
+    prompts = []
+    for flaw in names:
+        toy = OBJECTS[r.integers(len(OBJECTS))]
+        colour = random_colour(toy, r)
+        prompts.append(f"{article(f'{colour} {toy}' if colour else toy)}, {random_view_word(r)}, {flaw}")
+    verdict = judged(judge, sampled(prior, prompts, seed, **options))
+    hits = [bool(verdict.sees(flaw)[k]) for k, flaw in enumerate(names)]
+    by_flaw = {
+        flaw: share([hit for hit, name in zip(hits, names, strict=True) if name == flaw]) for flaw in FLAWS
+    }
+    return [Figure("prior: named flaw obeyed", share(hits), ">= 0.90", len(hits), _shares(by_flaw))]
+
+
+def held_out_figures(
+    prior: ImagePrior, judge: Judge, per_pair: int = 20, seed: int = 3, **options
+) -> list[Figure]:
+    """Samples of (toy, colour) pairs never shown in training: both drawn right."""
+    r = np.random.default_rng(seed)
+    pairs = [pair for pair in sorted(HELD_OUT) for _ in range(per_pair)]
+    prompts = [
+        clean_prompt(toy, colour, random_view_word(r), list(BACKGROUNDS)[r.integers(4)])
+        for toy, colour in pairs
+    ]
+    verdict = judged(judge, sampled(prior, prompts, seed, **options))
+    hits = [
+        (toy, colour) == pair for toy, colour, pair in zip(verdict.toys, verdict.colours, pairs, strict=True)
+    ]
+    by_pair = {
+        f"{c} {t}": share([hit for hit, pair in zip(hits, pairs, strict=True) if pair == (t, c)])
+        for t, c in sorted(HELD_OUT)
+    }
+    return [
+        Figure(
+            "prior: held-out (toy, colour) pairs drawn right",
+            share(hits),
+            ">= 0.80",
+            len(hits),
+            _shares(by_pair),
+        )
+    ]
+
+
+def _shares(table: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in table.items())
+
+
+def scene_figures(
+    judge: Judge, turntable: Callable[[str], Float[Tensor, "n 3 h w"]], toys: Sequence[str] = OBJECTS
+) -> list[Figure]:
+    """R-precision of text to 3D: the share of turntable views (black box: prompt in, pictures out) whose top toy is right."""
+    by_toy = {}
+    for toy in toys:
+        verdict = judged(judge, turntable(article(toy)))
+        by_toy[toy] = share([seen == toy for seen in verdict.toys])
+    mean = sum(by_toy.values()) / len(by_toy)
+    figures = [
+        Figure(
+            "text to 3D: R-precision over turntable views, mean",
+            mean,
+            ">= 0.90",
+            len(by_toy),
+            _shares(by_toy),
+        )
+    ]
+    if "pineapple" in by_toy:
+        figures.append(Figure("text to 3D: R-precision, a pineapple", by_toy["pineapple"], "= 1.00", 1))
+    return figures

@@ -1,0 +1,109 @@
+"""Captioned pictures of the world, made by seed: picture k of a shard is a function of (seed, k) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from bridge_nerf.toybox.captions import Scene, random_colour, random_flaws, random_toy
+from bridge_nerf.toybox.flaws import corrupt
+from bridge_nerf.toybox.objects import build
+from bridge_nerf.toybox.render import over, random_view, render
+from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Pictures (RGB bytes) and what they show."""
+
+    pictures: UInt8[Tensor, "n 3 size size"]
+    scenes: tuple[Scene, ...]
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def save(self, path: Path) -> None:
+        """Write as one .npz file."""
+        fields = [
+            [s.toy, s.colour or "", s.view, s.background, "|".join(sorted(s.flaws))] for s in self.scenes
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, pictures=self.pictures.numpy(), scenes=np.array(fields))
+
+    @classmethod
+    def load(cls, path: Path) -> Shard:
+        """Read what `save` wrote; raises FileNotFoundError."""
+        with np.load(path) as data:
+            scenes = tuple(
+                Scene(
+                    str(toy),
+                    str(colour) or None,
+                    str(view),
+                    str(background),
+                    frozenset(str(f) for f in flaws.split("|") if f),
+                )
+                for toy, colour, view, background, flaws in data["scenes"]
+            )
+            return cls(torch.from_numpy(data["pictures"]), scenes)
+
+
+def random_scenes(
+    r: np.random.Generator,
+    size: int,
+    toy: str | None = None,
+    colour: str | None = None,
+    clean: bool = False,
+    held_out: bool = False,
+) -> Iterator[tuple[torch.Tensor, Scene]]:
+    """One rendered toy as two captioned pictures: a second background, and other flaws, cost no second ray.
+
+    `toy` and `colour` fix the content; `clean` leaves out flaws and paintings; `held_out` lets in the held-out pairs.
+    Yields RGB in [0, 1], [3, size, size].
+    """
+    toy = toy or random_toy(r)
+    colour = colour or random_colour(toy, r, held_out)
+    rgb = COLOURS[colour] if colour else (0.0, 0.0, 0.0)
+    first = frozenset() if clean else random_flaws(r)
+    loose = "bad structure" in first
+    parts = build(toy, rgb, r, loosened=r.uniform(0.07, 0.16) if loose else 0.0)
+    view = random_view(r)
+    picture = render(parts, view, size, light_azimuth=r.uniform(-180, 180))
+    for flaws in (first, first if clean or loose else random_flaws(r) - {"bad structure"}):
+        background = list(BACKGROUNDS)[r.integers(len(BACKGROUNDS))]
+        colour_behind = torch.tensor(BACKGROUNDS[background]) + float(r.uniform(-0.02, 0.02))
+        scene = Scene(toy, colour, view.word, background, flaws)
+        rgb_picture = over(picture, colour_behind.clamp(0, 1)[:, None, None])
+        strength = r.random() * (1.0 if len(flaws) <= 1 else 1.2 / len(flaws))
+        yield corrupt(rgb_picture, flaws, strength, r), scene
+
+
+def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:
+    torch.set_num_threads(1)
+    pictures, scenes = [], []
+    for k in range(start, stop):
+        for picture, scene in random_scenes(np.random.default_rng([seed, k]), size, **options):
+            pictures.append((picture * 255).round().to(torch.uint8))
+            scenes.append(scene)
+    return Shard(torch.stack(pictures), tuple(scenes))
+
+
+def make_shard(seed: int, renders: int, size: int = 64, workers: int = 2, **options) -> Shard:
+    """2 x `renders` pictures of render 0, 1, ... of this seed (`options` as in `random_scenes`), `workers` processes."""
+    edges = list(range(0, renders, 500)) + [renders]
+    jobs = [(seed, a, b, size, options) for a, b in zip(edges, edges[1:], strict=False)]
+    if workers <= 1 or len(jobs) == 1:
+        return concatenate([_chunk(*job) for job in jobs])
+    with ProcessPoolExecutor(workers) as pool:
+        return concatenate(list(pool.map(_chunk, *zip(*jobs, strict=True))))
+
+
+def concatenate(shards: Sequence[Shard]) -> Shard:
+    """Shards one behind the other."""
+    return Shard(torch.cat([s.pictures for s in shards]), tuple(scene for s in shards for scene in s.scenes))

@@ -1,0 +1,133 @@
+"""The judge: a small classifier that says what a toybox picture shows, trained on the world's own pictures only.
+
+It never sees a picture made by the prior, so that it can be asked about them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.toybox.words import COLOURS, FLAWS, OBJECTS, VIEWS
+
+FLAW_NAMES = (*FLAWS, "painting")
+"""What the flaw head answers, in order."""
+SIZE = 64
+"""Pixels a side of the pictures that the judge was trained on; others are resized to it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Logits for n pictures; a flaw is seen where its logit is positive, a picture is clean where none is seen."""
+
+    toy: Float[Tensor, "n toys"]
+    colour: Float[Tensor, "n colours"]
+    view: Float[Tensor, "n views"]
+    flaws: Float[Tensor, "n flaws"]
+
+    @property
+    def toys(self) -> list[str]:
+        """The most likely toy of each picture."""
+        return [OBJECTS[k] for k in self.toy.argmax(-1).tolist()]
+
+    @property
+    def colours(self) -> list[str]:
+        """The most likely colour of each picture (meaningful for toys whose colour varies)."""
+        return [list(COLOURS)[k] for k in self.colour.argmax(-1).tolist()]
+
+    @property
+    def views(self) -> list[str]:
+        """The most likely view word of each picture."""
+        return [VIEWS[k] for k in self.view.argmax(-1).tolist()]
+
+    @property
+    def clean(self) -> Float[Tensor, "n"]:
+        """Probability that no flaw is there, flaws taken as independent."""
+        return torch.sigmoid(-self.flaws).prod(-1)
+
+    def sees(self, flaw: str) -> Bool[Tensor, "n"]:
+        """Whether the named flaw (or "painting") is seen; ValueError for another word."""
+        return self.flaws[:, FLAW_NAMES.index(flaw)] > 0
+
+
+class Judge(nn.Module):
+    """Four halvings, a residual block after each but the first, averaged to `width` features, four linear heads."""
+
+    def __init__(self, channels: tuple[int, ...] = (24, 48, 96, 160)):
+        super().__init__()
+        steps, before = [], 3
+        for width in channels:
+            steps += [
+                nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            if before > 3:
+                steps.append(Residual(width))
+            before = width
+        self.trunk = nn.Sequential(*steps)
+        self.sizes = (len(OBJECTS), len(COLOURS), len(VIEWS), len(FLAW_NAMES))
+        self.heads = nn.Linear(before, sum(self.sizes))
+
+    def features(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width"]:
+        """Pooled features, for Frechet distances; pictures are RGB in [0, 1]."""
+        if pictures.shape[-1] != SIZE:
+            pictures = F.interpolate(pictures, size=(SIZE, SIZE), mode="bilinear", antialias=True)
+        return self.trunk(pictures * 2 - 1).mean((2, 3))
+
+    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Verdict:
+        """What the pictures show; RGB in [0, 1]."""
+        return Verdict(*self.heads(self.features(pictures)).float().split(self.sizes, dim=-1))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights in half precision to `folder`/model.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.half() if v.is_floating_point() else v for k, v in self.state_dict().items()}
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Judge:
+        """The judge stored in `folder`, ready to ask; UserError where there is none."""
+        path = folder / "model.safetensors"
+        if not path.is_file():
+            raise UserError(f"no judge at {path}; train one with: bridge-nerf train-judge")
+        judge = cls()
+        judge.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+        )
+        return judge.eval().requires_grad_(False)
+
+
+class Residual(nn.Module):
+    """x + norm(conv(x)), rectified."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return F.relu(x + self.norm(self.conv(x)))
+
+
+def judge_loss(
+    verdict: Verdict,
+    toy: Int[Tensor, "n"],
+    colour: Int[Tensor, "n"],
+    view: Int[Tensor, "n"],
+    flaws: Float[Tensor, "n flaws"],
+) -> Float[Tensor, ""]:
+    """Sum of the heads' cross-entropies; colour -1 stands for "has its own" and does not count."""
+    return (
+        F.cross_entropy(verdict.toy, toy)
+        + F.cross_entropy(verdict.colour, colour, ignore_index=-1)
+        + 0.5 * F.cross_entropy(verdict.view, view)
+        + F.binary_cross_entropy_with_logits(verdict.flaws, flaws) * 4
+    )

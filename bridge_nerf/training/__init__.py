@@ -1,0 +1,1 @@
+"""Lightning training of the embedded prior: autoencoder, text encoder and UNet, judge."""

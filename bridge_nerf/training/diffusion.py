@@ -1,0 +1,117 @@
+"""The toybox's diffusion model: a small `UNet2DConditionModel` and text encoder trained together on latents.
+
+v-prediction (Salimans & Ho 2022) under Stable Diffusion's schedule, through the denoising loss that adapters share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bridge_nerf.distillation.denoising import denoising_loss
+from bridge_nerf.schedules import NoiseSchedule
+from bridge_nerf.toybox.captions import Scene, caption
+from bridge_nerf.training.fitting import warm_hold_cool
+
+
+def build_unet(
+    channels: tuple[int, ...] = (32, 128, 192), text_width: int = 128, latent_size: int = 16
+) -> Any:
+    """An untrained UNet: convolutions only at the finest level, cross-attention at every coarser one."""
+    attended = len(channels) - 1
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=channels,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
+        up_block_types=("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+@torch.no_grad()
+def encode(
+    autoencoder: AutoencoderKL, pictures: UInt8[Tensor, "n 3 h w"], batch: int = 64
+) -> Float[Tensor, "n 4 l l"]:
+    """Posterior means of all pictures, unscaled, in half precision."""
+    parts = []
+    for start in range(0, len(pictures), batch):
+        x = pictures[start : start + batch].to(autoencoder.device).float() / 127.5 - 1
+        with torch.autocast(x.device.type, torch.bfloat16):
+            parts.append(autoencoder.encode(x).latent_dist.mean.half().cpu())
+    return torch.cat(parts)
+
+
+class CaptionedLatents(Dataset):
+    """Scaled latents with a fresh caption at each visit; item k of visit v is a function of (seed, k, v)."""
+
+    def __init__(
+        self, latents: Float[Tensor, "n 4 l l"], scenes: tuple[Scene, ...], tokenizer: Any, seed: int
+    ):
+        self.latents, self.scenes, self.tokenizer, self.seed = latents, scenes, tokenizer, seed
+        self.visits = np.zeros(len(scenes), dtype=int)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, k: int) -> tuple[Tensor, str]:
+        self.visits[k] += 1
+        r = np.random.default_rng([self.seed, k, int(self.visits[k])])
+        return self.latents[k].float(), caption(self.scenes[k], r)
+
+    def collate(self, items: list[tuple[Tensor, str]]) -> tuple[Tensor, Tensor]:
+        """Latents and token ids [b, tokens], padded to the tokenizer's length as at inference."""
+        latents, captions = zip(*items, strict=True)
+        ids = self.tokenizer(list(captions), padding="max_length", return_tensors="pt").input_ids
+        return torch.stack(latents), ids
+
+    def loader(self, batch: int) -> DataLoader:
+        """Shuffled batches."""
+        order = torch.Generator().manual_seed(self.seed)
+        return DataLoader(self, batch, shuffle=True, drop_last=True, generator=order, collate_fn=self.collate)
+
+
+class DiffusionModule(lightning.LightningModule):
+    """Trains UNet and text encoder; `max_steps` sets the learning rate's cool-down."""
+
+    def __init__(self, unet: Any, text_encoder: Any, learning_rate: float, max_steps: int):
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+        self.learning_rate, self.max_steps = learning_rate, max_steps
+        self.schedule = NoiseSchedule.scaled_linear()
+        if not torch.cuda.is_available():
+            unet.set_attn_processor(
+                AttnProcessor()
+            )  # on a CPU the fused attention's backward is the slower one
+
+    def training_step(self, batch: tuple[Float[Tensor, "b 4 l l"], Any], _: int) -> Tensor:
+        """One denoising loss, t uniform."""
+        x, ids = batch
+        words = self.text_encoder(ids).last_hidden_state
+        t = torch.randint(0, self.schedule.num_timesteps, (len(x),), device=x.device)
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.unet(x_t, t, words).sample.float()
+
+        loss = denoising_loss(predict, self.schedule, x, t, torch.randn_like(x), "v_prediction")
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under a warm-up, a plateau and a linear cool-down."""
+        optimiser = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
+        return warm_hold_cool(optimiser, self.max_steps)

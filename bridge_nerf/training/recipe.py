@@ -1,0 +1,152 @@
+"""The recipe of the toybox's prior and judge: pictures, autoencoder, latents, diffusion, export. Every stage resumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.toybox.dataset import Shard, make_shard
+from bridge_nerf.toybox.judge import Judge
+from bridge_nerf.toybox.words import vocabulary
+from bridge_nerf.training.autoencoder import AutoencoderModule, build_autoencoder, picture_loader
+from bridge_nerf.training.diffusion import CaptionedLatents, DiffusionModule, build_unet, encode
+from bridge_nerf.training.fitting import fit
+from bridge_nerf.training.judge import JudgeModule, judge_loader
+from bridge_nerf.training.text import build_text_encoder, single_words, word_tokenizer
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a training run; `renders` are toys rendered, two pictures each."""
+
+    renders: int
+    autoencoder_steps: int
+    autoencoder_batch: int
+    autoencoder_rate: float
+    diffusion_steps: int
+    diffusion_batch: int
+    diffusion_rate: float
+    judge_steps: int
+    judge_batch: int
+    unet_channels: tuple[int, ...] = (32, 96, 192)
+
+
+PRESETS = {
+    "cpu": Preset(45_000, 1_500, 16, 3e-3, 9_000, 32, 1e-3, 2_500, 128),
+    "gpu": Preset(200_000, 20_000, 64, 2e-3, 60_000, 256, 1e-3, 10_000, 256),
+    "smoke": Preset(40, 3, 4, 1e-3, 3, 4, 1e-3, 3, 8, (16, 32, 32)),
+}
+"""cpu: about three hours on 2 cores, what the shipped prior was trained with; gpu: not run yet; smoke: seconds, for tests."""
+
+
+def named_preset(name: str) -> Preset:
+    """The preset of that name; UserError lists the names."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def shard_of(folder: Path, name: str, seed: int, renders: int, **options: Any) -> Shard:
+    """The shard stored in the folder, made first where it is missing."""
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        make_shard(seed, renders, **options).save(path)
+    return Shard.load(path)
+
+
+def train_prior(folder: Path, preset: Preset, seed: int = 0, accelerator: str = "auto", devices: int = 1) -> Path:
+    """Train the prior under `folder`; returns the finished Diffusers pipeline folder, `folder`/prior.
+
+    `devices` > 1 trains the diffusion model data-parallel; on a CPU, processes of one thread each use two cores better
+    than one process of two threads.
+    """
+    shard = shard_of(folder, "pictures", seed, preset.renders)
+    autoencoder = _autoencoder(folder, shard, preset, seed, accelerator)
+    latents = _latents(folder, autoencoder, shard)
+    scale = 1 / latents.float().std().item()
+    tokenizer = word_tokenizer(single_words(vocabulary()))
+    lightning.seed_everything(seed)
+    module = DiffusionModule(
+        build_unet(preset.unet_channels),
+        build_text_encoder(tokenizer),
+        preset.diffusion_rate,
+        preset.diffusion_steps,
+    )
+    data = CaptionedLatents(latents * scale, shard.scenes, tokenizer, seed)
+    fit(
+        module, data.loader(preset.diffusion_batch), folder / "diffusion", preset.diffusion_steps, accelerator
+    )
+    autoencoder.register_to_config(scaling_factor=scale)
+    export(folder / "prior", autoencoder, module.unet, module.text_encoder, tokenizer)
+    record(folder / "prior", preset, seed, pictures=len(shard))
+    return folder / "prior"
+
+
+def _autoencoder(folder: Path, shard: Shard, preset: Preset, seed: int, accelerator: str) -> Any:
+    lightning.seed_everything(seed)
+    module = AutoencoderModule(build_autoencoder(), preset.autoencoder_rate, preset.autoencoder_steps)
+    loader = picture_loader(shard.pictures, preset.autoencoder_batch, seed)
+    fit(module, loader, folder / "autoencoder", preset.autoencoder_steps, accelerator)
+    return module.autoencoder.eval().requires_grad_(False)
+
+
+def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
+    path = folder / "latents.pt"
+    if not path.exists():
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.save(encode(autoencoder.to(device), shard.pictures), path)
+    return torch.load(path, weights_only=True)
+
+
+def train_judge(folder: Path, preset: Preset, seed: int = 0, accelerator: str = "auto") -> Path:
+    """Train the judge under `folder`, on pictures of its own that hold every colour; returns `folder`/judge."""
+    shard = shard_of(folder, "judge-pictures", seed + 1, preset.renders // 2, held_out=True)
+    lightning.seed_everything(seed)
+    module = JudgeModule(Judge(), 2e-3, preset.judge_steps)
+    fit(
+        module,
+        judge_loader(shard, preset.judge_batch, seed),
+        folder / "judge-training",
+        preset.judge_steps,
+        accelerator,
+    )
+    module.judge.save(folder / "judge")
+    record(folder / "judge", preset, seed, pictures=len(shard))
+    return folder / "judge"
+
+
+def export(folder: Path, autoencoder: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
+    """Write a `StableDiffusionPipeline` folder in half precision, with the closed vocabulary in words.json."""
+    from diffusers import DDPMScheduler, StableDiffusionPipeline
+
+    scheduler = DDPMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        steps_offset=1,
+        clip_sample=False,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        unet=unet,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    (folder / "words.json").write_text(json.dumps(vocabulary(), indent=1))
+
+
+def record(folder: Path, preset: Preset, seed: int, **more: Any) -> None:
+    """Write what the weights were made with to recipe.json."""
+    (folder / "recipe.json").write_text(json.dumps({"seed": seed, **more, **asdict(preset)}, indent=1))

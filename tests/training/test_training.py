@@ -1,0 +1,81 @@
+"""The training recipe at its smallest: it runs, resumes, and its result loads through the ordinary prior."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.toybox.judge import Judge
+from bridge_nerf.toybox.words import FLAWS, vocabulary
+from bridge_nerf.training.autoencoder import build_autoencoder
+from bridge_nerf.training.fitting import COOL_DOWN, course
+from bridge_nerf.training.recipe import PRESETS, named_preset, train_judge, train_prior
+from bridge_nerf.training.text import MAX_TOKENS, single_words, word_tokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toybox")
+    train_prior(folder, PRESETS["smoke"], accelerator="cpu")
+    return folder
+
+
+def test_the_trained_folder_is_an_ordinary_prior_with_a_closed_vocabulary(trained):
+    prior = load_prior(str(trained / "prior"), "cpu")
+    assert prior.latent_shape == (4, 16, 16) and prior.image_size == 64
+    prior.check_prompts(["a red apple, front view, white background, sharp"])
+    with pytest.raises(UserError, match="zeppelin"):
+        prior.check_prompts(["a zeppelin"])
+    z = prior.encode(torch.rand(2, 3, 64, 64))
+    assert prior.eps(z, torch.tensor([10, 900]), prior.embed(["a duck", ""])).shape == z.shape
+
+
+def test_latents_are_scaled_to_unit_variance(trained):
+    scale = json.loads((trained / "prior" / "vae" / "config.json").read_text())["scaling_factor"]
+    latents = torch.load(trained / "latents.pt").float()
+    assert (latents * scale).std() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_longer_run_goes_on_from_the_last_checkpoint(trained):
+    before = torch.load(trained / "diffusion" / "last.ckpt", weights_only=False)["global_step"]
+    train_prior(trained, replace(PRESETS["smoke"], diffusion_steps=5), accelerator="cpu")
+    after = torch.load(trained / "diffusion" / "last.ckpt", weights_only=False)["global_step"]
+    assert (before, after) == (3, 5)
+
+
+def test_the_judge_trains_and_loads(tmp_path):
+    judge = Judge.load(train_judge(tmp_path, PRESETS["smoke"], accelerator="cpu"))
+    verdict = judge(torch.rand(3, 3, 64, 64))
+    assert len(verdict.toys) == len(verdict.views) == len(verdict.colours) == 3
+    assert ((verdict.clean >= 0) & (verdict.clean <= 1)).all()
+
+
+def test_every_word_is_one_token_and_the_longest_caption_fits():
+    tokenizer = word_tokenizer(single_words(vocabulary()))
+    for word in single_words(vocabulary()):
+        assert len(tokenizer(word).input_ids) == 3, word
+    longest = f"a painting of an orange ice cream, overhead view, black background, {', '.join(FLAWS)}"
+    assert len(tokenizer(longest).input_ids) <= MAX_TOKENS
+
+
+def test_the_learning_rate_rises_holds_and_falls():
+    values = [course(step, 1000) for step in range(1001)]
+    assert values[0] == 0.1 and values[10] == 1 == values[int(1000 * (1 - COOL_DOWN)) - 1] and values[1000] == 0
+    assert all(a >= b for a, b in zip(values[10:], values[11:], strict=False))
+
+
+def test_an_untrained_autoencoder_keeps_the_shape():
+    autoencoder = build_autoencoder()
+    x = torch.rand(1, 3, 64, 64)
+    assert autoencoder.encode(x).latent_dist.mean.shape == (1, 4, 16, 16)
+    assert autoencoder(x).sample.shape == x.shape
+
+
+def test_unknown_presets_are_refused():
+    with pytest.raises(UserError, match="cpu, gpu"):
+        named_preset("tpu")
