@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import torch
-from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
-from bridge_nerf.nerf.progress import ProgressConfig
-from bridge_nerf.nerf.trainer import BridgeTrainerConfig
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
-DESCRIPTION = "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source prompt."
+from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
+from bridge_nerf.nerf.progress import ProgressConfig
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+
+DESCRIPTION = (
+    "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source prompt."
+)
 
 
 def bridge_distill_config() -> BridgeTrainerConfig:

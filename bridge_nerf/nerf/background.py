@@ -1,4 +1,5 @@
-"""What stands behind the object. In training it may change with every step, so that fog has nothing to blend into."""
+"""What stands behind the object. In training it may change with every step, so that fog has nothing to
+blend into."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ BackgroundKind = Literal["palette", "random", "learned", "white", "gray", "black
 class Background(nn.Module):
     """One colour a step, a pure function of (seed, step), or one learned colour.
 
-    "palette" draws one of the toybox's named colours at every step, "random" any colour, a colour's name is that
-    colour always. Pictures for people (evaluation, viewer) get white, or the one fixed or learned colour.
+    "palette" draws one of the toybox's named colours at every step, "random" any colour, a colour's name is
+    that colour always. Pictures for people (evaluation, viewer) get white, or the one fixed or learned
+    colour.
     """
 
     def __init__(self, kind: BackgroundKind) -> None:

@@ -1,4 +1,5 @@
-"""Checkpoints that are whole or absent: written beside their place, moved there in one operation, checked when read."""
+"""Checkpoints that are whole or absent: written beside their place, moved there in one operation, checked
+when read."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ KEYS = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
 
 
 def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
-    """Write a file such that whoever looks, and whenever the process is killed, finds the old file or the new one.
+    """Write a file such that whoever looks, and whenever the process is killed, finds the old file or the
+    new one.
 
     Args:
-        beside: Folder on the same disk for the unfinished file; by default the file's own. nerfstudio reads a step
-            number out of *every* name in its checkpoint folder, so an unfinished file must not lie there.
+        beside: Folder on the same disk for the unfinished file; by default the file's own. nerfstudio reads
+            a step number out of *every* name in its checkpoint folder: no unfinished file may lie there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = (beside or path.parent) / f".{path.name}.{os.getpid()}.unfinished"
@@ -48,9 +50,13 @@ def latest(folder: Path) -> Path:
     Raises:
         UserError: There is none.
     """
-    found = {int(m[1]): p for p in folder.glob("step-*.ckpt") if (m := re.fullmatch(r"step-(\d+)\.ckpt", p.name))}
+    found = {
+        int(m[1]): p for p in folder.glob("step-*.ckpt") if (m := re.fullmatch(r"step-(\d+)\.ckpt", p.name))
+    }
     if not found:
-        raise UserError(f"no checkpoint (step-*.ckpt) in {folder}; give the nerfstudio_models folder of a run")
+        raise UserError(
+            f"no checkpoint (step-*.ckpt) in {folder}; give the nerfstudio_models folder of a run"
+        )
     return found[max(found)]
 
 
@@ -79,7 +85,9 @@ def read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the broken bytes lead to
         reason = type(error).__name__
-        raise UserError(f"{path} is torn or no checkpoint at all ({reason}); choose another, nothing was changed") from error
+        raise UserError(
+            f"{path} is torn or no checkpoint at all ({reason}); choose another, nothing was changed"
+        ) from error
     if not isinstance(state, dict) or not state.keys() >= KEYS:
         raise UserError(f"{path} is no nerfstudio checkpoint; choose another, nothing was changed")
     return state
@@ -88,4 +96,6 @@ def read(path: Path) -> dict[str, Any]:
 def foreign(path: Path, error: Exception) -> UserError:
     """What to say of a checkpoint whose content does not fit this model."""
     reason = " ".join(str(error).split())[:160]
-    return UserError(f"{path} belongs to another model; give the flags of its run, nothing was changed ({reason})")
+    return UserError(
+        f"{path} belongs to another model; give the flags of its run, nothing was changed ({reason})"
+    )

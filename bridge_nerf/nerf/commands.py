@@ -18,7 +18,9 @@ def differences(config: Any, default: Any, prefix: str = "") -> Iterator[str]:
     for name in named:
         if name.startswith("_") or (not prefix and name in OWN):
             continue
-        value, usual = (part[name] if isinstance(part, dict) else getattr(part, name) for part in (config, default))
+        value, usual = (
+            part[name] if isinstance(part, dict) else getattr(part, name) for part in (config, default)
+        )
         flag = f"{prefix}{name.replace('_', '-')}"
         if is_dataclass(value) or isinstance(value, dict):
             yield from differences(value, usual, f"{flag}.")
@@ -36,7 +38,8 @@ def train(config: Any, default: Any, without: tuple[str, ...] = ()) -> str:
 
 
 def resume(config: Any, default: Any, checkpoint: Path, step: int, steps: int) -> str:
-    """The command that goes on from a checkpoint for `steps` more steps (nerfstudio 1.1's meaning of the flag)."""
+    """The command that goes on from a checkpoint for `steps` more steps (nerfstudio 1.1's meaning of the
+    flag)."""
     where = f"--load-dir {shlex.quote(str(checkpoint.parent))} --load-step {step}"
     return f"{train(config, default, ('max-num-iterations',))} {where} --max-num-iterations {steps}"
 

@@ -1,7 +1,7 @@
 """The viewer's panel: change the prompt while it trains.
 
-A text box calls back on every keystroke, and callbacks wait for the training step to end. So boxes call nobody: the
-Apply button notes what they say, and the next training step reads the note.
+A text box calls back on every keystroke, and callbacks wait for the training step to end. So boxes call
+nobody: the Apply button notes what they say, and the next training step reads the note.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerSlider, ViewerText
 from torch import nn
 
-from bridge_nerf.nerf.guidance import StageChoice, Wishes
+from bridge_nerf.nerf.guidance_config import StageChoice, Wishes
 
 
 class Controls(nn.Module):
-    """A module only because nerfstudio looks for viewer elements in modules; its attribute name is the folder's."""
+    """A module only because nerfstudio looks for viewer elements in modules; its attribute name is the
+    folder's."""
 
     def __init__(self, wishes: Wishes) -> None:
         super().__init__()
         self.a_prompt = ViewerText("Prompt", wishes.prompt)
         self.b_target = ViewerText("Target", wishes.target_descriptors, hint="Added to say what it should be")
-        self.c_source = ViewerText("Source", wishes.source_descriptors, hint="Added to say what it is (stage two)")
+        self.c_source = ViewerText(
+            "Source", wishes.source_descriptors, hint="Added to say what it is (stage two)"
+        )
         self.d_guidance = ViewerSlider("Guidance", float(wishes.guidance_scale), 1.0, 200.0, 0.5)
         self.e_stage: ViewerDropdown[StageChoice] = ViewerDropdown("Stage", wishes.stage, ["auto", "1", "2"])
         self.f_apply = ViewerButton("Apply", cb_hook=lambda _: self._note())

@@ -1,6 +1,7 @@
 """Cameras instead of data: random orbits to train on, an evenly spaced turntable to look at.
 
-A subclass of nerfstudio's `RandomCamerasDataManager` because its commands (`ns-render spiral`, `ns-export`) ask for that class by name.
+A subclass of nerfstudio's `RandomCamerasDataManager` because its commands (`ns-render spiral`, `ns-export`)
+ask for that class by name.
 """
 
 from __future__ import annotations
@@ -76,11 +77,10 @@ class OrbitDataManager(RandomCamerasDataManager):
         return turntable(views, config.eval_elevation, config.eval_distance, fov)
 
     def _turntable_cameras(self) -> Cameras:
-        # The first camera again at the end: ns-render interpolates between neighbours, and so closes the circle.
         orbit, size = self.turntable(self.config.eval_views), self.config.eval_resolution
+        # ns-render interpolates between neighbours: the first camera again at the end closes the circle.
         closed = [*range(len(orbit.azimuth)), 0]
-        focal = orbit.focal(size)[closed]
-        middle = size / 2
+        focal, middle = orbit.focal(size)[closed], size / 2
         poses = orbit.poses()[closed]
         return Cameras(poses, focal, focal, middle, middle, width=size, height=size).to(self.device)
 

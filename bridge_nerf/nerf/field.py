@@ -1,12 +1,14 @@
-"""The radiance field: features read from the unit ball, a small network that turns them into density and colour.
+"""The radiance field: features read from the unit ball, a small network that turns them into density and
+colour.
 
-Letters: x a position (the object lives in |x| < 1); r(x) = network(x) + blob(x) the raw density; sigma(x) the density per
-unit length: exp(r) where it is thin, bounded by PEAK where it is opaque, where more would only kill the gradient.
-blob(x) = height (1 - |x| / radius), fixed, so that training starts from a soft ball in the middle (Magic3D, Lin et al.
-2023, section 3) and empty space stays empty until something grows into it. Colour does not depend on the view.
+Letters: x a position (the object lives in |x| < 1); r(x) = network(x) + blob(x) the raw density; sigma(x)
+the density per unit length: exp(r) where it is thin, bounded by PEAK where it is opaque, where more would
+only kill the gradient. blob(x) = height (1 - |x| / radius), fixed, so that training starts from a soft ball
+in the middle (Magic3D, Lin et al. 2023, section 3) and empty space stays empty until something grows into
+it. Colour does not depend on the view.
 
-Two encodings: "grid", dense feature grids of a few resolutions read by `grid_sample`, far the faster on a CPU, and
-"hash", nerfstudio's torch hash grid, for fine detail on a GPU.
+Two encodings: "grid", dense feature grids of a few resolutions read by `grid_sample`, far the faster on a
+CPU, and "hash", nerfstudio's torch hash grid, for fine detail on a GPU.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class FieldConfig:
     """The field's size and its starting blob."""
 
     encoding: Literal["grid", "hash"] = "grid"
-    """"grid": dense feature grids, fast on a CPU; "hash": nerfstudio's hash encoding (torch), for fine detail on a GPU."""
+    """Dense feature grids ("grid"), fast on a CPU, or nerfstudio's hash encoding in torch ("hash"), for fine
+    detail on a GPU."""
     grid_resolutions: tuple[int, ...] = (24, 64)
     """Cells a side of each dense grid ("grid" only)."""
     grid_features: int = 4
@@ -48,18 +51,23 @@ class FieldConfig:
 
 
 class GridEncoding(nn.Module):
-    """Trilinear features of dense grids over [-1, 1]^3, concatenated: (k, 3) -> (k, len(resolutions) * features)."""
+    """Trilinear features of dense grids over [-1, 1]^3, concatenated: (k, 3) -> (k, len(resolutions) *
+    features)."""
 
     def __init__(self, resolutions: tuple[int, ...], features: int) -> None:
         super().__init__()
-        self.grids = nn.ParameterList(nn.Parameter(1e-2 * torch.randn(1, features, r, r, r)) for r in resolutions)
+        self.grids = nn.ParameterList(
+            nn.Parameter(1e-2 * torch.randn(1, features, r, r, r)) for r in resolutions
+        )
         self.out_dim = features * len(resolutions)
 
     def forward(self, x: Float[Tensor, "k 3"]) -> Float[Tensor, "k c"]:
         # torch's CPU kernel works on one thread per batch entry: the points are dealt into as many entries.
         dealt = torch.get_num_threads() if x.device.type == "cpu" else 1
         padded = F.pad(x, (0, 0, 0, -len(x) % dealt)).view(dealt, 1, 1, -(-len(x) // dealt), 3)
-        read = [F.grid_sample(g.expand(dealt, -1, -1, -1, -1), padded, align_corners=True) for g in self.grids]
+        read = [
+            F.grid_sample(g.expand(dealt, -1, -1, -1, -1), padded, align_corners=True) for g in self.grids
+        ]
         return torch.cat(read, dim=1).permute(0, 2, 3, 4, 1).reshape(-1, self.out_dim)[: len(x)]
 
 

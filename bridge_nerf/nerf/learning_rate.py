@@ -1,7 +1,7 @@
 """Learning rates as a function of the absolute step.
 
-nerfstudio's own schedulers leave a NumPy number in the checkpoint, which torch from 2.6 on refuses to load; this one
-computes with Python's floats.
+nerfstudio's own schedulers leave a NumPy number in the checkpoint, which torch from 2.6 on refuses to load;
+this one computes with Python's floats.
 """
 
 from __future__ import annotations

@@ -38,16 +38,16 @@ class BridgeModelConfig(ModelConfig):
     field: FieldConfig = field(default_factory=FieldConfig)
     """Encoding and network."""
     samples: int = 48
-    """Samples along a ray through the middle of the ball, while training; the random offset of each ray counts as
-    stratification."""
+    """Samples along a ray through the middle of the ball, while training; the random offset of each ray
+    counts as stratification."""
     eval_samples: int = 72
     """The same in pictures for people, without random offset."""
     least_weight: float = 1e-3
-    """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at no visible
-    difference."""
+    """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at
+    no visible difference."""
     background: Literal["palette", "random", "learned", "white", "gray", "black", "blue"] = "palette"
-    """Behind the object: "palette" draws white, gray, black or blue each step, "random" any colour; or one learned or
-    fixed colour."""
+    """Behind the object: "palette" draws white, gray, black or blue each step, "random" any colour; or one
+    learned or fixed colour."""
     sparsity_weight: float = 0.0
     """Weight of sqrt(opacity^2 + 0.01): against everything that the prompt does not ask for."""
     entropy_weight: float = 0.0
@@ -74,11 +74,12 @@ class BridgeModel(Model):
         self._occupancy: tuple[int, Tensor] | None = None
 
     def update_to_step(self, step: int) -> None:
-        """Everything that changes with training is a function of the step: this is all the schedule state there is."""
+        """Everything that changes with training is a function of the step: this is all the schedule state
+        there is."""
         self.step = step
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """"encoding": the feature grids, "network": the rest; they want different learning rates."""
+        """The feature grids ("encoding") and the rest ("network"): they want different learning rates."""
         network = [*self.field.network.parameters(), *self.background.parameters()]
         return {"encoding": list(self.field.encoding.parameters()), "network": network}
 
@@ -90,11 +91,15 @@ class BridgeModel(Model):
         return colour.to(self.device)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """"rgb" (n 3), "accumulation" (n 1), "depth" (n 1, 0 where nothing is hit); regularisers while training."""
+        """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, 0 where nothing is hit); while training
+        also the regularisers."""
         origins, directions = ray_bundle.origins.reshape(-1, 3), ray_bundle.directions.reshape(-1, 3)
         near, far = sphere_span(origins, directions)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:  # the viewer's crop box
-            near, far = torch.maximum(near, ray_bundle.nears[..., 0]), torch.minimum(far, ray_bundle.fars[..., 0])
+            near, far = (
+                torch.maximum(near, ray_bundle.nears[..., 0]),
+                torch.minimum(far, ray_bundle.fars[..., 0]),
+            )
         hit = far > near
         samples = self._sample(origins[hit], directions[hit], near[hit], far[hit])
         rgb, w = self._shade(self._that_matter(samples) if torch.is_grad_enabled() else samples)
@@ -143,7 +148,10 @@ class BridgeModel(Model):
         terms = {
             "sparsity": (self.config.sparsity_weight, lambda: sparsity(opacity)),
             "entropy": (self.config.entropy_weight, lambda: entropy(opacity)),
-            "distortion": (self.config.distortion_weight, lambda: distortion(w, samples.distances, samples.delta)),
+            "distortion": (
+                self.config.distortion_weight,
+                lambda: distortion(w, samples.distances, samples.delta),
+            ),
         }
         return {name: ramp * weight * term() for name, (weight, term) in terms.items() if ramp * weight}
 
@@ -177,4 +185,8 @@ class BridgeModel(Model):
             "brightness": colours.mean().item() if len(colours) else 0.0,
         }
         depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=opacity)
-        return metrics, {"img": outputs["rgb"], "accumulation": colormaps.apply_colormap(opacity), "depth": depth}
+        return metrics, {
+            "img": outputs["rgb"],
+            "accumulation": colormaps.apply_colormap(opacity),
+            "depth": depth,
+        }

@@ -1,8 +1,8 @@
 """Cameras on an orbit around the object, and their rays.
 
-The world is the toybox's: z up, the object in the unit ball, its front on +x. Azimuth 0 looks at the front from +x,
-elevation 90 straight down. Angles are degrees, distances radii of the unit ball. Camera axes are nerfstudio's (OpenGL):
-x right, y up, looking along -z.
+The world is the toybox's: z up, the object in the unit ball, its front on +x. Azimuth 0 looks at the front
+from +x, elevation 90 straight down. Angles are degrees, distances radii of the unit ball. Camera axes are
+nerfstudio's (OpenGL): x right, y up, looking along -z.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Orbit:
 def random_orbit(config: OrbitConfig, views: int, seed: int, step: int) -> Orbit:
     """The cameras of one training step, a pure function of (seed, step).
 
-    Azimuths follow the golden ratio over all views of all steps: random to the eye, yet any stretch of steps looks at
-    the object evenly from all sides, which independent draws do not.
+    Azimuths follow the golden ratio over all views of all steps: random to the eye, yet any stretch of
+    steps looks at the object evenly from all sides, which independent draws do not.
     """
     start = torch.rand((), generator=generator(seed, "azimuth")).item()
     count = torch.arange(step * views, (step + 1) * views, dtype=torch.float64)
@@ -82,8 +82,12 @@ def random_orbit(config: OrbitConfig, views: int, seed: int, step: int) -> Orbit
         return limits[0] + (limits[1] - limits[0]) * u
 
     above = draws[0] < config.overhead_share
-    elevation = torch.where(above, within(config.overhead_range, draws[1]), within(config.elevation_range, draws[1]))
-    return Orbit(azimuth, elevation, within(config.distance_range, draws[2]), within(config.fov_range, draws[3]))
+    elevation = torch.where(
+        above, within(config.overhead_range, draws[1]), within(config.elevation_range, draws[1])
+    )
+    return Orbit(
+        azimuth, elevation, within(config.distance_range, draws[2]), within(config.fov_range, draws[3])
+    )
 
 
 def turntable(views: int, elevation: float, distance: float, fov: float) -> Orbit:

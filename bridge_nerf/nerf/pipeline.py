@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nerfstudio.engine.callbacks import (
@@ -19,9 +19,10 @@ from torch import Tensor
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.controls import Controls
-from bridge_nerf.nerf.datamanager import OrbitDataManagerConfig
-from bridge_nerf.nerf.guidance import Guidance, GuidanceConfig, Wishes, written
-from bridge_nerf.nerf.model import BridgeModelConfig
+from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
+from bridge_nerf.nerf.guidance import Guidance
+from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
+from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.priors.registry import load_prior, resolve_prior
 
 
@@ -39,11 +40,12 @@ class BridgePipelineConfig(VanillaPipelineConfig, GuidanceConfig):
 class BridgePipeline(VanillaPipeline):
     """Distils a prior into a radiance field.
 
-    The prior is no part of the pipeline's state: it is loaded when a trainer asks for training callbacks, which
-    nothing but a trainer does, so that viewing and rendering need none.
+    The prior is no part of the pipeline's state: it is loaded when a trainer asks for training callbacks,
+    which nothing but a trainer does, so that viewing and rendering need none.
     """
 
     config: BridgePipelineConfig
+    datamanager: OrbitDataManager
 
     def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -51,7 +53,14 @@ class BridgePipeline(VanillaPipeline):
         self._guidance: Guidance | None = None
         self._on_change: Callable[[], None] = lambda: None
 
-    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+    @property
+    def model(self) -> BridgeModel:
+        """The model itself, out of DDP's wrapping."""
+        return cast(BridgeModel, super().model)
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
         """Loads the prior; then, before each step, takes over what was applied in the viewer."""
         trainer = training_callback_attributes.trainer
         assert trainer is not None, "training needs a trainer"
@@ -66,7 +75,8 @@ class BridgePipeline(VanillaPipeline):
         return [*callbacks, TrainingCallback(before, self._apply_wishes)]
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        """As nerfstudio does, but all of it: nerfstudio loads what happens to fit and leaves the rest at random.
+        """As nerfstudio does, but all of it: nerfstudio loads what happens to fit and leaves the rest at
+        random.
 
         Raises:
             UserError: The state is not this model's.
@@ -101,7 +111,7 @@ class BridgePipeline(VanillaPipeline):
             self.controls.say(f"unchanged: {error}")
             return
         self.config.model.prompt = wishes.prompt
-        written(wishes, self.config)
+        wishes.write(self.config)
         self._on_change()
         self.controls.say(f"applied at step {step}")
 
@@ -127,6 +137,10 @@ class BridgePipeline(VanillaPipeline):
     def _check(self, losses: dict[str, Tensor], step: int) -> None:
         for name, value in losses.items():
             if not torch.isfinite(value):
-                raise UserError(f"step {step}: the {name} loss is {value.item()}; resume with a lower learning rate")
+                raise UserError(
+                    f"step {step}: the {name} loss is {value.item()}; resume with a lower learning rate"
+                )
         if not losses["distillation"].requires_grad:
-            raise UserError(f"step {step}: the object has vanished; lower the sparsity weight or the learning rate")
+            raise UserError(
+                f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
+            )

@@ -29,7 +29,8 @@ def clock(seconds: float) -> str:
 
 
 class ProgressWriter(LocalWriter):
-    """nerfstudio's own writer redraws a table with cursor codes, and its time left is wrong after a resume."""
+    """nerfstudio's own writer redraws a table with cursor codes, and its time left is wrong after a
+    resume."""
 
     def __init__(self, config: ProgressConfig, banner_messages: list[str] | None = None) -> None:
         super().__init__(config, banner_messages)
@@ -49,5 +50,6 @@ class ProgressWriter(LocalWriter):
             return
         self.last = time.monotonic()
         done = step + 1
-        line = f"step {done}/{end}  {done / end:4.0%}  {per_step:.2f} s a step  {clock((end - done) * per_step)} left"
+        left = clock((end - done) * per_step)
+        line = f"step {done}/{end}  {done / end:4.0%}  {per_step:.2f} s a step  {left} left"
         print(f"\r{line:<70}" if terminal else line, end="" if terminal and done < end else "\n", flush=True)

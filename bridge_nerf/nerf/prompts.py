@@ -11,8 +11,8 @@ VIEWS: tuple[View, ...] = ("front", "side", "back", "overhead")
 
 @dataclass
 class ViewConfig:
-    """View-dependent prompting (DreamFusion, Poole et al. 2022, section 3.2): it keeps an object from growing a face on
-    every side."""
+    """View-dependent prompting (DreamFusion, Poole et al. 2022, section 3.2): it keeps an object from
+    growing a face on every side."""
 
     front: str = "front view"
     """Words for a camera in front; empty for none. So are the others."""
@@ -23,11 +23,11 @@ class ViewConfig:
     overhead: str = "overhead view"
     """Words for a camera above."""
     front_angle: float = 45.0
-    """"front" up to this many degrees of azimuth to either side."""
+    """In front: up to this many degrees of azimuth to either side."""
     back_angle: float = 135.0
-    """"back" from this many degrees of azimuth on."""
+    """Behind: from this many degrees of azimuth on."""
     overhead_elevation: float = 60.0
-    """"overhead" from this many degrees of elevation on."""
+    """Above: from this many degrees of elevation on."""
 
     def view(self, azimuth: float, elevation: float) -> View:
         """Which view a camera has; angles in degrees, azimuth 0 in front of the object."""

@@ -1,14 +1,15 @@
-"""Terms that keep an object solid and alone. Letters as in `rendering`; a row of weights sums to the ray's opacity."""
+"""Terms that keep an object solid and alone. Letters as in `rendering`; a row of weights sums to the ray's
+opacity."""
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
 def sparsity(opacity: Float[Tensor, "n"]) -> Float[Tensor, ""]:
-    """Mean of sqrt(opacity^2 + 0.01): empty unless the prompt asks for something (threestudio's loss_sparsity)."""
+    """Mean of sqrt(opacity^2 + 0.01): empty unless the prompt asks for something (threestudio's
+    loss_sparsity)."""
     return (opacity.square() + 0.01).sqrt().mean()
 
 
@@ -20,9 +21,11 @@ def entropy(opacity: Float[Tensor, "n"]) -> Float[Tensor, ""]:
 
 
 def distortion(w: Float[Tensor, "n m"], distances: Float[Tensor, "n m"], delta: float) -> Float[Tensor, ""]:
-    """Mean over rays of sum_ij w_i w_j |s_i - s_j| + sum_i w_i^2 delta / 3 (Mip-NeRF 360, Barron et al. 2022, eq. 15).
+    """Mean over rays of sum_ij w_i w_j |s_i - s_j| + sum_i w_i^2 delta / 3 (Mip-NeRF 360, Barron et al.
+    2022, eq. 15).
 
-    Small when a ray's weight sits in one place. Distances rise along a row, so running sums replace the double sum.
+    Small when a ray's weight sits in one place. Distances rise along a row, so running sums replace the
+    double sum.
     """
     before = w.cumsum(-1) - w
     moment_before = (w * distances).cumsum(-1) - w * distances

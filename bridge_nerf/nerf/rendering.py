@@ -1,8 +1,9 @@
 """Volume rendering inside a sphere (NeRF, Mildenhall et al. 2020, eq. 3).
 
-Letters: o, d origin and unit direction of a ray; s distance along it; delta the distance between two samples, the
-same for all rays; sigma density; alpha_i = 1 - exp(-sigma_i delta) the opacity of sample i; T_i = prod_{j<i} (1 - alpha_j)
-what light is left when it is reached; w_i = T_i alpha_i its weight. A batch has n rays of up to m samples.
+Letters: o, d origin and unit direction of a ray; s distance along it; delta the distance between two
+samples, the same for all rays; sigma density; alpha_i = 1 - exp(-sigma_i delta) the opacity of sample i;
+T_i = prod_{j<i} (1 - alpha_j) what light is left when it is reached; w_i = T_i alpha_i its weight. A batch
+has n rays of up to m samples.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def sphere_span(
 
 @dataclass(frozen=True)
 class Samples:
-    """Places along rays: `positions` of the `inside` ones, packed in row order, and the `distances` of all."""
+    """Places along rays: `positions` of the `inside` ones, packed in row order, and the `distances` of
+    all."""
 
     positions: Float[Tensor, "k 3"]
     distances: Float[Tensor, "n m"]
@@ -46,7 +48,9 @@ class Samples:
 
     def only(self, keep: Bool[Tensor, "k"]) -> Samples:
         """Fewer of them."""
-        return replace(self, positions=self.positions[keep], inside=self.inside.masked_scatter(self.inside, keep))
+        return replace(
+            self, positions=self.positions[keep], inside=self.inside.masked_scatter(self.inside, keep)
+        )
 
 
 def march(
@@ -61,10 +65,10 @@ def march(
 ) -> Samples:
     """Samples at one common spacing delta = 2 radius / samples between `near` and `far`.
 
-    `offsets` in [0, 1) shift each ray's samples (stratified sampling, one draw a ray); without them samples sit in the
-    middle of their interval. A ray through the sphere's middle gets `samples` of them, a grazing one few: the
-    spacing, and so what the field can resolve, is the same everywhere. Samples in cells that `occupied` (over the cube
-    around the ball) calls empty are left out.
+    `offsets` in [0, 1) shift each ray's samples (stratified sampling, one draw a ray); without them samples
+    sit in the middle of their interval. A ray through the sphere's middle gets `samples` of them, a grazing
+    one few: the spacing, and so what the field can resolve, is the same everywhere. Samples in cells that
+    `occupied` (over the cube around the ball) calls empty are left out.
     """
     delta = 2 * radius / samples
     steps = torch.arange(samples, device=origins.device, dtype=origins.dtype)
@@ -73,8 +77,8 @@ def march(
     inside = distances < far[:, None]
     rows = inside.nonzero()[:, 0]
     positions = origins[rows] + distances[inside][:, None] * directions[rows]
-    samples = Samples(positions, distances, inside, delta)
-    return samples if occupied is None else samples.only(_look_up(occupied, positions / radius))
+    found = Samples(positions, distances, inside, delta)
+    return found if occupied is None else found.only(_look_up(occupied, positions / radius))
 
 
 def _look_up(cells: Bool[Tensor, "r r r"], x: Float[Tensor, "k 3"]) -> Bool[Tensor, "k"]:
@@ -83,7 +87,8 @@ def _look_up(cells: Bool[Tensor, "r r r"], x: Float[Tensor, "k 3"]) -> Bool[Tens
 
 
 def occupancy(density: Callable[[Tensor], Tensor], cells: int, least: float) -> Bool[Tensor, "r r r"]:
-    """Which of `cells`^3 cells of the cube [-1, 1]^3 may hold anything: density >= least at its middle or next to it."""
+    """Which of `cells`^3 cells of the cube [-1, 1]^3 may hold anything: density >= least at its middle or
+    next to it."""
     middle = (torch.arange(cells) + 0.5) / cells * 2 - 1
     grid = torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1).view(-1, 3)
     solid = (density(grid) >= least).float().view(1, 1, cells, cells, cells)

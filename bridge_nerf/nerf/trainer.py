@@ -1,112 +1,24 @@
-"""nerfstudio's trainer with what it lacks: whole checkpoints, clean errors, results at the end, and a run's name.
+"""nerfstudio's trainer with what it lacks: whole checkpoints, clean errors, results at the end, and a run's
+name.
 
 Where nerfstudio 1.1's behaviour is kept: `--max-num-iterations N` after `--load-dir` means N *more* steps.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf import checkpoint, commands, turntable
-from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
-from bridge_nerf.priors.registry import resolve_prior
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """What the user can mend ends the command with one line and exit code 1, without a traceback."""
-    try:
-        yield
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise SystemExit(f"error: cannot write{where}: {error.strerror}; free it or choose another --output-dir") from None
-
-
-@dataclass
-class BridgeTrainerConfig(TrainerConfig):
-    """A run of bridge-distill."""
-
-    _target: type = field(default_factory=lambda: BridgeTrainer)
-    pipeline: BridgePipelineConfig = field(default_factory=BridgePipelineConfig)
-    """Cameras, object and guidance."""
-    turntable_frames: int = 48
-    """Frames of the turntable video written at the end."""
-
-    def set_timestamp(self) -> None:
-        """ns-train calls this first, once the configuration is final: the place to refuse it before anything is
-        printed, written or overwritten."""
-        with one_line_errors():
-            self.check()
-        super().set_timestamp()
-
-    def check(self) -> None:
-        """Raises UserError for what is known to be wrong before anything is loaded."""
-        prompts = [p for p in (self.prompt, self.pipeline.model.prompt) if p is not None]
-        if not prompts or not all(p.strip() for p in prompts):
-            raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
-        if self.data is not None or self.pipeline.datamanager.data is not None:
-            raise UserError("bridge-distill makes an object from a prompt; leave --data out")
-        counts = {
-            "max-num-iterations": self.max_num_iterations,
-            "steps-per-save": self.steps_per_save,
-            "turntable-frames": self.turntable_frames,
-            "pipeline.datamanager.views": self.pipeline.datamanager.views,
-            "pipeline.datamanager.train-resolution": self.pipeline.datamanager.train_resolution,
-            "pipeline.datamanager.eval-resolution": self.pipeline.datamanager.eval_resolution,
-            "pipeline.datamanager.eval-views": self.pipeline.datamanager.eval_views,
-            "pipeline.model.samples": self.pipeline.model.samples,
-            "pipeline.model.eval-samples": self.pipeline.model.eval_samples,
-        }
-        for flag, count in counts.items():
-            if count < 1:
-                raise UserError(f"--{flag} {count} makes no sense; give a number from 1 on")
-        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
-            raise UserError("there is no CUDA device; give --machine.device-type cpu")
-        self.pipeline.stages()
-        self.pipeline.timesteps()
-        resolve_prior(self.pipeline.prior, self.machine.device_type)
-        if path := checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint):
-            checkpoint.read(path)
-
-    def set_experiment_name(self) -> None:
-        """A folder name made of the prompt."""
-        if self.experiment_name is None:
-            self.experiment_name = self.slug()
-
-    def slug(self) -> str:
-        """The prompt as a file name."""
-        words = re.findall(r"\w+", (self.pipeline.model.prompt or "").lower())
-        return "-".join(words)[:60] or "unnamed"
-
-    def print_to_terminal(self) -> None:
-        """The command that this configuration amounts to: its hundreds of lines stand in config.yml."""
-        CONSOLE.print(commands.train(self, default_config(self)), highlight=False, markup=False, soft_wrap=True)
-
-    def save_config(self) -> None:
-        """As nerfstudio does, with a clear word where it is not possible."""
-        with one_line_errors():
-            super().save_config()
-
-
-def default_config(config: BridgeTrainerConfig) -> TrainerConfig:
-    """The registered configuration of the same method, its folder named after the prompt of `config`."""
-    from nerfstudio.configs.method_configs import all_methods  # at import it would be circular
-
-    return replace(all_methods.get(config.method_name or "", config), experiment_name=config.slug())
+from bridge_nerf.nerf.pipeline import BridgePipeline
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config, one_line_errors
 
 
 class BridgeTrainer(Trainer):

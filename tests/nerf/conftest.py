@@ -10,7 +10,8 @@ import pytest
 from nerfstudio.configs import base_config  # before its writer module: they import each other
 
 from bridge_nerf.nerf.field import FieldConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer, BridgeTrainerConfig
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.nerf.stub import PicturePrior
 
 

@@ -39,7 +39,9 @@ class PicturePrior:
         colour = torch.tensor([0.9, 0.1 if "blurry" in prompt else 0.2, 0.1])[:, None, None]
         return ball * colour + (1 - ball)
 
-    def eps(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition) -> Float[Tensor, "b c h w"]:
+    def eps(
+        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
+    ) -> Float[Tensor, "b c h w"]:
         alpha, sigma = (per_sample(part, x_t) for part in (self.schedule.alpha(t), self.schedule.sigma(t)))
         return (x_t - alpha * condition.embedding) / sigma
 

@@ -15,7 +15,9 @@ def test_what_is_saved_is_read(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
-def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_a_write_that_dies_leaves_the_old_file(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     path = tmp_path / "file"
     checkpoint.write_whole(path, b"old")
 

@@ -21,8 +21,10 @@ from tests.priors.tiny import build_tiny_pipeline
 SMALL = (
     "--vis tensorboard --machine.device-type cpu --steps-per-save 4 --turntable-frames 4 "
     "--pipeline.datamanager.train-resolution 16 --pipeline.datamanager.eval-resolution 16 "
-    "--pipeline.datamanager.eval-views 4 --pipeline.model.field.grid-resolutions 4 8 --pipeline.stage-start 10"
+    "--pipeline.datamanager.eval-views 4 --pipeline.model.field.grid-resolutions 4 8 "
+    "--pipeline.stage-start 10"
 )
+COMMAND = f"ns-train bridge-distill --prompt 'a pineapple' {SMALL}"
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +57,27 @@ def final(folder: Path) -> dict:
 
 
 def test_an_unknown_word_ends_in_one_line(tiny: Path, tmp_path: Path) -> None:
-    code, said = run(f'ns-train bridge-distill --prompt "a pinaple" --pipeline.prior {tiny} {SMALL}', tmp_path)
+    code, said = run(
+        f'ns-train bridge-distill --prompt "a pinaple" --pipeline.prior {tiny} {SMALL}', tmp_path
+    )
     assert code == 1, said
     assert "Traceback" not in said
     assert said.strip().splitlines()[-1].startswith('error: unknown word "pinaple"')
 
 
 def test_from_a_prompt_to_a_video(tiny: Path, tmp_path: Path) -> None:
-    code, said = run(
-        f'ns-train bridge-distill --prompt "a pineapple" --pipeline.prior {tiny} {SMALL} --max-num-iterations 3', tmp_path
-    )
+    code, said = run(f"{COMMAND} --pipeline.prior {tiny} --max-num-iterations 3", tmp_path)
     assert code == 0, said
     assert "Traceback" not in said
     assert f"prior: the folder {tiny}" in said
     (folder,) = tmp_path.glob("outputs/a-pineapple/bridge-distill/*")
-    assert {"turntable.mp4", "turntable.png", "config.yml", "commands.txt"} <= {p.name for p in folder.iterdir()}
+    assert {"turntable.mp4", "turntable.png", "config.yml", "commands.txt"} <= {
+        p.name for p in folder.iterdir()
+    }
 
 
 def kill_after(process: subprocess.Popen, folder: Path, step: int, delay: float) -> bool:
-    """SIGKILL soon after a checkpoint of that step or a later one is there; False if the process ends before."""
+    """SIGKILL soon after that step's checkpoint or a later one is there; False if the process ends before."""
     while process.poll() is None:
         saved = [int(path.stem[5:]) for path in folder.rglob("step-*.ckpt")]
         if max(saved, default=-1) >= step:
@@ -94,7 +98,7 @@ def noted(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_sigkill_at_random_steps_changes_nothing(tiny: Path, tmp_path: Path) -> None:
-    command = f'ns-train bridge-distill --prompt "a pineapple" --pipeline.prior {tiny} {SMALL} --max-num-iterations 200'
+    command = f"{COMMAND} --pipeline.prior {tiny} --max-num-iterations 200"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()

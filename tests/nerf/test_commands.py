@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from bridge_nerf.nerf import commands
-from bridge_nerf.nerf.trainer import BridgeTrainerConfig, default_config
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config
 
 
 def parsed(command: str) -> BridgeTrainerConfig:
@@ -19,7 +19,7 @@ def parsed(command: str) -> BridgeTrainerConfig:
 
 
 def changed(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    config.pipeline.model.prompt = "a cat's pineapple, \"ripe\""
+    config.pipeline.model.prompt = 'a cat\'s pineapple, "ripe"'
     config.pipeline.objective = "sds"
     config.pipeline.view.front = ""
     config.pipeline.background_words = False

@@ -7,8 +7,9 @@ import torch
 import yaml
 
 from bridge_nerf.nerf.controls import Controls
-from bridge_nerf.nerf.guidance import Wishes
-from bridge_nerf.nerf.trainer import BridgeTrainer, BridgeTrainerConfig
+from bridge_nerf.nerf.guidance_config import Wishes
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.nerf.stub import PicturePrior
 
 WISHES = Wishes("a ball", "sharp", "blurry", 7.0)

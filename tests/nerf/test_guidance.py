@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.nerf.guidance import Guidance, GuidanceConfig, Wishes, written
+from bridge_nerf.nerf.guidance import Guidance
+from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.orbit import turntable
 from tests.nerf.stub import SIZE, PicturePrior
 
@@ -43,8 +44,12 @@ def test_a_step_is_a_function_of_its_number() -> None:
     one, other = guidance(), guidance()
     for step in (0, 1, 2):
         one.loss(pictures, orbit, None, step)
-    assert torch.equal(one.loss(pictures, orbit, None, 7).gradient, other.loss(pictures, orbit, None, 7).gradient)
-    assert not torch.equal(one.loss(pictures, orbit, None, 8).gradient, one.loss(pictures, orbit, None, 7).gradient)
+    assert torch.equal(
+        one.loss(pictures, orbit, None, 7).gradient, other.loss(pictures, orbit, None, 7).gradient
+    )
+    assert not torch.equal(
+        one.loss(pictures, orbit, None, 8).gradient, one.loss(pictures, orbit, None, 7).gradient
+    )
 
 
 def test_views_and_backgrounds_are_told() -> None:
@@ -121,5 +126,5 @@ def test_nan_is_reported_with_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wishes_are_written_down() -> None:
     config = replace(CONFIG)
-    written(Wishes("a ball", "sharp", "foggy", 7.0, "2"), config)
+    Wishes("a ball", "sharp", "foggy", 7.0, "2").write(config)
     assert (config.target_descriptors, config.guidance_scale, config.stage) == ("sharp", 7.0, "2")

@@ -29,7 +29,9 @@ def test_rays_are_those_of_the_toybox(azimuth: float, elevation: float) -> None:
 
 def test_azimuth_zero_stands_in_front_on_x() -> None:
     pose = turntable(4, 0.0, 2.0, 40.0).poses()
-    torch.testing.assert_close(pose[:, :, 3], 2 * torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]]))
+    torch.testing.assert_close(
+        pose[:, :, 3], 2 * torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
+    )
     torch.testing.assert_close(pose[:, :, 1], torch.tensor([[0.0, 0, 1]]).expand(4, 3))
 
 
@@ -45,7 +47,9 @@ def test_steps_are_independent_of_their_past() -> None:
 def test_ranges_hold_and_azimuths_are_even() -> None:
     config = OrbitConfig(overhead_share=0.25)
     orbits = [random_orbit(config, 4, 0, step) for step in range(250)]
-    azimuth, elevation, distance = (torch.cat([getattr(o, n) for o in orbits]) for n in ("azimuth", "elevation", "distance"))
+    azimuth, elevation, distance = (
+        torch.cat([getattr(o, n) for o in orbits]) for n in ("azimuth", "elevation", "distance")
+    )
     counts = torch.histc(azimuth, 36, -180, 180)
     assert (counts - 1000 / 36).abs().max() <= 3, "independent draws would be off by 15"
     above = elevation > config.elevation_range[1]

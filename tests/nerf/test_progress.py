@@ -7,7 +7,8 @@ writer = base_config.writer
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.2, "0 min 00 s"), (94, "1 min 34 s"), (3600, "1 h 00 min"), (7384, "2 h 03 min"), (-1, "0 min 00 s")]
+    ("seconds", "said"),
+    [(0.2, "0 min 00 s"), (94, "1 min 34 s"), (3600, "1 h 00 min"), (7384, "2 h 03 min"), (-1, "0 min 00 s")],
 )
 def test_clock(seconds: float, said: str) -> None:
     assert clock(seconds) == said

@@ -68,7 +68,10 @@ def test_weights_against_a_loop() -> None:
 def test_opacity_of_a_gaussian_cloud_converges_at_second_order() -> None:
     # Density exp(-|x|^2 / 2 s^2) along a line at distance b from the middle has a closed-form integral.
     s, b = 0.15, 0.1
-    origin, direction = torch.tensor([[3.0, b, 0.0]], dtype=torch.float64), torch.tensor([[-1.0, 0, 0]]).double()
+    origin, direction = (
+        torch.tensor([[3.0, b, 0.0]], dtype=torch.float64),
+        torch.tensor([[-1.0, 0, 0]]).double(),
+    )
     near, far = sphere_span(origin, direction)
     exact = 1 - math.exp(-10 * s * math.sqrt(2 * math.pi) * math.exp(-(b**2) / (2 * s**2)))
     for samples in (16, 32):

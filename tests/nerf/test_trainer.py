@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from bridge_nerf.nerf import checkpoint
-from bridge_nerf.nerf.trainer import BridgeTrainer, BridgeTrainerConfig
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.nerf.stub import PicturePrior
 
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
@@ -24,7 +25,11 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(v, other[k]) for k, v in one.items())
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(v, other[k]) for k, v in one.items())
+        )
     if isinstance(one, list):
         return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
     return one == other
@@ -83,7 +88,9 @@ def test_a_reloaded_model_knows_its_step_and_needs_no_prior(
     _, pipeline, path, step = eval_setup(config.get_base_dir() / "config.yml")
     assert (path.name, step, pipeline.model.step) == ("step-000000005.ckpt", 5, 5)  # type: ignore[union-attr]
     assert isinstance(pipeline.datamanager.get_datapath(), Path)
-    metrics = pipeline.get_average_eval_image_metrics(output_path=config.get_base_dir() / "eval", get_std=True)
+    metrics = pipeline.get_average_eval_image_metrics(
+        output_path=config.get_base_dir() / "eval", get_std=True
+    )
     assert {"coverage", "fog", "saturation", "saturation_std"} <= metrics.keys()
     assert len(list((config.get_base_dir() / "eval").glob("eval_img_*.png"))) == 5
     cameras = pipeline.datamanager.eval_dataset.cameras  # type: ignore[union-attr]
@@ -159,16 +166,15 @@ def test_a_folder_that_cannot_be_written(config: BridgeTrainerConfig, trained: T
 def test_a_full_disk_keeps_the_last_checkpoint(
     config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace, calls = os.replace, []
+    replace = os.replace
+    checkpoints: list[Path] = []
 
     def full(source: str, target: Path) -> None:
-        if Path(target).suffix == ".ckpt" and len(calls := calls_so_far(target)) == 2:
-            raise OSError(28, "No space left on device", str(target))
+        if target.suffix == ".ckpt":
+            checkpoints.append(target)
+            if len(checkpoints) == 2:
+                raise OSError(28, "No space left on device", str(target))
         replace(source, target)
-
-    def calls_so_far(target: Path) -> list[Path]:
-        calls.append(target)
-        return calls
 
     monkeypatch.setattr("bridge_nerf.nerf.checkpoint.os.replace", full)
     assert "No space left" in refused(config, trained, "run")

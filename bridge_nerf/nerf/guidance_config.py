@@ -1,0 +1,96 @@
+"""How pictures are judged: what is configured, and what the viewer may change while training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from bridge_nerf.distillation.stages import StageOptions, Stages, stages_for
+from bridge_nerf.nerf.prompts import ViewConfig
+from bridge_nerf.schedules import TimestepRange
+
+StageChoice = Literal["auto", "1", "2"]
+
+
+@dataclass
+class GuidanceConfig:
+    """How pictures are judged."""
+
+    prior: str = "auto"
+    """One of "auto" (Stable Diffusion on a GPU, else the toybox), "toybox", the folder of a Stable
+    Diffusion pipeline, or a hub id."""
+    objective: str = "bridge"
+    """Method: "sds", or "bridge", the paper's two stages."""
+    target_descriptors: str = "detailed high resolution, high quality, sharp"
+    """Added to the prompt to say what the picture should be."""
+    source_descriptors: str = (
+        "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+    )
+    """Added to the prompt to say what the picture is and should not be ("bridge", stage two)."""
+    guidance_scale: float = 40.0
+    """Classifier-free guidance NULL + s (TARGET - NULL) of stage one."""
+    stage: StageChoice = "auto"
+    """Changes from one to two at `stage_start` ("auto"), or stays at "1" or "2"."""
+    stage_start: int = 700
+    """Absolute step at which stage two begins."""
+    stage_two_scale: float = 40.0
+    """s in stage two's s (TARGET - SOURCE) + a (SOURCE - NOISE)."""
+    stage_two_anchor: float = 0.0
+    """a in the above: 0 is the paper's stage two, 1 is SDS with the source prompt as negative prompt."""
+    stage_two_guidance: float = 1.0
+    """Guidance of TARGET in stage two; 1, the paper's choice, is none."""
+    stage_two_final_weight: float = 1.0
+    """Stage two's gradient is multiplied with 1 at its start and with this after `stage_two_anneal_steps`."""
+    stage_two_anneal_steps: int = 0
+    """Steps over which that weight changes linearly."""
+    timestep_minimum: float = 0.02
+    """Smallest diffusion time drawn, as a fraction of T."""
+    timestep_maximum: float = 0.98
+    """Largest diffusion time drawn at step 0, as a fraction of T."""
+    timestep_final_maximum: float = 0.98
+    """Largest diffusion time once annealing is over, as a fraction of T."""
+    timestep_anneal_steps: int = 0
+    """Steps over which the largest diffusion time changes linearly; 0 keeps it."""
+    view: ViewConfig = field(default_factory=ViewConfig)
+    """View-dependent words."""
+    background_words: bool = True
+    """Say in the prompt what the background is, where its colour has a name ("white background")."""
+
+    def stages(self) -> Stages:
+        """Which objective acts when; UserError for an unknown one."""
+        names = StageOptions.__dataclass_fields__
+        return stages_for(self.objective, **{name: getattr(self, name) for name in names})
+
+    def timesteps(self) -> TimestepRange:
+        """Which diffusion times are drawn when; UserError for an impossible range."""
+        return TimestepRange(
+            self.timestep_minimum,
+            self.timestep_maximum,
+            self.timestep_final_maximum,
+            self.timestep_anneal_steps,
+        )
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What may be changed while training goes on."""
+
+    prompt: str
+    target_descriptors: str
+    source_descriptors: str
+    guidance_scale: float
+    stage: StageChoice = "auto"
+
+    @classmethod
+    def of(cls, prompt: str, config: GuidanceConfig) -> Wishes:
+        """As configured."""
+        return cls(
+            prompt, config.target_descriptors, config.source_descriptors, config.guidance_scale, config.stage
+        )
+
+    def write(self, config: GuidanceConfig) -> None:
+        """Write all but the prompt into the configuration, so that what is saved and printed says what was
+        done."""
+        for name, value in asdict(self).items():
+            if name != "prompt":
+                setattr(config, name, value)
