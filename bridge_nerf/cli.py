@@ -1,4 +1,6 @@
-"""`bridge-nerf`: everything that is not `ns-train`. Torch is imported only once the command line has been understood."""
+"""`bridge-nerf`: everything that is not `ns-train`. Torch is imported only once the command line has been
+understood.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class TrainToybox:
-    """Train the toybox's prior and judge from nothing: pictures, autoencoder, diffusion, judge. Stopped runs resume."""
+    """Train the toybox's prior and judge from nothing: pictures, autoencoder, diffusion, judge. Stopped runs
+    resume.
+    """
 
     folder: Path = Path("outputs/toybox")
     """Where checkpoints and results go; the same folder resumes."""
     preset: Literal["cpu", "gpu", "smoke"] = "cpu"
-    """Sizes and steps: cpu takes hours on 2 cores, gpu has not been run yet, smoke takes seconds and draws nothing."""
+    """Sizes and steps: cpu takes hours on 2 cores, gpu has not been run yet, smoke takes seconds and draws
+    nothing.
+    """
     part: Literal["all", "prior", "judge"] = "all"
     """What to train."""
     seed: int = 0
@@ -45,7 +51,12 @@ class TrainToybox:
 class EvaluateToybox:
     """Measure the toybox's figures, print them beside their goals, and write them as JSON."""
 
-    what: tuple[Literal["judge", "objects", "flaws", "held-out", "scenes"], ...] = ("judge", "objects", "flaws", "held-out")
+    what: tuple[Literal["judge", "objects", "flaws", "held-out", "scenes"], ...] = (
+        "judge",
+        "objects",
+        "flaws",
+        "held-out",
+    )
     """Which figures; scenes trains a NeRF for each toy (minutes each)."""
     prior: str = "toybox"
     """Folder of the prior, or toybox for the one that ships."""
@@ -64,9 +75,15 @@ class EvaluateToybox:
         evaluate_toybox(self, self._scene)
 
     def _scene(self, prompt: str) -> "Float[Tensor, 'n 3 h w']":
+        from bridge_nerf.method_configs.presets import bridge_distill_config
         from bridge_nerf.nerf.headless import optimise
 
-        return optimise(prompt, self.out / "scenes", self.objective, prior=self.prior)
+        config = bridge_distill_config()
+        config.output_dir = self.out / "scenes"
+        config.pipeline.model.prompt = prompt
+        config.pipeline.objective = self.objective
+        config.pipeline.prior = self.prior
+        return optimise(config)
 
 
 @dataclass

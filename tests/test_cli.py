@@ -8,12 +8,16 @@ import pytest
 from bridge_nerf import cli
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "bridge_nerf.cli", *arguments], capture_output=True, text=True)
-
-
 def test_help_needs_no_torch():
-    code = "import sys\nfrom bridge_nerf import cli\ntry:\n    sys.argv=['bridge-nerf','--help']; cli.main()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"
+    code = """
+import sys
+from bridge_nerf import cli
+sys.argv = ["bridge-nerf", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    print("torch" in sys.modules)
+"""
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip().endswith("False") and "evaluate-toybox" in answer.stdout
 

@@ -47,7 +47,8 @@ def sample_sheet(command: Any) -> None:
 
 
 def evaluate_toybox(command: Any, turntable: Callable[[str], Float[Tensor, "n 3 h w"]]) -> list[Figure]:
-    """Measure what `command.what` names, print each figure as it is there, and write `command.out`/figures.json.
+    """Measure what `command.what` names, print each figure as it is there, and write
+    `command.out`/figures.json.
 
     `turntable` trains a scene for a prompt and answers its pictures from all sides, RGB in [0, 1].
     """

@@ -21,7 +21,8 @@ def ddim(
     guidance_scale: float = 4.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """One picture a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2021, eq. 12 with eta 0) from pure noise.
+    """One picture a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2021, eq. 12 with eta 0) from pure
+    noise.
 
     Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first.
     """

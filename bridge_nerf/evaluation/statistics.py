@@ -12,8 +12,8 @@ from bridge_nerf.errors import UserError
 def frechet_distance(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> float:
     """Squared Frechet distance of the Gaussians fitted to two sets of features (Heusel et al. 2017, eq. 6).
 
-    |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)), in float64; the root's trace is taken from the eigenvalues of
-    C_1^(1/2) C_2 C_1^(1/2), which is symmetric. UserError with fewer than two rows.
+    |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)), in float64; the root's trace is taken from the
+    eigenvalues of C_1^(1/2) C_2 C_1^(1/2), which is symmetric. UserError with fewer than two rows.
     """
     if min(len(one), len(other)) < 2:
         raise UserError(

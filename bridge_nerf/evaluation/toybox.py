@@ -38,7 +38,8 @@ class Figure:
 
     def line(self) -> str:
         """The figure as a row of text."""
-        return f"{self.name:<58} {self.value:8.3f}   goal {self.goal:<9} N = {self.count:<5} {self.details}".rstrip()
+        row = f"{self.name:<58} {self.value:8.3f}   goal {self.goal:<9} N = {self.count:<5} {self.details}"
+        return row.rstrip()
 
 
 def clean_prompt(toy: str, colour: str | None, view: str, background: str) -> str:
@@ -102,7 +103,9 @@ def judge_figures(judge: Judge, renders: int = 1000) -> list[Figure]:
 def object_figures(
     prior: ImagePrior, judge: Judge, per_toy: int = 24, seed: int = 1, **options
 ) -> list[Figure]:
-    """Samples of clean prompts: the toy drawn right, mean and worst, colour, view; Frechet distance to the world."""
+    """Samples of clean prompts: the toy drawn right, mean and worst, colour, view; Frechet distance to the
+    world.
+    """
     r = np.random.default_rng(seed)
     asked = []
     for toy in OBJECTS:
@@ -192,7 +195,9 @@ def _shares(table: dict[str, float]) -> str:
 def scene_figures(
     judge: Judge, turntable: Callable[[str], Float[Tensor, "n 3 h w"]], toys: Sequence[str] = OBJECTS
 ) -> list[Figure]:
-    """R-precision of text to 3D: the share of turntable views (black box: prompt in, pictures out) whose top toy is right."""
+    """R-precision of text to 3D: the share of turntable views (black box: prompt in, pictures out) whose top
+    toy is right.
+    """
     by_toy = {}
     for toy in toys:
         verdict = judged(judge, turntable(article(toy)))

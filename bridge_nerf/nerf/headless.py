@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.nerf import turntable
-from bridge_nerf.nerf.trainer import BridgeTrainer, BridgeTrainerConfig
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer
 
 
 def optimise(
-    prompt: str, output_dir: Path, objective: str = "bridge", prior: str = "auto", views: int = 24, resolution: int = 64
+    config: BridgeTrainerConfig, views: int = 24, resolution: int = 64
 ) -> Float[Tensor, "views 3 resolution resolution"]:
-    """Train `prompt` with the method's defaults below `output_dir` and look at it from `views` evenly spaced sides.
+    """Train as configured and look at the object from `views` evenly spaced sides; RGB in [0, 1].
 
-    Returns RGB in [0, 1]. The run's folder holds what `ns-train` leaves: checkpoint, turntable, commands.
-    Raises SystemExit with one line for what the user can mend.
+    The run's folder holds what `ns-train` leaves: checkpoint, turntable, commands. Raises SystemExit with one
+    line for what the user can mend.
     """
-    from bridge_nerf.method_configs.presets import bridge_distill_config
-
-    config: BridgeTrainerConfig = bridge_distill_config()
     config.vis = "tensorboard"
-    config.output_dir = output_dir
     config.steps_per_eval_image = config.steps_per_eval_all_images = config.max_num_iterations + 1
-    config.pipeline.model.prompt = prompt
-    config.pipeline.objective = objective
-    config.pipeline.prior = prior
     config.set_timestamp()
     config.set_experiment_name()
     config.save_config()

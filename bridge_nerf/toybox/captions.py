@@ -1,7 +1,8 @@
 """What is in a picture (`Scene`) and how a caption says it.
 
-A scene is drawn at random from the world; its caption names colour, toy, view, background and descriptors, each of the
-optional parts left out now and then, so that shorter prompts are answered with a mixture, as in a real text-to-image model.
+A scene is drawn at random from the world; its caption names colour, toy, view, background and descriptors,
+each of the optional parts left out now and then, so that shorter prompts are answered with a mixture, as in a
+real text-to-image model.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ EMPTY_SHARE = 0.10
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's content in words; `colour` is None for toys that have their own, `flaws` may hold "painting"."""
+    """One picture's content in words; `colour` is None for toys that have their own, `flaws` may hold
+    "painting".
+    """
 
     toy: str
     colour: str | None
@@ -39,7 +42,9 @@ def random_colour(toy: str, r: np.random.Generator, held_out: bool = False) -> s
 
 
 def random_flaws(r: np.random.Generator) -> frozenset[str]:
-    """Mostly none; else one (two times in three), two or three, or four to all ten; some pictures are paintings instead."""
+    """Mostly none; else one (two times in three), two or three, or four to all ten; some pictures are
+    paintings instead.
+    """
     kind = r.random()
     if kind < CLEAN_SHARE:
         return frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,8 @@ def random_scenes(
 ) -> Iterator[tuple[torch.Tensor, Scene]]:
     """One rendered toy as two captioned pictures: a second background, and other flaws, cost no second ray.
 
-    `toy` and `colour` fix the content; `clean` leaves out flaws and paintings; `held_out` lets in the held-out pairs.
-    Yields RGB in [0, 1], [3, size, size].
+    `toy` and `colour` fix the content; `clean` leaves out flaws and paintings; `held_out` lets in the
+    held-out pairs. Yields RGB in [0, 1], [3, size, size].
     """
     toy = toy or random_toy(r)
     colour = colour or random_colour(toy, r, held_out)
@@ -95,9 +96,11 @@ def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:
 
 
 def make_shard(seed: int, renders: int, size: int = 64, workers: int = 2, **options) -> Shard:
-    """2 x `renders` pictures of render 0, 1, ... of this seed (`options` as in `random_scenes`), `workers` processes."""
-    edges = list(range(0, renders, 500)) + [renders]
-    jobs = [(seed, a, b, size, options) for a, b in zip(edges, edges[1:], strict=False)]
+    """2 x `renders` pictures of render 0, 1, ... of this seed (`options` as in `random_scenes`), `workers`
+    processes.
+    """
+    edges = [*range(0, renders, 500), renders]
+    jobs = [(seed, a, b, size, options) for a, b in pairwise(edges)]
     if workers <= 1 or len(jobs) == 1:
         return concatenate([_chunk(*job) for job in jobs])
     with ProcessPoolExecutor(workers) as pool:

@@ -1,8 +1,9 @@
 """The paper's flaws and a painterly filter, as true corruptions of a clean picture.
 
-Each filter maps RGB in [0, 1] ([3, h, w]) to the same, with a strength in [0, 1]. A flaw changes only what it names:
-oversaturation keeps the luma, fog and haze veil, and so on. "bad structure" is a flaw of the toy itself (`objects.build`),
-every other one is applied here. Sizes are in pixels of a 64-pixel picture and grow with the picture.
+Each filter maps RGB in [0, 1] ([3, h, w]) to the same, with a strength in [0, 1]. A flaw changes only what it
+names: oversaturation keeps the luma, fog and haze veil, and so on. "bad structure" is a flaw of the toy
+itself (`objects.build`), every other one is applied here. Sizes are in pixels of a 64-pixel picture and grow
+with the picture.
 """
 
 from __future__ import annotations
@@ -140,18 +141,27 @@ def painted(x: Picture, strength: float, r: np.random.Generator) -> Picture:
 def _streaks(r: np.random.Generator, size: int) -> Tensor:
     """Diagonal strokes about 2 pixels thin and 8 long, in [-1, 1]."""
     noise = torch.tensor(r.normal(size=(1, size // 2, size // 2)), dtype=torch.float32)
-    rolled = sum(
-        torch.roll(noise, (k, sign * k), (1, 2)) for sign in ((1,), (-1,))[r.integers(2)] for k in range(5)
-    )
-    strokes = F.interpolate(rolled[None], size=(size, size), mode="bilinear", align_corners=False)[0]  # type: ignore[index]
+    lean = (1, -1)[r.integers(2)]
+    rolled = torch.stack([torch.roll(noise, (k, lean * k), (1, 2)) for k in range(5)]).sum(0)
+    strokes = F.interpolate(rolled[None], size=(size, size), mode="bilinear", align_corners=False)[0]
     return (strokes / 2.2).tanh()
 
 
 FILTERS: dict[str, Callable[[Tensor, float, np.random.Generator], Tensor]] = {
-    "painting": painted, "malformed": malformed, "smooth": smooth, "cartoon": cartoon, "oversaturated": oversaturated,
-    "blurry": blurry, "pixelated": pixelated, "foggy": foggy, "hazy": hazy, "noisy": noisy,
-}  # fmt: skip
-"""In the order in which they are applied when several are named: shape first, surface next, air and sensor last."""
+    "painting": painted,
+    "malformed": malformed,
+    "smooth": smooth,
+    "cartoon": cartoon,
+    "oversaturated": oversaturated,
+    "blurry": blurry,
+    "pixelated": pixelated,
+    "foggy": foggy,
+    "hazy": hazy,
+    "noisy": noisy,
+}
+"""In the order in which they are applied when several are named: shape first, surface next, air and sensor
+last.
+"""
 
 
 def corrupt(

@@ -1,8 +1,9 @@
 """Ray casting against affine quadrics: every toy is built from three primitives under affine maps.
 
-Letters: a ray is o + s d (o the camera, one for all rays; d a unit vector a ray; s > 0 the distance). A part's own
-("local") space is where it is canonical: the unit ball, the cube [-1, 1]^3, or the frustum |z| <= 1 whose radius runs
-linearly from 1 at z = -1 to `taper` at z = 1 (taper 1: a cylinder, taper 0: a cone). P parts, R rays.
+Letters: a ray is o + s d (o the camera, one for all rays; d a unit vector a ray; s > 0 the distance). A
+part's own ("local") space is where it is canonical: the unit ball, the cube [-1, 1]^3, or the frustum |z| <=
+1 whose radius runs linearly from 1 at z = -1 to `taper` at z = 1 (taper 1: a cylinder, taper 0: a cone). P
+parts, R rays.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ FAR = 1e6
 class Part:
     """One primitive: `local_to_world` (4x4) places it; `colour` and `second` are RGB in [0, 1].
 
-    `pattern` paints `second` over `colour`: diamonds (a lattice around the axis), dots, rings (along z), ribs (around z).
+    `pattern` paints `second` over `colour`: diamonds (a lattice around the axis), dots, rings (along z), ribs
+    (around z).
     """
 
     kind: str
@@ -110,7 +112,9 @@ def _box(o: Tensor, d: Tensor, least: float) -> Tensor:
 
 
 def _frustum(o: Tensor, d: Tensor, taper: Tensor, least: float) -> Tensor:
-    """The convex body (inside of the side's quadric) intersected with |z| <= 1; the nearest valid crossing."""
+    """The convex body (inside of the side's quadric) intersected with |z| <= 1; the nearest valid
+    crossing.
+    """
     slope, middle = (taper - 1) / 2, (taper + 1) / 2  # radius(z) = middle + slope z
     ro, rd = middle + slope * o[..., 2], slope * d[..., 2]
     a = d[..., 0] ** 2 + d[..., 1] ** 2 - rd**2

@@ -1,4 +1,5 @@
-"""The judge: a small classifier that says what a toybox picture shows, trained on the world's own pictures only.
+"""The judge: a small classifier that says what a toybox picture shows, trained on the world's own pictures
+only.
 
 It never sees a picture made by the prior, so that it can be asked about them.
 """
@@ -25,7 +26,9 @@ SIZE = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """Logits for n pictures; a flaw is seen where its logit is positive, a picture is clean where none is seen."""
+    """Logits for n pictures; a flaw is seen where its logit is positive, a picture is clean where none is
+    seen.
+    """
 
     toy: Float[Tensor, "n toys"]
     colour: Float[Tensor, "n colours"]
@@ -58,7 +61,9 @@ class Verdict:
 
 
 class Judge(nn.Module):
-    """Four halvings, a residual block after each but the first, averaged to `width` features, four linear heads."""
+    """Four halvings, a residual block after each but the first, averaged to `width` features, four linear
+    heads.
+    """
 
     def __init__(self, channels: tuple[int, ...] = (24, 48, 96, 160)):
         super().__init__()

@@ -1,7 +1,8 @@
 """Pictures of the toys: an orbit camera, soft light from above, coverage as alpha.
 
-Frame as in `objects`. Azimuth 0 looks at the front (the camera stands on +x), elevation 90 looks straight down. Colours are
-display-referred RGB in [0, 1]; pictures are premultiplied RGBA so that any background can be put behind them later.
+Frame as in `objects`. Azimuth 0 looks at the front (the camera stands on +x), elevation 90 looks straight
+down. Colours are display-referred RGB in [0, 1]; pictures are premultiplied RGBA so that any background can
+be put behind them later.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def random_view(r: np.random.Generator) -> View:
 
 
 def rays(view: View, size: int, samples: int) -> tuple[Float[Tensor, "1 3"], Float[Tensor, "r 3"]]:
-    """Camera position and unit directions of size x size pixels with samples x samples rays each, pixel-major."""
+    """Camera position and unit directions of size x size pixels with samples x samples rays each,
+    pixel-major.
+    """
     azimuth, elevation = np.radians([view.azimuth, view.elevation])
     back = np.array(
         [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
@@ -66,8 +69,9 @@ def render(
 ) -> Float[Tensor, "4 size size"]:
     """Premultiplied RGBA in [0, 1] of a toy, `samples`^2 rays a pixel.
 
-    The light is a dome (brighter above, a little bounce below) and a soft key light 65 degrees up at `light_azimuth`; each
-    ray of a pixel aims at another point of the key light, which softens its shadow and the contact of part and part.
+    The light is a dome (brighter above, a little bounce below) and a soft key light 65 degrees up at
+    `light_azimuth`; each ray of a pixel aims at another point of the key light, which softens its shadow and
+    the contact of part and part.
     """
     batch = PartBatch.of(parts)
     origin, directions = rays(view, size, samples)

@@ -1,7 +1,8 @@
 """The toybox's closed vocabulary, and what is held out of training.
 
-A caption reads "a red apple, front view, white background, detailed, sharp": painting prefix, colour where the toy has one,
-name, view, background, descriptors. Descriptors are true: FLAWS name corruptions that the picture really shows.
+A caption reads "a red apple, front view, white background, detailed, sharp": painting prefix, colour where
+the toy has one, name, view, background, descriptors. Descriptors are true: FLAWS name corruptions that the
+picture really shows.
 """
 
 from __future__ import annotations
@@ -18,14 +19,42 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 
 COLOURED = (
-    "apple", "mushroom", "house", "car", "ice cream", "chair", "rocket", "lamp", "mug", "robot", "flower",
-)  # fmt: skip
+    "apple",
+    "mushroom",
+    "house",
+    "car",
+    "ice cream",
+    "chair",
+    "rocket",
+    "lamp",
+    "mug",
+    "robot",
+    "flower",
+)
 """Toys whose colour a caption names."""
 
 OBJECTS = (
-    "pineapple", "apple", "mushroom", "snowman", "cactus", "house", "car", "tree", "ice cream", "chair",
-    "rocket", "duck", "lamp", "mug", "carrot", "banana", "cake", "robot", "flower", "penguin",
-)  # fmt: skip
+    "pineapple",
+    "apple",
+    "mushroom",
+    "snowman",
+    "cactus",
+    "house",
+    "car",
+    "tree",
+    "ice cream",
+    "chair",
+    "rocket",
+    "duck",
+    "lamp",
+    "mug",
+    "carrot",
+    "banana",
+    "cake",
+    "robot",
+    "flower",
+    "penguin",
+)
 
 VIEWS = ("front view", "side view", "back view", "overhead view")
 
@@ -37,18 +66,35 @@ BACKGROUNDS: dict[str, tuple[float, float, float]] = {
 }
 
 FLAWS = (
-    "oversaturated", "smooth", "pixelated", "cartoon", "foggy", "hazy", "blurry", "bad structure", "noisy", "malformed",
-)  # fmt: skip
+    "oversaturated",
+    "smooth",
+    "pixelated",
+    "cartoon",
+    "foggy",
+    "hazy",
+    "blurry",
+    "bad structure",
+    "noisy",
+    "malformed",
+)
 """The paper's words for what score distillation does to a picture."""
 
 QUALITIES = ("detailed", "high resolution", "high quality", "sharp")
 
 HELD_OUT = frozenset(
     {
-        ("apple", "blue"), ("mushroom", "green"), ("house", "purple"), ("car", "pink"), ("ice cream", "orange"),
-        ("chair", "yellow"), ("rocket", "purple"), ("lamp", "red"), ("mug", "orange"), ("robot", "green"),
+        ("apple", "blue"),
+        ("mushroom", "green"),
+        ("house", "purple"),
+        ("car", "pink"),
+        ("ice cream", "orange"),
+        ("chair", "yellow"),
+        ("rocket", "purple"),
+        ("lamp", "red"),
+        ("mug", "orange"),
+        ("robot", "green"),
     }
-)  # fmt: skip
+)
 """(toy, colour) pairs never shown in training: they measure composition."""
 
 GRAMMAR = ("a", "an", "of", "painting", "background", "view", "photo", "the", "on", "and")

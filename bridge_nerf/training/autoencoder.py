@@ -1,7 +1,7 @@
 """The toybox's autoencoder: Stable Diffusion's `AutoencoderKL` in small, factor 4, four latent channels.
 
-Loss a pixel: |x - xhat| + 2 (x - xhat)^2 + |grad x - grad xhat| / 2 + beta KL(q(z|x) || N(0, 1)), means over entries, x in
-[-1, 1]. The first three fifths of a run see quarter pictures, four times as many a batch.
+Loss a pixel: |x - xhat| + 2 (x - xhat)^2 + |grad x - grad xhat| / 2 + beta KL(q(z|x) || N(0, 1)), means over
+entries, x in [-1, 1]. The first three fifths of a run see quarter pictures, four times as many a batch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bridge_nerf.training.fitting import warm_hold_cool
 def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64), image_size: int = 64) -> AutoencoderKL:
     """An untrained autoencoder; two halvings, so image_size must be a multiple of 4.
 
-    One normalisation group: several would each forget its channels' mean, and with so few channels that is the colour.
-    Residual branches start at zero, which lets a short training reach the colours soon.
+    One normalisation group: several would each forget its channels' mean, and with so few channels that is
+    the colour. Residual branches start at zero, which lets a short training reach the colours soon.
     """
     levels = len(channels)
     autoencoder = AutoencoderKL(
@@ -59,7 +59,12 @@ class AutoencoderModule(lightning.LightningModule):
 
     def __init__(self, autoencoder: AutoencoderKL, learning_rate: float, max_steps: int, beta: float = 1e-4):
         super().__init__()
-        self.autoencoder, self.learning_rate, self.max_steps, self.beta = autoencoder, learning_rate, max_steps, beta
+        self.autoencoder, self.learning_rate, self.max_steps, self.beta = (
+            autoencoder,
+            learning_rate,
+            max_steps,
+            beta,
+        )
 
     def training_step(self, batch: list[UInt8[Tensor, "b 3 h w"]], _: int) -> Tensor:
         """One loss on a batch of bytes."""
@@ -88,3 +93,24 @@ def picture_loader(pictures: UInt8[Tensor, "n 3 h w"], batch: int, seed: int) ->
     return DataLoader(
         TensorDataset(pictures), batch_size=batch, shuffle=True, drop_last=True, generator=order
     )
+
+
+@torch.no_grad()
+def standardise(autoencoder: AutoencoderKL, latents: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 4 h w"]:
+    """Give every latent channel mean 0 and variance 1 over these pictures, without changing any
+    reconstruction.
+
+    The map goes into the 1x1 convolutions beside the latents, in place; the answer is `latents` under it.
+    Channels of unequal variance would drown in the diffusion's noise at unequal times.
+    """
+    mean = latents.float().mean((0, 2, 3))
+    std = latents.float().std((0, 2, 3))
+    inward, outward = autoencoder.quant_conv, autoencoder.post_quant_conv
+    assert inward is not None and outward is not None and inward.bias is not None and outward.bias is not None
+    outward.bias += outward.weight[:, :, 0, 0] @ mean.to(outward.bias)
+    outward.weight *= std.to(outward.weight)[None, :, None, None]
+    channels = len(mean)
+    inward.weight[:channels] /= std.to(inward.weight)[:, None, None, None]
+    inward.bias[:channels] = (inward.bias[:channels] - mean.to(inward.bias)) / std.to(inward.bias)
+    inward.bias[channels:] -= 2 * std.log().to(inward.bias)
+    return ((latents.float() - mean[:, None, None]) / std[:, None, None]).to(latents.dtype)

@@ -1,6 +1,7 @@
 """The toybox's diffusion model: a small `UNet2DConditionModel` and text encoder trained together on latents.
 
-v-prediction (Salimans & Ho 2022) under Stable Diffusion's schedule, through the denoising loss that adapters share.
+v-prediction (Salimans & Ho 2022) under Stable Diffusion's schedule, through the denoising loss that adapters
+share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What every training run here shares: learning-rate course, resumable fit with an averaged copy of the weights."""
+"""What every training run here shares: learning-rate course, resumable fit with an averaged copy of the
+weights.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 WARM_UP, COOL_DOWN = 0.01, 0.35
-"""Shares of a run in which the learning rate rises and falls linearly; between them it holds, so that a run resumed
-with more steps repeats nothing."""
+"""Shares of a run in which the learning rate rises and falls linearly; between them it holds, so that a run
+resumed with more steps repeats nothing."""
 
 
 def course(step: int, max_steps: int) -> float:
@@ -39,7 +41,8 @@ def fit(
     decay: float = 0.999,
     save_every: int = 200,
 ) -> None:
-    """Train to `max_steps`, from `folder`/last.ckpt where there is one; the module ends with the averaged weights.
+    """Train to `max_steps`, from `folder`/last.ckpt where there is one; the module ends with the averaged
+    weights.
 
     bf16 mixed precision; the average of the weights (decay a step) starts after a twentieth of the run.
     """

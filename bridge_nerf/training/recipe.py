@@ -1,4 +1,6 @@
-"""The recipe of the toybox's prior and judge: pictures, autoencoder, latents, diffusion, export. Every stage resumes."""
+"""The recipe of the toybox's prior and judge: pictures, autoencoder, latents, diffusion, export. Every stage
+resumes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import vocabulary
-from bridge_nerf.training.autoencoder import AutoencoderModule, build_autoencoder, picture_loader
+from bridge_nerf.training.autoencoder import AutoencoderModule, build_autoencoder, picture_loader, standardise
 from bridge_nerf.training.diffusion import CaptionedLatents, DiffusionModule, build_unet, encode
 from bridge_nerf.training.fitting import fit
 from bridge_nerf.training.judge import JudgeModule, judge_loader
@@ -38,11 +40,13 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(45_000, 1_500, 16, 3e-3, 9_000, 32, 1e-3, 2_500, 128),
+    "cpu": Preset(45_000, 1_500, 64, 2e-3, 5_000, 48, 1e-3, 2_500, 128),
     "gpu": Preset(200_000, 20_000, 64, 2e-3, 60_000, 256, 1e-3, 10_000, 256),
     "smoke": Preset(40, 3, 4, 1e-3, 3, 4, 1e-3, 3, 8, (16, 32, 32)),
 }
-"""cpu: about three hours on 2 cores, what the shipped prior was trained with; gpu: not run yet; smoke: seconds, for tests."""
+"""cpu: about three hours on 2 cores, what the shipped prior was trained with; gpu: not run yet; smoke:
+seconds, for tests.
+"""
 
 
 def named_preset(name: str) -> Preset:
@@ -60,16 +64,17 @@ def shard_of(folder: Path, name: str, seed: int, renders: int, **options: Any) -
     return Shard.load(path)
 
 
-def train_prior(folder: Path, preset: Preset, seed: int = 0, accelerator: str = "auto", devices: int = 1) -> Path:
+def train_prior(
+    folder: Path, preset: Preset, seed: int = 0, accelerator: str = "auto", devices: int = 1
+) -> Path:
     """Train the prior under `folder`; returns the finished Diffusers pipeline folder, `folder`/prior.
 
-    `devices` > 1 trains the diffusion model data-parallel; on a CPU, processes of one thread each use two cores better
-    than one process of two threads.
+    `devices` > 1 trains the diffusion model data-parallel; on a CPU, processes of one thread each use two
+    cores better than one process of two threads.
     """
     shard = shard_of(folder, "pictures", seed, preset.renders)
     autoencoder = _autoencoder(folder, shard, preset, seed, accelerator)
-    latents = _latents(folder, autoencoder, shard)
-    scale = 1 / latents.float().std().item()
+    latents = standardise(autoencoder, _latents(folder, autoencoder, shard))
     tokenizer = word_tokenizer(single_words(vocabulary()))
     lightning.seed_everything(seed)
     module = DiffusionModule(
@@ -78,11 +83,11 @@ def train_prior(folder: Path, preset: Preset, seed: int = 0, accelerator: str = 
         preset.diffusion_rate,
         preset.diffusion_steps,
     )
-    data = CaptionedLatents(latents * scale, shard.scenes, tokenizer, seed)
+    data = CaptionedLatents(latents, shard.scenes, tokenizer, seed)
     fit(
         module, data.loader(preset.diffusion_batch), folder / "diffusion", preset.diffusion_steps, accelerator
     )
-    autoencoder.register_to_config(scaling_factor=scale)
+    autoencoder.register_to_config(scaling_factor=1.0)
     export(folder / "prior", autoencoder, module.unet, module.text_encoder, tokenizer)
     record(folder / "prior", preset, seed, pictures=len(shard))
     return folder / "prior"
@@ -105,7 +110,9 @@ def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
 
 
 def train_judge(folder: Path, preset: Preset, seed: int = 0, accelerator: str = "auto") -> Path:
-    """Train the judge under `folder`, on pictures of its own that hold every colour; returns `folder`/judge."""
+    """Train the judge under `folder`, on pictures of its own that hold every colour; returns
+    `folder`/judge.
+    """
     shard = shard_of(folder, "judge-pictures", seed + 1, preset.renders // 2, held_out=True)
     lightning.seed_everything(seed)
     module = JudgeModule(Judge(), 2e-3, preset.judge_steps)
@@ -122,7 +129,9 @@ def train_judge(folder: Path, preset: Preset, seed: int = 0, accelerator: str = 
 
 
 def export(folder: Path, autoencoder: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
-    """Write a `StableDiffusionPipeline` folder in half precision, with the closed vocabulary in words.json."""
+    """Write a `StableDiffusionPipeline` folder in half precision, with the closed vocabulary in
+    words.json.
+    """
     from diffusers import DDPMScheduler, StableDiffusionPipeline
 
     scheduler = DDPMScheduler(

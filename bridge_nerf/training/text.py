@@ -18,8 +18,8 @@ def single_words(vocabulary: Mapping[str, Sequence[str]]) -> list[str]:
 def word_tokenizer(words: Sequence[str], max_tokens: int = MAX_TOKENS) -> Any:
     """A `CLIPTokenizer` with one token for each word and one for the comma.
 
-    Byte-pair training on a list of words goes on until each is one token: an ordinary CLIP vocabulary with merges, which
-    the ordinary loader reads back.
+    Byte-pair training on a list of words goes on until each is one token: an ordinary CLIP vocabulary with
+    merges, which the ordinary loader reads back.
     """
     from tokenizers.trainers import BpeTrainer
     from transformers import CLIPTokenizer

@@ -41,5 +41,7 @@ def test_ddim_draws_from_the_prompted_gaussian(name, mean):
 
 
 def test_the_same_generator_gives_the_same_pictures():
-    one, other = (ddim(PicturePrior(), ["left"] * 3, 5, 2.0, torch.Generator().manual_seed(4)) for _ in range(2))
+    one, other = (
+        ddim(PicturePrior(), ["left"] * 3, 5, 2.0, torch.Generator().manual_seed(4)) for _ in range(2)
+    )
     assert torch.equal(one, other)

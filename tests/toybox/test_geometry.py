@@ -34,7 +34,9 @@ def test_first_hit_agrees_with_marching(kind):
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         batch = PartBatch.of(parts)
         distance, _ = intersect(
-            batch, torch.tensor(origin[None], dtype=torch.float32), torch.tensor(directions, dtype=torch.float32)
+            batch,
+            torch.tensor(origin[None], dtype=torch.float32),
+            torch.tensor(directions, dtype=torch.float32),
         )
         for found, direction in zip(distance.tolist(), directions, strict=True):
             points = origin + reach[:, None] * direction

@@ -1,4 +1,6 @@
-"""The world: reproducible, captions true and closed, held-out pairs held out, flaws that change only what they name."""
+"""The world: reproducible, captions true and closed, held-out pairs held out, flaws that change only what
+they name.
+"""
 
 from collections import Counter
 
@@ -39,7 +41,9 @@ def test_a_shard_survives_its_file(shard, tmp_path):
 @pytest.mark.parametrize("toy", OBJECTS)
 def test_every_toy_fills_the_unit_ball_and_not_more(toy):
     for seed in range(4):
-        radius = np.linalg.norm(extent(build(toy, COLOURS["blue"], np.random.default_rng(seed))), axis=1).max()
+        radius = np.linalg.norm(
+            extent(build(toy, COLOURS["blue"], np.random.default_rng(seed))), axis=1
+        ).max()
         assert 0.85 < radius < 1.0
 
 
@@ -54,9 +58,16 @@ def test_every_toy_is_seen_whole_from_everywhere(toy):
 
 @pytest.mark.parametrize(
     "azimuth, elevation, word",
-    [(0, 10, "front view"), (-45, 0, "front view"), (46, 0, "side view"), (180, 20, "back view"), (-135, 0, "back view"),
-     (350, 0, "front view"), (10, 60, "overhead view")],
-)  # fmt: skip
+    [
+        (0, 10, "front view"),
+        (-45, 0, "front view"),
+        (46, 0, "side view"),
+        (180, 20, "back view"),
+        (-135, 0, "back view"),
+        (350, 0, "front view"),
+        (10, 60, "overhead view"),
+    ],
+)
 def test_view_words(azimuth, elevation, word):
     assert View(azimuth, elevation).word == word
 
