@@ -6,10 +6,37 @@ nobody: the Apply button notes what they say, and the next training step reads t
 
 from __future__ import annotations
 
-from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerSlider, ViewerText
+from typing import TYPE_CHECKING, Any
+
+from nerfstudio.viewer.viewer_elements import (
+    ViewerButton,
+    ViewerControl,
+    ViewerDropdown,
+    ViewerSlider,
+    ViewerText,
+)
 from torch import nn
 
 from bridge_nerf.nerf.guidance_config import StageChoice, Wishes
+
+if TYPE_CHECKING:
+    from nerfstudio.viewer.viewer import Viewer
+
+
+class FirstLook(ViewerControl):
+    """Whoever opens the viewer sees the object from its front: viser's own first camera stands inside it."""
+
+    POSITION = (3.3, 0.0, 0.9)
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        @self.viser_server.on_client_connect
+        def _(client: Any) -> None:
+            client.camera.position = tuple(VISER_NERFSTUDIO_SCALE_RATIO * x for x in self.POSITION)
+            client.camera.look_at = (0.0, 0.0, 0.0)
 
 
 class Controls(nn.Module):
@@ -27,6 +54,7 @@ class Controls(nn.Module):
         self.e_stage: ViewerDropdown[StageChoice] = ViewerDropdown("Stage", wishes.stage, ["auto", "1", "2"])
         self.f_apply = ViewerButton("Apply", cb_hook=lambda _: self._note())
         self.g_message = ViewerText("Message", "", disabled=True)
+        self.first_look = FirstLook()
         self._noted: Wishes | None = None
 
     def _note(self) -> None:

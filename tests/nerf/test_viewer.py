@@ -1,0 +1,59 @@
+"""A real viewer in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer
+from tests.nerf.stub import PicturePrior
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
+
+
+@pytest.fixture
+def trainer(config: BridgeTrainerConfig, prior: PicturePrior) -> Iterator[BridgeTrainer]:
+    """Training in a thread, with the viewer on."""
+    config.timestamp, config.vis, config.max_num_iterations = "run", "viewer", 1_000_000
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    thread = threading.Thread(target=trainer.train, daemon=True)
+    thread.start()
+    yield trainer
+    trainer.shutdown()
+    thread.join(timeout=60)
+
+
+def test_the_prompt_is_changed_in_the_viewer(trainer: BridgeTrainer) -> None:
+    from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+    port = trainer.viewer_state.viser_server.get_port()  # type: ignore[union-attr]
+
+    def box(page: Page, label: str) -> Locator:
+        return page.locator(f"//label[text()='{label}']/following::input[1]")
+
+    flags = ["--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=flags) as browser,
+    ):
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        apply = page.get_by_role("button", name="Apply")
+        expect(apply).to_be_visible(timeout=60_000)
+        box(page, "Prompt").fill("a xylophone")
+        apply.click()
+        expect(box(page, "Message")).to_have_value(re.compile("unknown word"), timeout=30_000)
+        assert trainer.config.pipeline.model.prompt == "a pineapple"
+        box(page, "Prompt").fill("a ball")
+        apply.click()
+        expect(box(page, "Message")).to_have_value(re.compile("applied at step"), timeout=30_000)
+    assert trainer.config.pipeline.model.prompt == "a ball"
+    assert trainer.training_state == "training"
