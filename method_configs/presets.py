@@ -28,7 +28,10 @@ def bridge_distill_config() -> BridgeTrainerConfig:
         steps_per_eval_all_images=1000,
         machine=MachineConfig(device_type="cuda" if gpu else "cpu"),
         logging=LoggingConfig(local_writer=ProgressConfig(), steps_per_log=1, profiler="none"),
-        viewer=ViewerConfig(websocket_host="127.0.0.1", quit_on_train_completion=True),
+        # No camera frustums: they would stand between the viewer and the object.
+        viewer=ViewerConfig(
+            websocket_host="127.0.0.1", quit_on_train_completion=True, max_num_display_images=0
+        ),
         vis="viewer",
         optimizers={
             "encoding": {"optimizer": AdamOptimizerConfig(lr=0.03), "scheduler": RampSchedulerConfig()},

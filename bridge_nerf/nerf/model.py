@@ -91,7 +91,7 @@ class BridgeModel(Model):
         return colour.to(self.device)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, 0 where nothing is hit); while training
+        """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, the ball's far side behind it); while training
         also the regularisers."""
         origins, directions = ray_bundle.origins.reshape(-1, 3), ray_bundle.directions.reshape(-1, 3)
         near, far = sphere_span(origins, directions)
@@ -105,11 +105,11 @@ class BridgeModel(Model):
         rgb, w = self._shade(self._that_matter(samples) if torch.is_grad_enabled() else samples)
         opacity, background = w.sum(-1), self.background_colour()
         rgb = rgb + (1 - opacity)[:, None] * background
-        distance = (w * samples.distances).sum(-1) / opacity.clamp_min(1e-6)
+        depth = (w * samples.distances).sum(-1) + (1 - opacity) * far[hit]
         outputs = {
             "rgb": background.expand(len(hit), 3).masked_scatter(hit[:, None], rgb),
             "accumulation": torch.zeros_like(near).masked_scatter(hit, opacity)[:, None],
-            "depth": torch.zeros_like(near).masked_scatter(hit, distance)[:, None],
+            "depth": near.masked_scatter(hit, depth)[:, None],
         }
         return outputs | self._regularisers(w, samples) if self.training else outputs
 

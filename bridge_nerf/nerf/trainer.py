@@ -31,7 +31,9 @@ class BridgeTrainer(Trainer):
 
     def setup(self, test_mode="val") -> None:
         """As nerfstudio does; then the results at the end and the right time left after a resume."""
-        with one_line_errors():
+        # ns-train seeds the global generator, other callers may not: the field starts the same for both.
+        with one_line_errors(), torch.random.fork_rng():
+            torch.manual_seed(self.config.machine.seed)
             super().setup(test_mode)
         self._end_step = self._start_step + self.config.max_num_iterations
         writer.GLOBAL_BUFFER["max_iter"] = self._end_step

@@ -58,12 +58,9 @@ def trained(prior: PicturePrior) -> Callable[[BridgeTrainerConfig, str], BridgeT
     """Train a configuration to its end, in the folder with the given time stamp."""
 
     def run(config: BridgeTrainerConfig, timestamp: str) -> BridgeTrainer:
-        from nerfstudio.scripts.train import _set_random_seed
-
         config.timestamp = timestamp
         config.set_timestamp()
         config.save_config()
-        _set_random_seed(config.machine.seed)
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
         trainer.train()
