@@ -6,18 +6,21 @@ import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
+from bridge_nerf.nerf.field import FieldConfig
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.progress import ProgressConfig
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 
-DESCRIPTION = (
-    "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source prompt."
-)
+DESCRIPTION = "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
 
 
 def bridge_distill_config() -> BridgeTrainerConfig:
-    """The defaults of this machine."""
-    gpu = torch.cuda.is_available()
+    """The defaults of this machine: those that suit the prior which "auto" means here."""
+    config = _toybox()
+    return _stable_diffusion(config) if torch.cuda.is_available() else config
+
+
+def _toybox() -> BridgeTrainerConfig:
     return BridgeTrainerConfig(
         method_name="bridge-distill",
         project_name="bridge-nerf",
@@ -26,15 +29,35 @@ def bridge_distill_config() -> BridgeTrainerConfig:
         steps_per_eval_batch=0,
         steps_per_eval_image=250,
         steps_per_eval_all_images=1000,
-        machine=MachineConfig(device_type="cuda" if gpu else "cpu"),
+        machine=MachineConfig(device_type="cpu"),
         logging=LoggingConfig(local_writer=ProgressConfig(), steps_per_log=1, profiler="none"),
         # No camera frustums: they would stand between the viewer and the object.
         viewer=ViewerConfig(
             websocket_host="127.0.0.1", quit_on_train_completion=True, max_num_display_images=0
         ),
         vis="viewer",
-        optimizers={
-            "encoding": {"optimizer": AdamOptimizerConfig(lr=0.03), "scheduler": RampSchedulerConfig()},
-            "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": RampSchedulerConfig()},
-        },
+        optimizers=_optimizers(encoding=0.03, begin=600, end=1000),
     )
+
+
+def _stable_diffusion(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """After the authors' threestudio configuration, with fewer steps: guidance 100, t annealed to 0.5
+    early, stage two for the last fifth."""
+    config.machine.device_type = "cuda"
+    config.max_num_iterations, config.steps_per_save = 10_000, 500
+    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 10_000
+    config.optimizers = _optimizers(encoding=0.01, begin=6000, end=10_000)
+    config.pipeline.guidance_scale, config.pipeline.stage_start = 100.0, 8000
+    config.pipeline.timestep_final_maximum, config.pipeline.timestep_anneal_steps = 0.5, 2000
+    config.pipeline.datamanager.train_resolution = 128
+    config.pipeline.model.samples, config.pipeline.model.eval_samples = 96, 128
+    config.pipeline.model.field = FieldConfig(encoding="hash", hidden=64)
+    return config
+
+
+def _optimizers(encoding: float, begin: int, end: int) -> dict:
+    rest = RampSchedulerConfig(begin=begin, end=end)
+    return {
+        "encoding": {"optimizer": AdamOptimizerConfig(lr=encoding), "scheduler": rest},
+        "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": rest},
+    }

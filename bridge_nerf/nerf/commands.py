@@ -46,7 +46,9 @@ def resume(config: Any, default: Any, checkpoint: Path, step: int, steps: int) -
 
 def view(config_file: Path) -> str:
     """The command that opens the result in the viewer."""
-    return f"ns-viewer --load-config {shlex.quote(str(config_file))} --viewer.websocket-host 127.0.0.1"
+    # ns-viewer has defaults of its own: open to the network, and cameras drawn in front of the object.
+    flags = "--viewer.websocket-host 127.0.0.1 --viewer.max-num-display-images 0"
+    return f"ns-viewer --load-config {shlex.quote(str(config_file))} {flags}"
 
 
 def render(config_file: Path) -> str:

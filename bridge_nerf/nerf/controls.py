@@ -50,7 +50,8 @@ class Controls(nn.Module):
         self.c_source = ViewerText(
             "Source", wishes.source_descriptors, hint="Added to say what it is (stage two)"
         )
-        self.d_guidance = ViewerSlider("Guidance", float(wishes.guidance_scale), 1.0, 200.0, 0.5)
+        scale = float(wishes.guidance_scale)
+        self.d_guidance = ViewerSlider("Guidance", scale, 0.0, max(200.0, 2 * scale), 0.5)
         self.e_stage: ViewerDropdown[StageChoice] = ViewerDropdown("Stage", wishes.stage, ["auto", "1", "2"])
         self.f_apply = ViewerButton("Apply", cb_hook=lambda _: self._note())
         self.g_message = ViewerText("Message", "", disabled=True)

@@ -91,8 +91,8 @@ class BridgeModel(Model):
         return colour.to(self.device)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, the ball's far side behind it); while training
-        also the regularisers."""
+        """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, the ball's far side behind it); while
+        training also the regularisers."""
         origins, directions = ray_bundle.origins.reshape(-1, 3), ray_bundle.directions.reshape(-1, 3)
         near, far = sphere_span(origins, directions)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:  # the viewer's crop box

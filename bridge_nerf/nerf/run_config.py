@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,11 @@ def one_line_errors() -> Iterator[None]:
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise SystemExit(
-            f"error: cannot write{where}: {error.strerror}; free it or choose another --output-dir"
-        ) from None
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        what = f"{where}{error.strerror}"
+        raise SystemExit(f"error: {what}; mend that or choose another --output-dir") from None
 
 
 @dataclass
