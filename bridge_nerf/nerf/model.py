@@ -31,8 +31,6 @@ class BridgeModelConfig(ModelConfig):
     _target: type = field(default_factory=lambda: BridgeModel)
     prompt: str | None = "a pineapple"
     """What to make; `--prompt` is short for it."""
-    enable_collider: bool = False
-    """Without effect: rays are sampled inside the unit ball, whatever a collider would say."""
     eval_num_rays_per_chunk: int = 1 << 15
     """Rays rendered at once outside training."""
     field: FieldConfig = field(default_factory=FieldConfig)

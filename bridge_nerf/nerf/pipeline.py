@@ -130,17 +130,17 @@ class BridgePipeline(VanillaPipeline):
         background = self.model.background.name(self.model.seed, step)
         distilled = self._guidance.loss(pictures, batch["orbit"], background, step)
         losses = {"distillation": distilled.loss.to(self.device), **self.model.get_loss_dict(outputs, batch)}
-        self._check(losses, step)
+        self._check(losses, outputs["accumulation"], step)
         metrics = self.model.get_metrics_dict(outputs, batch) | distilled.metrics
         return outputs, losses, metrics | {"stage": self._guidance.active(step).index + 1}
 
-    def _check(self, losses: dict[str, Tensor], step: int) -> None:
+    def _check(self, losses: dict[str, Tensor], opacity: Tensor, step: int) -> None:
         for name, value in losses.items():
             if not torch.isfinite(value):
                 raise UserError(
                     f"step {step}: the {name} loss is {value.item()}; resume with a lower learning rate"
                 )
-        if not losses["distillation"].requires_grad:
+        if not opacity.any():  # nothing left that a gradient could reach
             raise UserError(
                 f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
             )

@@ -198,6 +198,11 @@ def test_nan_stops_the_run_after_the_last_good_checkpoint(
     assert "to resume" in capsys.readouterr().out
 
 
+def test_a_vanished_object_is_said(config: BridgeTrainerConfig, trained: Train) -> None:
+    config.pipeline.model.field.blob_radius = 1e-3
+    assert "step 0: the object has vanished" in refused(config, trained)
+
+
 def test_parameters_that_are_not_finite_are_never_saved(config: BridgeTrainerConfig, trained: Train) -> None:
     trainer = trained(config, "run")
     with torch.no_grad():
