@@ -36,6 +36,8 @@ class TrainToybox:
     """Everything random follows from it."""
     devices: int = 1
     """Processes of the diffusion training."""
+    start: Path | None = None
+    """Folder of an earlier prior to go on from; its autoencoder is kept."""
 
     def run(self) -> None:
         from bridge_nerf.training.recipe import named_preset, train_judge, train_prior
@@ -44,7 +46,8 @@ class TrainToybox:
         if self.part in ("all", "judge"):
             print(f"judge: {train_judge(self.folder, preset, self.seed)}")
         if self.part in ("all", "prior"):
-            print(f"prior: {train_prior(self.folder, preset, self.seed, devices=self.devices)}")
+            folder = train_prior(self.folder, preset, self.seed, devices=self.devices, start=self.start)
+            print(f"prior: {folder}")
 
 
 @dataclass

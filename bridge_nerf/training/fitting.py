@@ -38,17 +38,16 @@ def fit(
     max_steps: int,
     accelerator: str = "auto",
     devices: int = 1,
-    decay: float = 0.999,
     save_every: int = 200,
 ) -> None:
     """Train to `max_steps`, from `folder`/last.ckpt where there is one; the module ends with the averaged
     weights.
 
-    bf16 mixed precision; the average of the weights (decay a step) starts after a twentieth of the run.
+    bf16 mixed precision; the average of the weights looks back over about a twentieth of the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.ckpt"
-    average = EMAWeightAveraging(decay=decay, update_starting_at_step=max_steps // 20)
+    average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,

@@ -65,31 +65,33 @@ def shard_of(folder: Path, name: str, seed: int, renders: int, **options: Any) -
 
 
 def train_prior(
-    folder: Path, preset: Preset, seed: int = 0, accelerator: str = "auto", devices: int = 1
+    folder: Path,
+    preset: Preset,
+    seed: int = 0,
+    accelerator: str = "auto",
+    devices: int = 1,
+    start: Path | None = None,
 ) -> Path:
     """Train the prior under `folder`; returns the finished Diffusers pipeline folder, `folder`/prior.
 
-    `devices` > 1 trains the diffusion model data-parallel; on a CPU, processes of one thread each use two
-    cores better than one process of two threads.
+    `devices` > 1 trains the diffusion model data-parallel. `start` is the folder of an earlier prior: its
+    autoencoder is kept and its networks are where this training begins.
     """
     shard = shard_of(folder, "pictures", seed, preset.renders)
-    autoencoder = _autoencoder(folder, shard, preset, seed, accelerator)
-    latents = standardise(autoencoder, _latents(folder, autoencoder, shard))
     tokenizer = word_tokenizer(single_words(vocabulary()))
+    if start is None:
+        autoencoder = _autoencoder(folder, shard, preset, seed, accelerator)
+        networks = build_unet(preset.unet_channels), build_text_encoder(tokenizer)
+    else:
+        autoencoder, *networks = _earlier(start)
+    latents = standardise(autoencoder, _latents(folder, autoencoder, shard))
     lightning.seed_everything(seed)
-    module = DiffusionModule(
-        build_unet(preset.unet_channels),
-        build_text_encoder(tokenizer),
-        preset.diffusion_rate,
-        preset.diffusion_steps,
-    )
-    data = CaptionedLatents(latents, shard.scenes, tokenizer, seed)
-    fit(
-        module, data.loader(preset.diffusion_batch), folder / "diffusion", preset.diffusion_steps, accelerator
-    )
+    module = DiffusionModule(*networks, preset.diffusion_rate, preset.diffusion_steps)
+    loader = CaptionedLatents(latents, shard.scenes, tokenizer, seed).loader(preset.diffusion_batch)
+    fit(module, loader, folder / "diffusion", preset.diffusion_steps, accelerator, devices)
     autoencoder.register_to_config(scaling_factor=1.0)
     export(folder / "prior", autoencoder, module.unet, module.text_encoder, tokenizer)
-    record(folder / "prior", preset, seed, pictures=len(shard))
+    record(folder / "prior", preset, seed, pictures=len(shard), start=None if start is None else str(start))
     return folder / "prior"
 
 
@@ -99,6 +101,19 @@ def _autoencoder(folder: Path, shard: Shard, preset: Preset, seed: int, accelera
     loader = picture_loader(shard.pictures, preset.autoencoder_batch, seed)
     fit(module, loader, folder / "autoencoder", preset.autoencoder_steps, accelerator)
     return module.autoencoder.eval().requires_grad_(False)
+
+
+def _earlier(start: Path) -> tuple[Any, Any, Any]:
+    """Autoencoder, UNet and text encoder of a prior's folder."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    if not (start / "model_index.json").is_file():
+        raise UserError(f"{start} is no prior to start from: it has no model_index.json")
+    autoencoder = AutoencoderKL.from_pretrained(start / "vae").eval().requires_grad_(False)
+    unet = UNet2DConditionModel.from_pretrained(start / "unet").train()
+    text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", attn_implementation="eager").train()
+    return autoencoder, unet.float(), text_encoder.float()
 
 
 def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:

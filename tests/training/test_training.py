@@ -65,6 +65,22 @@ def test_a_longer_run_goes_on_from_the_last_checkpoint(trained):
     assert (before, after) == (3, 5)
 
 
+def test_training_goes_on_from_an_earlier_prior(trained, tmp_path):
+    start = trained / "prior"
+    later = train_prior(tmp_path, PRESETS["smoke"], seed=7, accelerator="cpu", start=start)
+    pictures = torch.rand(2, 3, 64, 64)
+    one, other = (load_prior(str(folder), "cpu") for folder in (start, later))
+    assert torch.allclose(one.decode(one.encode(pictures)), other.decode(other.encode(pictures)), atol=5e-3)
+    x, t, words = torch.randn(2, 4, 16, 16), torch.tensor([300, 700]), ["a duck", "a car"]
+    difference = (one.eps(x, t, one.embed(words)) - other.eps(x, t, other.embed(words))).abs().mean()
+    assert 0 < difference < 0.1  # three steps change it a little
+
+
+def test_there_must_be_a_prior_to_start_from(tmp_path):
+    with pytest.raises(UserError, match="model_index"):
+        train_prior(tmp_path, PRESETS["smoke"], accelerator="cpu", start=tmp_path)
+
+
 def test_the_judge_trains_and_loads(tmp_path):
     judge = Judge.load(train_judge(tmp_path, PRESETS["smoke"], accelerator="cpu"))
     verdict = judge(torch.rand(3, 3, 64, 64))
