@@ -55,7 +55,7 @@ class Guidance:
             raise UserError(
                 f'the objective "{self.config.objective}" has no stage {wishes.stage}: choose auto'
             )
-        self.prior.check_prompts([wishes.prompt])
+        self.prior.check_prompts([compose(wishes.prompt)])
         described = (wishes.target_descriptors, wishes.source_descriptors)
         everything = [
             self._text(wishes.prompt, self.config.view.words(view), background, words)

@@ -15,6 +15,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
+from bridge_nerf.nerf.prompts import compose
 from bridge_nerf.priors.registry import resolve_prior
 
 
@@ -53,7 +54,7 @@ class BridgeTrainerConfig(TrainerConfig):
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""
         prompts = [p for p in (self.prompt, self.pipeline.model.prompt) if p is not None]
-        if not prompts or not all(p.strip() for p in prompts):
+        if not prompts or not all(compose(p) for p in prompts):
             raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
         if self.data is not None or self.pipeline.datamanager.data is not None:
             raise UserError("bridge-distill makes an object from a prompt; leave --data out")

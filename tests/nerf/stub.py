@@ -30,6 +30,7 @@ class PicturePrior:
         self.device = torch.device("cpu")
         self.dtype = torch.float32
         self.asked: list[str] = []
+        self.checked: list[str] = []
 
     def picture(self, prompt: str) -> Float[Tensor, "3 h w"]:
         if not prompt:
@@ -56,6 +57,7 @@ class PicturePrior:
         return F.interpolate(latents, (SIZE, SIZE)).clamp(0, 1)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
+        self.checked += prompts
         for prompt in prompts:
             if not prompt.strip():
                 raise UserError("the prompt is empty: say what to make")

@@ -92,6 +92,7 @@ def test_the_stage_follows_the_step_or_the_wish() -> None:
     "change",
     [
         {"prompt": " "},
+        {"prompt": ","},
         {"prompt": "a xylophone"},
         {"source_descriptors": "xylophone"},
         {"prompt": "ball " * 50},
@@ -104,6 +105,12 @@ def test_a_wish_that_cannot_be_read_changes_nothing(change: dict[str, str]) -> N
         g.apply(replace(before, **change, guidance_scale=9.0))
     assert g.wishes is before
     assert guidance().stages == g.stages
+
+
+def test_a_prompt_is_read_as_it_is_told() -> None:
+    g = guidance(prompt="a ball.")
+    assert isinstance(g.prior, PicturePrior)
+    assert not any("." in text for text in g.prior.checked)
 
 
 def test_a_stage_that_is_not_there() -> None:

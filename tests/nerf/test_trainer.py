@@ -138,6 +138,7 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
     [
         ("prompt", "", "prompt is empty"),
         ("pipeline.model.prompt", "  ", "prompt is empty"),
+        ("pipeline.model.prompt", " ,.", "prompt is empty"),
         ("pipeline.model.prompt", "a xylophone", 'unknown word "xylophone"'),
         ("pipeline.model.prompt", "ball " * 50, "shorten"),
         ("max_num_iterations", 0, "--max-num-iterations 0"),
