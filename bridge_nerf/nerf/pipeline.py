@@ -64,9 +64,9 @@ class BridgePipeline(VanillaPipeline):
         """Loads the prior; then, before each step, takes over what was applied in the viewer."""
         trainer = training_callback_attributes.trainer
         assert trainer is not None, "training needs a trainer"
-        _, line = resolve_prior(self.config.prior, self.device)
+        name, line = resolve_prior(self.config.prior, self.device)
         CONSOLE.print(line, highlight=False, markup=False)
-        prior = load_prior(self.config.prior, self.device)
+        prior = load_prior(name, self.device)
         # As nerfstudio seeds its ranks: each draws views of its own.
         self.start_training(prior, trainer.config.machine.seed + trainer.local_rank)
         self._on_change = trainer.config.save_config
@@ -133,6 +133,11 @@ class BridgePipeline(VanillaPipeline):
         self._check(losses, outputs["accumulation"], step)
         metrics = self.model.get_metrics_dict(outputs, batch) | distilled.metrics
         return outputs, losses, metrics | {"stage": self._guidance.active(step).index + 1}
+
+    @torch.no_grad()
+    def get_eval_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """The step's losses once more, after its update: there are no pictures that training never sees."""
+        return self.get_train_loss_dict(step)
 
     def _check(self, losses: dict[str, Tensor], opacity: Tensor, step: int) -> None:
         for name, value in losses.items():

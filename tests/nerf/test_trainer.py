@@ -214,12 +214,28 @@ def test_parameters_that_are_not_finite_are_never_saved(config: BridgeTrainerCon
     assert checkpoint.latest(trainer.checkpoint_dir).read_bytes() == before
 
 
+def test_a_prior_that_has_moved_is_said_once(
+    config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(
+        "bridge_nerf.nerf.pipeline.load_prior", lambda name, device: loaded.append(name) or PicturePrior()
+    )
+    monkeypatch.setattr("bridge_nerf.priors.registry._cached", lambda name: False)
+    config.pipeline.prior, config.max_num_iterations = "runwayml/stable-diffusion-v1-5", 1
+    trained(config, "run")
+    assert loaded == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    assert "has left the hub" in " ".join(capsys.readouterr().out.split())
+
+
 def test_tensorboard_gets_pictures_and_numbers(config: BridgeTrainerConfig, trained: Train) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    config.steps_per_eval_batch = 2
     trained(config, "run")
     events = EventAccumulator(str(config.get_base_dir()))
     events.Reload()
     tags = events.Tags()
     assert "Eval Images/img" in tags["images"]
+    assert {"Eval Loss", "Eval Loss Dict/distillation"} <= set(tags["scalars"])
     assert {"Eval Images Metrics Dict (all images)/fog", "Train Metrics Dict/pull"} <= set(tags["scalars"])
