@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
+import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -96,10 +97,16 @@ class BridgeTrainerConfig(TrainerConfig):
             commands.train(self, default_config(self)), highlight=False, markup=False, soft_wrap=True
         )
 
-    def save_config(self) -> None:
-        """As nerfstudio does, with a clear word where it is not possible."""
+    def save_config(self, overwrite: bool = False) -> None:
+        """Write config.yml, whole; only where `overwrite` is set over that of an earlier run.
+
+        ns-train calls it before anything is loaded: what may yet turn out wrong must not cost a run its
+        configuration. The trainer replaces it once it is set up.
+        """
         with one_line_errors():
-            super().save_config()
+            file = self.get_base_dir() / "config.yml"
+            if overwrite or not file.exists():
+                checkpoint.write_whole(file, yaml.dump(self).encode())
 
 
 def default_config(config: BridgeTrainerConfig) -> TrainerConfig:

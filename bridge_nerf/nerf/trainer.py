@@ -39,6 +39,7 @@ class BridgeTrainer(Trainer):
         writer.GLOBAL_BUFFER["max_iter"] = self._end_step
         if comms.is_main_process():
             self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._results))
+            self.config.save_config(overwrite=True)
             self._note_commands()
 
     def train(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from bridge_nerf.nerf import checkpoint
@@ -120,9 +121,20 @@ def test_a_bad_checkpoint_is_refused_and_nothing_overwritten(
     before = {p: p.read_bytes() for p in config.output_dir.rglob("*") if p.is_file()}
     again = deepcopy(config)
     again.load_dir = trainer.checkpoint_dir
-    message = refused(again, trained, "run" if damage != "foreign" else "again")
+    again.machine.seed += 1
+    message = refused(again, trained, "run")
     assert ("another model" if damage == "foreign" else "torn") in message
     assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_run_that_is_continued_in_its_folder_is_configured_anew(
+    config: BridgeTrainerConfig, trained: Train
+) -> None:
+    first = trained(deepcopy(config), "run")
+    config.load_dir, config.machine.seed = first.checkpoint_dir, config.machine.seed + 1
+    trained(config, "run")
+    saved = yaml.load((first.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
+    assert saved.machine.seed == config.machine.seed
 
 
 def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
