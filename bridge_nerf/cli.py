@@ -59,16 +59,17 @@ class EvaluateToybox:
         "objects",
         "flaws",
         "held-out",
+        "scenes",
     )
-    """Which figures; scenes trains a NeRF for each toy (minutes each)."""
+    """Which figures; scenes, the last, trains a NeRF for each toy: a minute or two each."""
     prior: str = "toybox"
     """Folder of the prior, or toybox for the one that ships."""
     judge: Path | None = None
     """Folder of the judge; by default the one that ships."""
     toys: tuple[str, ...] = ()
     """Which toys for scenes; all by default."""
-    objective: str = "bridge"
-    """Method for scenes."""
+    objectives: tuple[str, ...] = ("bridge",)
+    """Methods for scenes, one after the other."""
     out: Path = Path("outputs/toybox-figures")
     """Folder for figures.json and the scenes' turntables."""
 
@@ -77,14 +78,14 @@ class EvaluateToybox:
 
         evaluate_toybox(self, self._scene)
 
-    def _scene(self, prompt: str) -> "Float[Tensor, 'n 3 h w']":
+    def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":
         from bridge_nerf.method_configs.presets import bridge_distill_config
         from bridge_nerf.nerf.headless import optimise
 
-        config = bridge_distill_config()
+        config = bridge_distill_config("toybox")
         config.output_dir = self.out / "scenes"
         config.pipeline.model.prompt = prompt
-        config.pipeline.objective = self.objective
+        config.pipeline.objective = objective
         config.pipeline.prior = self.prior
         return optimise(config)
 
@@ -123,13 +124,19 @@ Command = (
 
 def main() -> None:
     """Entry point; what the user did wrong is one line on stderr and exit code 1."""
-    command = tyro.cli(Command, prog="bridge-nerf", description="Score distillation as a Schrodinger bridge.")  # type: ignore[arg-type]
+    about = "Score distillation as a Schrodinger bridge."
+    command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
     try:
         command.run()
     except UserError as error:
         sys.exit(f"bridge-nerf: {error}")
+    except OSError as error:
+        where = f"{error.filename or 'a file'}: {error.strerror or error}"
+        sys.exit(f"bridge-nerf: {where}; free it or choose another place")
     except KeyboardInterrupt:
-        sys.exit("bridge-nerf: interrupted; the same command resumes")
+        sys.exit(
+            "bridge-nerf: interrupted; train-toybox resumes with the same command, the others start again"
+        )
 
 
 if __name__ == "__main__":

@@ -14,21 +14,24 @@ from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 DESCRIPTION = "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
 
 
-def bridge_distill_config() -> BridgeTrainerConfig:
-    """The defaults of this machine: those that suit the prior which "auto" means here."""
-    config = _toybox()
-    return _stable_diffusion(config) if torch.cuda.is_available() else config
+def bridge_distill_config(prior: str = "auto") -> BridgeTrainerConfig:
+    """The defaults for a prior: "toybox", or "auto" for those of the prior that "auto" means on this
+    machine.
+    """
+    config, cuda = _base(), torch.cuda.is_available()
+    config.machine.device_type = "cuda" if cuda else "cpu"
+    return _stable_diffusion(config) if cuda and prior == "auto" else _toybox(config)
 
 
-def _toybox() -> BridgeTrainerConfig:
+def _base() -> BridgeTrainerConfig:
     return BridgeTrainerConfig(
         method_name="bridge-distill",
         project_name="bridge-nerf",
-        max_num_iterations=1000,
+        max_num_iterations=750,
         steps_per_save=100,
         steps_per_eval_batch=0,
         steps_per_eval_image=250,
-        steps_per_eval_all_images=1000,
+        steps_per_eval_all_images=750,
         machine=MachineConfig(device_type="cpu"),
         logging=LoggingConfig(local_writer=ProgressConfig(), steps_per_log=1, profiler="none"),
         # No camera frustums: they would stand between the viewer and the object.
@@ -36,14 +39,25 @@ def _toybox() -> BridgeTrainerConfig:
             websocket_host="127.0.0.1", quit_on_train_completion=True, max_num_display_images=0
         ),
         vis="viewer",
-        optimizers=_optimizers(encoding=0.03, begin=600, end=1000),
+        optimizers=_optimizers(encoding=0.03, begin=450, end=750),
     )
+
+
+def _toybox(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """The toybox is small and sure of itself: little guidance, and t annealed early. Its stage two keeps the
+    noise term, so that it stays SDS with a little of the null estimate replaced by the source's (docs: the
+    pull problem)."""
+    guidance = config.pipeline
+    guidance.guidance_scale = 5.0
+    guidance.timestep_final_maximum, guidance.timestep_anneal_steps = 0.6, 500
+    guidance.stage_start = 500
+    guidance.stage_two_scale, guidance.stage_two_anchor, guidance.stage_two_guidance = 1.25, 1.0, 4.0
+    return config
 
 
 def _stable_diffusion(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     """After the authors' threestudio configuration, with fewer steps: guidance 100, t annealed to 0.5
     early, stage two for the last fifth."""
-    config.machine.device_type = "cuda"
     config.max_num_iterations, config.steps_per_save = 10_000, 500
     config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 10_000
     config.optimizers = _optimizers(encoding=0.01, begin=6000, end=10_000)

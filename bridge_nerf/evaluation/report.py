@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,33 +36,39 @@ def sample_sheet(command: Any) -> None:
     """Draw `command.count` pictures of each prompt and save the sheet."""
     if command.count < 1 or command.steps < 1:
         raise UserError(f"count and steps must be positive, got {command.count} and {command.steps}")
+    if not command.prompts:
+        raise UserError('nothing to draw; give prompts, for example: bridge-nerf sample "a pineapple"')
+    if command.out.suffix.lower() not in (".png", ".jpg", ".webp"):
+        raise UserError(f"{command.out} is no picture's name; end it in .png, .jpg or .webp")
+    command.out.parent.mkdir(parents=True, exist_ok=True)
     prior = load_prior(command.prior, "cuda" if torch.cuda.is_available() else "cpu")
     prior.check_prompts(list(command.prompts))
     prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
     pictures = toybox.sampled(
         prior, prompts, command.seed, steps=command.steps, guidance_scale=command.guidance_scale
     )
-    command.out.parent.mkdir(parents=True, exist_ok=True)
     sheet(pictures, command.count).save(command.out)
     print(f"wrote {command.out}")
 
 
-def evaluate_toybox(command: Any, turntable: Callable[[str], Float[Tensor, "n 3 h w"]]) -> list[Figure]:
-    """Measure what `command.what` names, print each figure as it is there, and write
-    `command.out`/figures.json.
+def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, "n 3 h w"]]) -> list[Figure]:
+    """Measure what `command.what` names; print each figure and write `command.out`/figures.json as soon as it
+    is there.
 
-    `turntable` trains a scene for a prompt and answers its pictures from all sides, RGB in [0, 1].
+    `turntable` trains a scene for (prompt, objective) and answers its pictures from all sides, RGB in [0, 1].
+    Raises UserError for unknown toys, OSError where `command.out` cannot be written.
     """
     unknown = [toy for toy in command.toys if toy not in OBJECTS]
     if unknown:
         raise UserError(f"unknown toys {', '.join(unknown)}; toys: {', '.join(OBJECTS)}")
+    command.out.mkdir(parents=True, exist_ok=True)
+    path = command.out / "figures.json"
+    path.write_text("[]")
     figures = []
     for figure in _measured(command, turntable):
         print(figure.line(), flush=True)
         figures.append(figure)
-    command.out.mkdir(parents=True, exist_ok=True)
-    path = command.out / "figures.json"
-    path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
+        path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
     print(f"wrote {path}")
     return figures
 
@@ -80,4 +87,6 @@ def _measured(command: Any, turntable: Callable) -> Iterator[Figure]:
             if name in command.what:
                 yield from figures(prior, judge)
     if "scenes" in command.what:
-        yield from toybox.scene_figures(judge, turntable, command.toys or OBJECTS)
+        for objective in command.objectives:
+            scene = partial(turntable, objective=objective)
+            yield from toybox.scene_figures(judge, scene, command.toys or OBJECTS, objective)

@@ -19,17 +19,20 @@ def ddim(
     prompts: Sequence[str],
     steps: int = 50,
     guidance_scale: float = 4.0,
-    generator: torch.Generator | None = None,
+    generators: Sequence[torch.Generator] | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
     """One picture a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2021, eq. 12 with eta 0) from pure
     noise.
 
-    Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first.
+    Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first; one
+    generator a picture, so that a picture does not depend on the others asked for.
     """
     schedule = prior.schedule
     problem = Problem(prior, {Slot.TARGET: prior.embed(list(prompts)), Slot.NULL: prior.embed([""])})
     estimate = guided(guidance_scale)
-    x = torch.randn(len(prompts), *prior.latent_shape, generator=generator).to(prior.device)
+    draws = generators or [torch.default_generator] * len(prompts)
+    noise = [torch.randn(*prior.latent_shape, generator=draw) for draw in draws]
+    x = torch.stack(noise).to(prior.device)
     times = torch.linspace(schedule.num_timesteps - 1, 0, steps).round().long()
     for k, now in enumerate(times):
         t = now.expand(len(x)).to(prior.device)

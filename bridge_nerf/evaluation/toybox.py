@@ -5,7 +5,9 @@ Every figure is measured here and now; the goals beside them are the ones that t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +61,9 @@ def sampled(
     """`ddim` in batches; the noise of prompt k is a function of (seed, k) whatever the batch."""
     parts = []
     for start in range(0, len(prompts), batch):
-        noise = generator(seed, "samples", start)
-        parts.append(ddim(prior, prompts[start : start + batch], generator=noise, **options).float().cpu())
+        some = prompts[start : start + batch]
+        draws = [generator(seed, "samples", start + k) for k in range(len(some))]
+        parts.append(ddim(prior, some, generators=draws, **options).float().cpu())
     return torch.cat(parts)
 
 
@@ -188,30 +191,46 @@ def held_out_figures(
     ]
 
 
+def scene_figures(
+    judge: Judge,
+    turntable: Callable[[str], Float[Tensor, "n 3 h w"]],
+    toys: Sequence[str] = OBJECTS,
+    name: str = "",
+) -> Iterator[Figure]:
+    """Text to 3D, toy by toy as each is done, then all together.
+
+    R-precision is the share of turntable views whose top toy is the prompt's (`turntable`: prompt in, views
+    before white out). The Frechet distance is that of the views to the world's clean pictures of the same
+    toys before white.
+    """
+    shares, views, world = [], [], []
+    for toy in toys:
+        begin = time.perf_counter()
+        views.append(turntable(article(toy)))
+        seconds = time.perf_counter() - begin
+        world.append(_before_white(toy))
+        seen = Counter(judged(judge, views[-1]).toys)
+        shares.append(seen[toy] / seen.total())
+        distance = frechet_distance(features(judge, views[-1]), features(judge, world[-1]))
+        taken_for = ", ".join(f"{n} x {other}" for other, n in seen.most_common() if other != toy)
+        details = f"{seconds:.0f} s, Frechet distance {distance:.1f}" + (
+            f", taken for {taken_for}" if taken_for else ""
+        )
+        goal = "= 1.00" if toy == "pineapple" else "-"
+        yield Figure(f"{name} 3D, {article(toy)}: R-precision", shares[-1], goal, len(views[-1]), details)
+    count = sum(len(v) for v in views)
+    mean = sum(shares) / len(shares)
+    yield Figure(f"{name} 3D: R-precision, mean over {len(shares)} toys", mean, ">= 0.90", count)
+    distance = frechet_distance(features(judge, torch.cat(views)), features(judge, torch.cat(world)))
+    yield Figure(f"{name} 3D: Frechet distance of all views to the world", distance, "-", count)
+
+
+def _before_white(toy: str, renders: int = 160) -> Float[Tensor, "n 3 h w"]:
+    """Held-out clean pictures of one toy before white, not from above."""
+    shard = make_shard(HELD_OUT_SEED + 2, renders, toy=toy, clean=True)
+    fits = [s.background == "white" and s.view != "overhead view" for s in shard.scenes]
+    return shard.pictures[torch.tensor(fits)].float() / 255
+
+
 def _shares(table: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in table.items())
-
-
-def scene_figures(
-    judge: Judge, turntable: Callable[[str], Float[Tensor, "n 3 h w"]], toys: Sequence[str] = OBJECTS
-) -> list[Figure]:
-    """R-precision of text to 3D: the share of turntable views (black box: prompt in, pictures out) whose top
-    toy is right.
-    """
-    by_toy = {}
-    for toy in toys:
-        verdict = judged(judge, turntable(article(toy)))
-        by_toy[toy] = share([seen == toy for seen in verdict.toys])
-    mean = sum(by_toy.values()) / len(by_toy)
-    figures = [
-        Figure(
-            "text to 3D: R-precision over turntable views, mean",
-            mean,
-            ">= 0.90",
-            len(by_toy),
-            _shares(by_toy),
-        )
-    ]
-    if "pineapple" in by_toy:
-        figures.append(Figure("text to 3D: R-precision, a pineapple", by_toy["pineapple"], "= 1.00", 1))
-    return figures

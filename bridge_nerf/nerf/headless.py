@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from nerfstudio.utils import writer
 from torch import Tensor
 
 from bridge_nerf.nerf import turntable
@@ -19,6 +20,10 @@ def optimise(
     The run's folder holds what `ns-train` leaves: checkpoint, turntable, commands. Raises SystemExit with one
     line for what the user can mend.
     """
+    # nerfstudio only ever adds to these: a second run in one process would write into the logs of the first
+    writer.EVENT_WRITERS.clear()
+    writer.EVENT_STORAGE.clear()
+    writer.GLOBAL_BUFFER.clear()
     config.vis = "tensorboard"
     config.steps_per_eval_image = config.steps_per_eval_all_images = config.max_num_iterations + 1
     config.set_timestamp()

@@ -86,7 +86,6 @@ def random_scenes(
 
 
 def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:
-    torch.set_num_threads(1)
     pictures, scenes = [], []
     for k in range(start, stop):
         for picture, scene in random_scenes(np.random.default_rng([seed, k]), size, **options):
@@ -103,7 +102,7 @@ def make_shard(seed: int, renders: int, size: int = 64, workers: int = 2, **opti
     jobs = [(seed, a, b, size, options) for a, b in pairwise(edges)]
     if workers <= 1 or len(jobs) == 1:
         return concatenate([_chunk(*job) for job in jobs])
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return concatenate(list(pool.map(_chunk, *zip(*jobs, strict=True))))
 
 

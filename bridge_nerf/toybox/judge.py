@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -102,11 +103,16 @@ class Judge(nn.Module):
         """The judge stored in `folder`, ready to ask; UserError where there is none."""
         path = folder / "model.safetensors"
         if not path.is_file():
-            raise UserError(f"no judge at {path}; train one with: bridge-nerf train-judge")
+            raise UserError(f"no judge at {path}; train one with: bridge-nerf train-toybox --part judge")
         judge = cls()
-        judge.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
-        )
+        try:
+            state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+            judge.load_state_dict(state)
+        except (SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{path} is no judge, or torn ({reason}); train one anew or install again"
+            ) from error
         return judge.eval().requires_grad_(False)
 
 

@@ -56,7 +56,10 @@ def encode(
 
 
 class CaptionedLatents(Dataset):
-    """Scaled latents with a fresh caption at each visit; item k of visit v is a function of (seed, k, v)."""
+    """Latents with a fresh caption at each visit; item k of visit v is a function of (seed, k, v).
+
+    Visits are counted since the process began: a resumed training draws its captions anew.
+    """
 
     def __init__(
         self, latents: Float[Tensor, "n 4 l l"], scenes: tuple[Scene, ...], tokenizer: Any, seed: int

@@ -47,6 +47,11 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.ckpt"
+    if last.exists():
+        saved = torch.load(last, map_location="cpu", weights_only=False)
+        if saved["global_step"] >= max_steps:  # Lightning would end at once, with the weights not averaged
+            module.load_state_dict(saved["state_dict"])
+            return
     average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
     trainer = lightning.Trainer(
         accelerator=accelerator,

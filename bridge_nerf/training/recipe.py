@@ -44,9 +44,8 @@ PRESETS = {
     "gpu": Preset(200_000, 20_000, 64, 2e-3, 60_000, 256, 1e-3, 10_000, 256),
     "smoke": Preset(40, 3, 4, 1e-3, 3, 4, 1e-3, 3, 8, (16, 32, 32)),
 }
-"""cpu: about three hours on 2 cores, what the shipped prior was trained with; gpu: not run yet; smoke:
-seconds, for tests.
-"""
+"""cpu: near what the shipped prior was trained with (its recipe.json has the exact numbers), two to three
+hours on two cores; gpu: not run yet; smoke: seconds, for tests."""
 
 
 def named_preset(name: str) -> Preset:
@@ -60,8 +59,25 @@ def shard_of(folder: Path, name: str, seed: int, renders: int, **options: Any) -
     """The shard stored in the folder, made first where it is missing."""
     path = folder / f"{name}.npz"
     if not path.exists():
-        make_shard(seed, renders, **options).save(path)
+        part = path.with_suffix(".part.npz")
+        make_shard(seed, renders, **options).save(part)
+        part.replace(path)
     return Shard.load(path)
+
+
+def claim(folder: Path, name: str, **identity: Any) -> None:
+    """Note in `folder` what is trained there; UserError if something else already is.
+
+    Only the numbers of steps may change between the calls that resume a training.
+    """
+    path = folder / f"{name}.json"
+    text = json.dumps(identity, indent=1, default=str)
+    if path.exists() and path.read_text() != text:
+        raise UserError(
+            f"{folder} holds a training of other sizes, seed or start ({path.name}); choose another --folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def train_prior(
@@ -77,6 +93,7 @@ def train_prior(
     `devices` > 1 trains the diffusion model data-parallel. `start` is the folder of an earlier prior: its
     autoencoder is kept and its networks are where this training begins.
     """
+    claim(folder, "prior-run", seed=seed, renders=preset.renders, channels=preset.unet_channels, start=start)
     shard = shard_of(folder, "pictures", seed, preset.renders)
     tokenizer = word_tokenizer(single_words(vocabulary()))
     if start is None:
@@ -120,7 +137,9 @@ def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
     path = folder / "latents.pt"
     if not path.exists():
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.save(encode(autoencoder.to(device), shard.pictures), path)
+        part = path.with_suffix(".part")
+        torch.save(encode(autoencoder.to(device), shard.pictures), part)
+        part.replace(path)
     return torch.load(path, weights_only=True)
 
 
@@ -128,6 +147,7 @@ def train_judge(folder: Path, preset: Preset, seed: int = 0, accelerator: str = 
     """Train the judge under `folder`, on pictures of its own that hold every colour; returns
     `folder`/judge.
     """
+    claim(folder, "judge-run", seed=seed, renders=preset.renders)
     shard = shard_of(folder, "judge-pictures", seed + 1, preset.renders // 2, held_out=True)
     lightning.seed_everything(seed)
     module = JudgeModule(Judge(), 2e-3, preset.judge_steps)

@@ -65,6 +65,19 @@ def test_a_longer_run_goes_on_from_the_last_checkpoint(trained):
     assert (before, after) == (3, 5)
 
 
+def test_a_finished_training_comes_back_as_it_ended(tmp_path):
+    one, other = (
+        (train_judge(tmp_path, PRESETS["smoke"], accelerator="cpu") / "model.safetensors").read_bytes()
+        for _ in range(2)
+    )
+    assert one == other
+
+
+def test_a_folder_holds_one_training(trained):
+    with pytest.raises(UserError, match="other sizes, seed or start"):
+        train_prior(trained, PRESETS["smoke"], seed=5, accelerator="cpu")
+
+
 def test_training_goes_on_from_an_earlier_prior(trained, tmp_path):
     start = trained / "prior"
     later = train_prior(tmp_path, PRESETS["smoke"], seed=7, accelerator="cpu", start=start)
