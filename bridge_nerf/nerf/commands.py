@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ def differences(config: Any, default: Any, prefix: str = "") -> Iterator[str]:
             part[name] if isinstance(part, dict) else getattr(part, name) for part in (config, default)
         )
         flag = f"{prefix}{name.replace('_', '-')}"
-        if is_dataclass(value) or isinstance(value, dict):
+        if is_dataclass(value) or (isinstance(value, dict) and value.keys() == usual.keys()):
             yield from differences(value, usual, f"{flag}.")
         elif value != usual:
             values = value if isinstance(value, list | tuple) else [value]
+            if isinstance(value, dict):
+                values = chain.from_iterable(value.items())
             yield f"--{flag} {shlex.join(str(v) for v in values)}"
 
 

@@ -28,6 +28,7 @@ def changed(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     config.optimizers["encoding"]["optimizer"].lr = 0.07
     config.viewer.websocket_port = 7123
     config.machine.seed = 7
+    config.gradient_accumulation_steps = {"encoding": 4, "network": 2}
     return config
 
 
@@ -43,7 +44,8 @@ def test_a_command_says_all_that_differs_from_the_defaults(config: BridgeTrainer
     again.max_num_iterations = run.max_num_iterations
     again.set_experiment_name()
     assert commands.train(again, default_config(again)) == commands.train(run, default_config(run))
-    for part in ("pipeline", "machine", "optimizers", "viewer", "experiment_name", "steps_per_save", "vis"):
+    parts = ("pipeline", "machine", "optimizers", "viewer", "experiment_name", "steps_per_save", "vis")
+    for part in (*parts, "gradient_accumulation_steps"):
         assert getattr(again, part) == getattr(run, part)
 
 
