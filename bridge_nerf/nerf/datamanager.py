@@ -17,7 +17,7 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManag
 from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
-from bridge_nerf.nerf.orbit import Orbit, OrbitConfig, random_orbit, turntable
+from bridge_nerf.nerf.orbit import GOLDEN, Orbit, OrbitConfig, random_orbit, turntable
 
 
 @dataclass
@@ -99,7 +99,7 @@ class OrbitDataManager(RandomCamerasDataManager):
     def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
         """One turntable camera after the other, a golden turn apart."""
         self.eval_count += 1
-        index = int(self.eval_count * 0.618 * self.config.eval_views) % self.config.eval_views
+        index = int(self.eval_count * GOLDEN * self.config.eval_views) % self.config.eval_views
         return self.fixed_indices_eval_dataloader.get_camera(index)
 
     def get_train_rays_per_batch(self) -> int:
