@@ -102,6 +102,13 @@ class Ramp:
     end: int = 0
     """Step at which the change is complete."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin <= self.end:
+            raise UserError(
+                f"a change from step {self.begin} to step {self.end} is none; "
+                "it must not begin before step 0, nor end before it begins"
+            )
+
     def __call__(self, step: int) -> float:
         if step >= self.end:
             return self.final
@@ -125,6 +132,7 @@ class TimestepRange:
     def __post_init__(self) -> None:
         if not all(0 <= self.minimum <= maximum <= 1 for maximum in (self.maximum, self.final_maximum)):
             raise UserError(f"{self}: fractions must obey 0 <= minimum <= maximum, final_maximum <= 1")
+        self.at(0)
 
     def at(self, step: int) -> tuple[float, float]:
         """(lowest, highest) fraction of T at this step."""

@@ -72,6 +72,17 @@ def test_ramp():
     assert Ramp()(0) == Ramp()(7) == 1.0
 
 
+@pytest.mark.parametrize("steps", [(-1, 5), (5, 4), (0, -1)])
+def test_a_ramp_that_runs_backwards_is_refused(steps):
+    with pytest.raises(UserError, match=f"from step {steps[0]} to step {steps[1]}"):
+        Ramp(1.0, 0.2, *steps)
+
+
+def test_annealing_over_a_negative_number_of_steps_is_refused():
+    with pytest.raises(UserError, match="to step -5"):
+        TimestepRange(anneal_steps=-5)
+
+
 def test_range_anneals_its_upper_end_only():
     times = TimestepRange(0.02, 0.98, final_maximum=0.5, anneal_steps=1000)
     assert times.at(0) == pytest.approx((0.02, 0.98))

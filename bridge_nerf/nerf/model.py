@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +14,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 from torch.nn import Parameter
 
-from bridge_nerf.nerf.background import Background
+from bridge_nerf.nerf.background import Background, BackgroundKind
 from bridge_nerf.nerf.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.regularisers import distortion, entropy, sparsity
 from bridge_nerf.nerf.rendering import Samples, colours, march, occupancy, sphere_span, weights
@@ -43,7 +43,7 @@ class BridgeModelConfig(ModelConfig):
     least_weight: float = 1e-3
     """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at
     no visible difference."""
-    background: Literal["palette", "random", "learned", "white", "gray", "black", "blue"] = "palette"
+    background: BackgroundKind = "palette"
     """Behind the object: "palette" draws white, gray, black or blue each step, "random" any colour; or one
     learned or fixed colour."""
     sparsity_weight: float = 0.0
@@ -56,6 +56,10 @@ class BridgeModelConfig(ModelConfig):
     """Absolute step at which these terms begin to act."""
     regularise_fully_from: int = 200
     """Absolute step at which they act with their full weight."""
+
+    def regularisation(self) -> Ramp:
+        """Share of their weight with which the regularisers act; UserError where it ends before it begins."""
+        return Ramp(0.0, 1.0, self.regularise_from, self.regularise_fully_from)
 
 
 class BridgeModel(Model):
@@ -141,7 +145,7 @@ class BridgeModel(Model):
         return samples.only(w[samples.inside] > self.config.least_weight)
 
     def _regularisers(self, w: Float[Tensor, "n m"], samples: Samples) -> dict[str, Tensor]:
-        ramp = Ramp(0.0, 1.0, self.config.regularise_from, self.config.regularise_fully_from)(self.step)
+        ramp = self.config.regularisation()(self.step)
         opacity = w.sum(-1)
         terms = {
             "sparsity": (self.config.sparsity_weight, lambda: sparsity(opacity)),

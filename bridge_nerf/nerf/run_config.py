@@ -59,6 +59,17 @@ class BridgeTrainerConfig(TrainerConfig):
             raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
         if self.data is not None or self.pipeline.datamanager.data is not None:
             raise UserError("bridge-distill makes an object from a prompt; leave --data out")
+        self._check_counts()
+        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
+            raise UserError("there is no CUDA device; give --machine.device-type cpu")
+        self.pipeline.stages()
+        self.pipeline.timesteps()
+        self.pipeline.model.regularisation()
+        resolve_prior(self.pipeline.prior, self.machine.device_type)
+        if path := checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint):
+            checkpoint.read(path)
+
+    def _check_counts(self) -> None:
         counts = {
             "max-num-iterations": self.max_num_iterations,
             "steps-per-save": self.steps_per_save,
@@ -73,13 +84,11 @@ class BridgeTrainerConfig(TrainerConfig):
         for flag, count in counts.items():
             if count < 1:
                 raise UserError(f"--{flag} {count} makes no sense; give a number from 1 on")
-        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
-            raise UserError("there is no CUDA device; give --machine.device-type cpu")
-        self.pipeline.stages()
-        self.pipeline.timesteps()
-        resolve_prior(self.pipeline.prior, self.machine.device_type)
-        if path := checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint):
-            checkpoint.read(path)
+        if (size := self.pipeline.datamanager.eval_resolution) % 2:
+            raise UserError(
+                f"--pipeline.datamanager.eval-resolution {size} is odd, which no H.264 video can be; "
+                f"give {size + 1}"
+            )
 
     def set_experiment_name(self) -> None:
         """A folder name made of the prompt."""
