@@ -63,6 +63,8 @@ class Guidance:
             for background in self.backgrounds
             for words in described
         ]
+        if negative := compose(self.config.negative_prompt):
+            everything.append(negative)
         self.prior.check_prompts(everything)
         self.stages, self.wishes = stages, wishes
 
@@ -113,6 +115,7 @@ class Guidance:
         conditions = {
             Slot.TARGET: told(wishes.target_descriptors),
             Slot.SOURCE: told(wishes.source_descriptors),
+            Slot.NEGATIVE: self.prior.embed([compose(self.config.negative_prompt)]),
             Slot.NULL: self.prior.embed([""]),
         }
         return Problem(self.prior, conditions)

@@ -27,6 +27,9 @@ class GuidanceConfig:
         "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
     )
     """Added to the prompt to say what the picture is and should not be ("bridge", stage two)."""
+    negative_prompt: str = ""
+    """The whole text of the slot NEGATIVE, for objectives that have one. Empty, it is the unconditional
+    prompt: a closed vocabulary such as the toybox's need not know the words that papers put here."""
     guidance_scale: float = 40.0
     """Classifier-free guidance NULL + s (TARGET - NULL) of stage one."""
     stage: StageChoice = "auto"

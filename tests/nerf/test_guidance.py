@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
@@ -62,6 +63,20 @@ def test_views_and_backgrounds_are_told() -> None:
     ]
     assert g.prior.asked[4].endswith("white background, blurry")
     assert g.prior.asked[-1] == ""
+
+
+def test_the_negative_prompt_stands_alone() -> None:
+    g, orbit = guidance(replace(CONFIG, negative_prompt="blurry, ")), turntable(2, 15.0, 3.3, 40.0)
+    problem = g._problem(orbit, "white")
+    embedded = {slot: problem.conditions[slot].embedding[0] for slot in (Slot.NEGATIVE, Slot.NULL)}
+    assert torch.equal(embedded[Slot.NEGATIVE], PicturePrior().picture("blurry"))
+    plain = guidance()._problem(orbit, "white").conditions
+    assert torch.equal(plain[Slot.NEGATIVE].embedding, plain[Slot.NULL].embedding)
+
+
+def test_a_negative_prompt_that_cannot_be_read() -> None:
+    with pytest.raises(UserError, match="xylophone"):
+        guidance(replace(CONFIG, negative_prompt="a xylophone"))
 
 
 def test_background_words_can_be_left_out() -> None:
