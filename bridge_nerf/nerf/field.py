@@ -9,6 +9,9 @@ it. Colour does not depend on the view.
 
 Two encodings: "grid", dense feature grids of a few resolutions read by `grid_sample`, far the faster on a
 CPU, and "hash", nerfstudio's torch hash grid, for fine detail on a GPU.
+
+A run on a CPU is repeated, or resumed, bit for bit only with the same number of threads: it decides in which
+order gradients of the grids are added up.
 """
 
 from __future__ import annotations
