@@ -79,7 +79,10 @@ class EvaluateToybox:
         evaluate_toybox(self, self._scene)
 
     def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":
-        from bridge_nerf.method_configs.presets import bridge_distill_config
+        # the folder beside the package, mapped into it at installation
+        from bridge_nerf.method_configs.presets import (  # pyright: ignore[reportMissingImports]
+            bridge_distill_config,
+        )
         from bridge_nerf.nerf.headless import optimise
 
         config = bridge_distill_config("toybox")

@@ -70,7 +70,7 @@ class BridgePipeline(VanillaPipeline):
         prior = load_prior(name, self.device)
         # As nerfstudio seeds its ranks: each draws views of its own.
         self.start_training(prior, trainer.config.machine.seed + trainer.local_rank)
-        self._on_change = partial(trainer.config.save_config, overwrite=True)
+        self._on_change = partial(trainer.config.save_config, overwrite=True)  # pyright: ignore[reportCallIssue]
         callbacks = super().get_training_callbacks(training_callback_attributes)
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [*callbacks, TrainingCallback(before, self._apply_wishes)]

@@ -18,15 +18,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bridge_nerf.training.fitting import warm_hold_cool
 
+# Diffusers annotates tuples of one entry, and outputs that are not what it returns.
+_AutoencoderKL: Any = AutoencoderKL
 
-def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64), image_size: int = 64) -> AutoencoderKL:
+
+def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64), image_size: int = 64) -> Any:
     """An untrained autoencoder; two halvings, so image_size must be a multiple of 4.
 
     One normalisation group: several would each forget its channels' mean, and with so few channels that is
     the colour. Residual branches start at zero, which lets a short training reach the colours soon.
     """
     levels = len(channels)
-    autoencoder = AutoencoderKL(
+    autoencoder: Any = _AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=channels,
@@ -39,6 +42,7 @@ def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64), image_size: int 
     for module in autoencoder.modules():
         if isinstance(module, ResnetBlock2D):
             torch.nn.init.zeros_(module.conv2.weight)
+            assert module.conv2.bias is not None
             torch.nn.init.zeros_(module.conv2.bias)
     return autoencoder
 
@@ -57,7 +61,7 @@ def slopes(x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h2 w"], Floa
 class AutoencoderModule(lightning.LightningModule):
     """Trains an autoencoder on picture bytes; `max_steps` sets the learning rate's cool-down."""
 
-    def __init__(self, autoencoder: AutoencoderKL, learning_rate: float, max_steps: int, beta: float = 1e-4):
+    def __init__(self, autoencoder: Any, learning_rate: float, max_steps: int, beta: float = 1e-4):
         super().__init__()
         self.autoencoder, self.learning_rate, self.max_steps, self.beta = (
             autoencoder,
@@ -96,7 +100,7 @@ def picture_loader(pictures: UInt8[Tensor, "n 3 h w"], batch: int, seed: int) ->
 
 
 @torch.no_grad()
-def standardise(autoencoder: AutoencoderKL, latents: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 4 h w"]:
+def standardise(autoencoder: Any, latents: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 4 h w"]:
     """Give every latent channel mean 0 and variance 1 over these pictures, without changing any
     reconstruction.
 

@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -43,9 +43,7 @@ def build_unet(
 
 
 @torch.no_grad()
-def encode(
-    autoencoder: AutoencoderKL, pictures: UInt8[Tensor, "n 3 h w"], batch: int = 64
-) -> Float[Tensor, "n 4 l l"]:
+def encode(autoencoder: Any, pictures: UInt8[Tensor, "n 3 h w"], batch: int = 64) -> Float[Tensor, "n 4 l l"]:
     """Posterior means of all pictures, unscaled, in half precision."""
     parts = []
     for start in range(0, len(pictures), batch):

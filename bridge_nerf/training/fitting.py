@@ -10,6 +10,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
@@ -60,7 +61,7 @@ def fit(
         max_steps=max_steps,
         precision="bf16-mixed",
         gradient_clip_val=1.0,
-        logger=lightning.pytorch.loggers.CSVLogger(folder, name="", version=""),
+        logger=CSVLogger(folder, name="", version=""),
         log_every_n_steps=20,
         callbacks=[
             average,

@@ -98,12 +98,12 @@ def train_prior(
     tokenizer = word_tokenizer(single_words(vocabulary()))
     if start is None:
         autoencoder = _autoencoder(folder, shard, preset, seed, accelerator)
-        networks = build_unet(preset.unet_channels), build_text_encoder(tokenizer)
+        unet, text_encoder = build_unet(preset.unet_channels), build_text_encoder(tokenizer)
     else:
-        autoencoder, *networks = _earlier(start)
+        autoencoder, unet, text_encoder = _earlier(start)
     latents = standardise(autoencoder, _latents(folder, autoencoder, shard))
     lightning.seed_everything(seed)
-    module = DiffusionModule(*networks, preset.diffusion_rate, preset.diffusion_steps)
+    module = DiffusionModule(unet, text_encoder, preset.diffusion_rate, preset.diffusion_steps)
     loader = CaptionedLatents(latents, shard.scenes, tokenizer, seed).loader(preset.diffusion_batch)
     fit(module, loader, folder / "diffusion", preset.diffusion_steps, accelerator, devices)
     autoencoder.register_to_config(scaling_factor=1.0)
@@ -177,7 +177,8 @@ def export(folder: Path, autoencoder: Any, unet: Any, text_encoder: Any, tokeniz
         steps_offset=1,
         clip_sample=False,
     )
-    pipeline = StableDiffusionPipeline(
+    build: Any = StableDiffusionPipeline  # its annotations do not allow the None that it takes
+    pipeline = build(
         vae=autoencoder,
         unet=unet,
         text_encoder=text_encoder,

@@ -32,14 +32,16 @@ def word_tokenizer(words: Sequence[str], max_tokens: int = MAX_TOKENS) -> Any:
     )
     model = json.loads(backend.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
-    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=max_tokens)
+    build: Any = CLIPTokenizer  # its annotations are those of transformers 4
+    return build(vocab=model["vocab"], merges=merges, model_max_length=max_tokens)
 
 
 def build_text_encoder(tokenizer: Any, width: int = 128, layers: int = 2) -> Any:
     """An untrained `CLIPTextModel`, `width` channels, for the tokenizer's vocabulary and length."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    config = CLIPTextConfig(
+    configure: Any = CLIPTextConfig
+    config = configure(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=2 * width,
