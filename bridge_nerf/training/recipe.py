@@ -44,8 +44,8 @@ PRESETS = {
     "gpu": Preset(200_000, 20_000, 64, 2e-3, 60_000, 256, 1e-3, 10_000, 256),
     "smoke": Preset(40, 3, 4, 1e-3, 3, 4, 1e-3, 3, 8, (16, 32, 32)),
 }
-"""cpu: near what the shipped prior was trained with (its recipe.json has the exact numbers), two to three
-hours on two cores; gpu: not run yet; smoke: seconds, for tests."""
+"""cpu: near what the shipped prior was trained with (its recipe.json has the exact numbers; not timed as one
+run); gpu: not run yet; smoke: seconds, for tests."""
 
 
 def named_preset(name: str) -> Preset:
