@@ -4,7 +4,6 @@ when read."""
 from __future__ import annotations
 
 import io
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,10 @@ from typing import Any
 import torch
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.files import write_whole
 
 KEYS = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
 """What nerfstudio's trainer puts into a checkpoint."""
-
-
-def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
-    """Write a file such that whoever looks, and whenever the process is killed, finds the old file or the
-    new one.
-
-    Args:
-        beside: Folder on the same disk for the unfinished file; by default the file's own. nerfstudio reads
-            a step number out of *every* name in its checkpoint folder: no unfinished file may lie there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = (beside or path.parent) / f".{path.name}.{os.getpid()}.unfinished"
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

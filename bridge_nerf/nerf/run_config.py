@@ -14,6 +14,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.files import write_whole
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.nerf.prompts import compose
@@ -115,7 +116,7 @@ class BridgeTrainerConfig(TrainerConfig):
         with one_line_errors():
             file = self.get_base_dir() / "config.yml"
             if overwrite or not file.exists():
-                checkpoint.write_whole(file, yaml.dump(self).encode())
+                write_whole(file, yaml.dump(self).encode())
 
 
 def default_config(config: BridgeTrainerConfig) -> TrainerConfig:

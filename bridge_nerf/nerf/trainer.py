@@ -16,6 +16,7 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.files import video, write_whole
 from bridge_nerf.nerf import checkpoint, commands, turntable
 from bridge_nerf.nerf.pipeline import BridgePipeline
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config, one_line_errors
@@ -115,7 +116,7 @@ class BridgeTrainer(Trainer):
             f"resume  {self._resume()}",
             f"render  {commands.render(config_file)}",
         ]
-        checkpoint.write_whole(self.base_dir / "commands.txt", ("\n".join(lines) + "\n").encode())
+        write_whole(self.base_dir / "commands.txt", ("\n".join(lines) + "\n").encode())
 
     def _results(self, step: int) -> None:
         """Turntable video and contact sheet beside the checkpoint, and how to go on from here."""
@@ -123,11 +124,11 @@ class BridgeTrainer(Trainer):
         views = self.pipeline.datamanager.turntable(self.config.turntable_frames)
         frames = turntable.frames(self.pipeline.model, views, manager.eval_resolution)
         results = {
-            "turntable.mp4": turntable.video(frames),
+            "turntable.mp4": video(frames),
             "turntable.png": turntable.contact_sheet(frames[:: -(-len(frames) // manager.eval_views)]),
         }
         for name, data in results.items():
-            checkpoint.write_whole(self.base_dir / name, data)
+            write_whole(self.base_dir / name, data)
         self._note_commands()
         for name in (*results, "commands.txt"):
             CONSOLE.print(f"{name:<15} {self.base_dir / name}", highlight=False, soft_wrap=True)

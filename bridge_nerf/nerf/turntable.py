@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -28,21 +27,6 @@ def frames(model: BridgeModel, orbit: Orbit, resolution: int) -> UInt8[np.ndarra
         pictures.append((rgb.clamp(0, 1) * 255).round().byte().cpu().numpy())
     model.train(training)
     return np.stack(pictures)
-
-
-def video(pictures: UInt8[np.ndarray, "b h w 3"], frames_per_second: int = 24) -> bytes:
-    """An mp4 (H.264) of the pictures, encoded without any program outside Python."""
-    import av
-
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(frames_per_second), options={"crf": "18"})
-        stream.height, stream.width = pictures.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return buffer.getvalue()
 
 
 def contact_sheet(pictures: UInt8[np.ndarray, "b h w 3"], columns: int = 6) -> bytes:

@@ -14,23 +14,6 @@ def test_what_is_saved_is_read(tmp_path) -> None:
     assert torch.equal(checkpoint.read(path)["pipeline"]["x"], STATE["pipeline"]["x"])
 
 
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
-def test_a_write_that_dies_leaves_the_old_file(
-    tmp_path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    path = tmp_path / "file"
-    checkpoint.write_whole(path, b"old")
-
-    def die(*_) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(f"bridge_nerf.nerf.checkpoint.os.{moment}", die)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
 def test_torn_and_foreign_files_are_refused(tmp_path) -> None:
     whole = tmp_path / "models" / "step-000000003.ckpt"
     checkpoint.save(whole, STATE)

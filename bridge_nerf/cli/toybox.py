@@ -1,17 +1,12 @@
-"""`bridge-nerf`: everything that is not `ns-train`. Torch is imported only once the command line has been
-understood.
-"""
+"""The toybox's commands: train it, measure it, draw from its prior."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
-
-from bridge_nerf.errors import UserError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -116,31 +111,3 @@ class SamplePrior:
         from bridge_nerf.evaluation.report import sample_sheet
 
         sample_sheet(self)
-
-
-Command = (
-    Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
-    | Annotated[EvaluateToybox, tyro.conf.subcommand("evaluate-toybox")]
-    | Annotated[SamplePrior, tyro.conf.subcommand("sample")]
-)
-
-
-def main() -> None:
-    """Entry point; what the user did wrong is one line on stderr and exit code 1."""
-    about = "Score distillation as a Schrodinger bridge."
-    command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
-    try:
-        command.run()
-    except UserError as error:
-        sys.exit(f"bridge-nerf: {error}")
-    except OSError as error:
-        where = f"{error.filename or 'a file'}: {error.strerror or error}"
-        sys.exit(f"bridge-nerf: {where}; free it or choose another place")
-    except KeyboardInterrupt:
-        sys.exit(
-            "bridge-nerf: interrupted; train-toybox resumes with the same command, the others start again"
-        )
-
-
-if __name__ == "__main__":
-    main()

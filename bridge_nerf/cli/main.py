@@ -1,0 +1,34 @@
+"""The entry point: which command it is, and errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import tyro
+
+from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
+from bridge_nerf.errors import UserError
+
+Command = (
+    Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
+    | Annotated[EvaluateToybox, tyro.conf.subcommand("evaluate-toybox")]
+    | Annotated[SamplePrior, tyro.conf.subcommand("sample")]
+)
+
+
+def main() -> None:
+    """Entry point; what the user did wrong is one line on stderr and exit code 1."""
+    about = "Score distillation as a Schrodinger bridge."
+    command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
+    try:
+        command.run()
+    except UserError as error:
+        sys.exit(f"bridge-nerf: {error}")
+    except OSError as error:
+        where = f"{error.filename or 'a file'}: {error.strerror or error}"
+        sys.exit(f"bridge-nerf: {where}; free it or choose another place")
+    except KeyboardInterrupt:
+        sys.exit(
+            "bridge-nerf: interrupted; train-toybox resumes with the same command, the others start again"
+        )

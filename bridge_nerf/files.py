@@ -1,0 +1,48 @@
+"""Files that are whole or absent, and films."""
+
+from __future__ import annotations
+
+import io
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
+    """Write a file such that whoever looks, and whenever the process is killed, finds the old file or the
+    new one.
+
+    Args:
+        beside: Folder on the same disk for the unfinished file; by default the file's own. nerfstudio reads
+            a step number out of *every* name in its checkpoint folder: no unfinished file may lie there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = (beside or path.parent) / f".{path.name}.{os.getpid()}.unfinished"
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def video(pictures: UInt8[np.ndarray, "b h w 3"], frames_per_second: int = 24) -> bytes:
+    """An mp4 (H.264) of the pictures, encoded without any program outside Python; h and w must be even."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(frames_per_second), options={"crf": "18"})
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()

@@ -1,0 +1,36 @@
+"""Files that are whole or absent, and films."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+
+from bridge_nerf import files
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_write_that_dies_leaves_the_old_file(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    path = tmp_path / "file"
+    files.write_whole(path, b"old")
+
+    def die(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"bridge_nerf.files.os.{moment}", die)
+    with pytest.raises(OSError, match="No space"):
+        files.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_video_has_every_frame() -> None:
+    ramp = np.linspace(0, 255, 10).astype(np.uint8)[:, None, None, None]
+    data = files.video(np.broadcast_to(ramp, (10, 32, 48, 3)).copy(), 12)
+    with av.open(io.BytesIO(data)) as video:
+        stream = video.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (48, 32, 12)
+        shown = [frame.to_ndarray(format="rgb24").mean() for frame in video.decode(stream)]
+    np.testing.assert_allclose(shown, ramp.ravel(), atol=6)
