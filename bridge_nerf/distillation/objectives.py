@@ -12,10 +12,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge_nerf.distillation.epsilon import NOISE, SOURCE, Epsilon, guided
+from bridge_nerf.distillation.epsilon import (
+    ADAPTER,
+    NEGATIVE,
+    NOISE,
+    NULL,
+    PREVIOUS,
+    SOURCE,
+    TARGET,
+    Epsilon,
+    Slot,
+    guided,
+)
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.transport import Jump, Transport
-from bridge_nerf.distillation.weighting import Weighting, sigma_squared
+from bridge_nerf.distillation.transport import FullBridge, Invert, Jump, Transport
+from bridge_nerf.distillation.weighting import (
+    Weighting,
+    sigma_cubed_over_alpha,
+    sigma_over_alpha,
+    sigma_squared,
+)
 from bridge_nerf.schedules import NoiseSchedule, per_sample
 
 
@@ -29,6 +45,11 @@ class Objective:
     """Where x is now."""
     weighting: Weighting = sigma_squared
     transport: Transport = field(default_factory=Jump)
+
+    @property
+    def slots(self) -> frozenset[Slot]:
+        """Every slot that target, source or transport names."""
+        return self.target.slots | self.source.slots | self.transport.slots
 
     @torch.no_grad()
     def pull(
@@ -70,6 +91,58 @@ def sds(guidance_scale: float) -> Objective:
     DreamFusion (Poole et al. 2022, eq. 3) with guidance.
     """
     return Objective(target=guided(guidance_scale), source=NOISE)
+
+
+def nfsd(guidance_scale: float) -> Objective:
+    """Noise-free score distillation (Katzir et al. 2023).
+
+    target - source = s (TARGET - NULL) + NULL - NEGATIVE, at t < 0.2 T without NEGATIVE: NULL denoises there.
+    """
+    return Objective(target=guided(guidance_scale), source=NEGATIVE.from_t(0.2))
+
+
+def csd(scale: float) -> Objective:
+    """Classifier score distillation (Yu et al. 2023): s (TARGET - NULL)."""
+    return Objective(target=scale * TARGET, source=scale * NULL)
+
+
+def vsd(guidance_scale: float) -> Objective:
+    """Variational score distillation (ProlificDreamer, Wang et al. 2023): the source is learned."""
+    return Objective(target=guided(guidance_scale), source=ADAPTER)
+
+
+def ism(guidance_scale: float, steps: int, last: float = 0.08) -> Objective:
+    """Interval score matching (LucidDreamer, Liang et al. 2023).
+
+    As its code: x is inverted under NULL, the last step is `last` T long, the weight is sigma / alpha. Not as
+    its code: NULL guides the target too, where the code has a negative prompt.
+    """
+    return Objective(guided(guidance_scale), PREVIOUS, sigma_over_alpha, Invert(NULL, steps, last))
+
+
+def sdi(guidance_scale: float, steps: int) -> Objective:
+    """Score distillation via inversion (Lukoianov et al. 2024): the noise is found, not drawn.
+
+    The gradient is x - x0_target. As the paper has it, x_t lies at the level t at which the target is asked;
+    the authors' code inverts up to 0.1 T further and calls the result x_t.
+    """
+    return Objective(guided(guidance_scale), NOISE, sigma_over_alpha, Invert(guided(-guidance_scale), steps))
+
+
+def full_bridge(source: Epsilon, steps: int, weighting: Weighting = sigma_over_alpha) -> Objective:
+    """Both probability-flow ODEs, up under `source` and down under TARGET without guidance.
+
+    With sigma / alpha the gradient is x - landing, the paper's bridge before any approximation.
+    """
+    return Objective(TARGET, source, weighting, FullBridge(steps))
+
+
+def vsd_bridge(steps: int) -> Objective:
+    """The full bridge from the adapter's distribution, weighted sigma^2 (x - landing).
+
+    The best row of the paper's table; the authors switch to it from `vsd`.
+    """
+    return full_bridge(ADAPTER, steps, sigma_cubed_over_alpha)
 
 
 def bridge_second_stage(scale: float, anchor: float = 0.0, guidance_scale: float = 1.0) -> Objective:

@@ -1,6 +1,6 @@
 """One run's answers: which prompt stands in which slot, and what an estimate is worth at a point."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,31 @@ from bridge_nerf.schedules import NoiseSchedule, per_sample
 
 
 @dataclass(frozen=True, eq=False)
+class Point:
+    """Where estimates are asked.
+
+    Args:
+        x_t: Noisy images or latents.
+        t: Their diffusion times in [0, T).
+        noise: Answers NOISE.
+        previous: Answers PREVIOUS.
+    """
+
+    x_t: Float[Tensor, "b *dims"]
+    t: Int[Tensor, "b"]
+    noise: Float[Tensor, "b *dims"] | None = None
+    previous: Float[Tensor, "b *dims"] | None = None
+
+    def given(self) -> dict[Slot, Tensor]:
+        """The answers that need no network."""
+        known = {Slot.NOISE: self.noise, Slot.PREVIOUS: self.previous}
+        return {slot: value for slot, value in known.items() if value is not None}
+
+
+Answers = dict[tuple[Slot, Point], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """What an objective is about.
 
@@ -21,18 +46,19 @@ class Problem:
         prior: Answers TARGET, SOURCE, NULL and NEGATIVE.
         conditions: What the network is told, by slot: one row for all samples, or a row each.
         adapter: Answers ADAPTER.
+        reference: The clean image that an edit starts from, for transports that compare with it.
     """
 
     prior: DiffusionPrior
     conditions: Mapping[Slot, Condition]
     adapter: DiffusionPrior | None = None
+    reference: Float[Tensor, "b *dims"] | None = None
 
     @property
     def schedule(self) -> NoiseSchedule:
         """The prior's."""
         return self.prior.schedule
 
-    @torch.no_grad()
     def evaluate(
         self,
         epsilon: Epsilon,
@@ -41,51 +67,58 @@ class Problem:
         noise: Float[Tensor, "b *dims"] | None = None,
         previous: Float[Tensor, "b *dims"] | None = None,
     ) -> Float[Tensor, "b *dims"]:
-        """The value of `epsilon` at x_t, from at most one batched call of each network, without a graph.
+        """The value of `epsilon` at one point; see `evaluate_all`."""
+        return self.evaluate_all([(epsilon, Point(x_t, t, noise, previous))])[0]
 
-        Args:
-            noise: Answers NOISE.
-            previous: Answers PREVIOUS.
+    @torch.no_grad()
+    def evaluate_all(self, questions: Sequence[tuple[Epsilon, Point]]) -> list[Tensor]:
+        """The value of each estimate at its point, from at most one batched call of each network, no graph.
+
+        Whatever two questions share (the same `Point` and equal conditions) is computed once.
 
         Raises:
-            UserError: The estimate uses a slot that nothing answers.
+            UserError: An estimate uses a slot that nothing answers.
         """
-        given = {Slot.NOISE: noise, Slot.PREVIOUS: previous}
-        answers = {slot: value for slot, value in given.items() if value is not None}
-        asked = epsilon.slots - given.keys()
-        answers |= self._ask(self.prior, asked - {Slot.ADAPTER}, x_t, t)
+        # Sorted, never in a set's order: a resumed run must stack its rows as the unbroken one did.
+        asked = [(slot, point) for epsilon, point in questions for slot in sorted(epsilon.slots)]
+        answers = self._answers(asked)
+        return [self._combine(epsilon, point, answers) for epsilon, point in questions]
+
+    def _answers(self, asked: Sequence[tuple[Slot, Point]]) -> Answers:
+        """What the points themselves and the networks answer."""
+        answers = {(slot, point): value for _, point in asked for slot, value in point.given().items()}
+        told = [(slot, point) for slot, point in asked if slot in self.conditions]
+        answers |= self._ask(self.prior, [key for key in told if key[0] != Slot.ADAPTER])
         if self.adapter is not None:
-            answers |= self._ask(self.adapter, asked & {Slot.ADAPTER}, x_t, t)
-        if missing := epsilon.slots - answers.keys():
+            answers |= self._ask(self.adapter, [key for key in told if key[0] == Slot.ADAPTER])
+        return answers
+
+    def _combine(self, epsilon: Epsilon, point: Point, answers: Answers) -> Tensor:
+        if missing := {slot for slot in epsilon.slots if (slot, point) not in answers}:
+            known = sorted({slot for slot, place in answers if place is point})
             raise UserError(
                 f"nothing answers {', '.join(sorted(missing))} of the estimate {epsilon}; "
-                f"answered: {', '.join(sorted(answers)) or 'nothing'}; give it a prompt (ADAPTER: a network)"
+                f"answered: {', '.join(known) or 'nothing'}; give it a prompt (ADAPTER: a network)"
             )
-        total = torch.zeros_like(x_t)
+        total = torch.zeros_like(point.x_t)
         for slot, start, weight in epsilon.terms:
-            counts = weight * (t >= start * self.schedule.num_timesteps).to(x_t.dtype)
-            total = total + per_sample(counts, x_t) * answers[slot]
+            counts = weight * (point.t >= start * self.schedule.num_timesteps).to(total.dtype)
+            total = total + per_sample(counts, total) * answers[slot, point]
         return total
 
-    def _ask(
-        self,
-        network: DiffusionPrior,
-        slots: Iterable[Slot],
-        x_t: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-    ) -> dict[Slot, Tensor]:
-        """The network's answers; slots with equal conditions share theirs."""
-        distinct: list[Condition] = []
-        index: dict[Slot, int] = {}
-        for slot in sorted(slot for slot in slots if slot in self.conditions):
+    def _ask(self, network: DiffusionPrior, asked: Sequence[tuple[Slot, Point]]) -> Answers:
+        """The network's answers; at one point, slots with equal conditions share theirs."""
+        distinct: list[tuple[Condition, Point]] = []
+        index: dict[tuple[Slot, Point], int] = {}
+        for slot, point in asked:
             condition = self.conditions[slot]
-            known = (i for i, other in enumerate(distinct) if condition.equals(other))
-            index[slot] = next(known, len(distinct))
-            if index[slot] == len(distinct):
-                distinct.append(condition)
+            known = (i for i, (c, p) in enumerate(distinct) if p is point and condition.equals(c))
+            index[slot, point] = next(known, len(distinct))
+            if index[slot, point] == len(distinct):
+                distinct.append((condition, point))
         if not distinct:
             return {}
-        n = len(distinct)
-        conditions = Condition.cat([condition.expand(len(x_t)) for condition in distinct])
-        answers = network.eps(x_t.repeat(n, *[1] * (x_t.ndim - 1)), t.repeat(n), conditions).chunk(n)
-        return {slot: answers[i] for slot, i in index.items()}
+        conditions = Condition.cat([condition.expand(len(point.x_t)) for condition, point in distinct])
+        x_t, t = (torch.cat([getattr(point, name) for _, point in distinct]) for name in ("x_t", "t"))
+        answers = network.eps(x_t, t, conditions).chunk(len(distinct))
+        return {key: answers[i] for key, i in index.items()}

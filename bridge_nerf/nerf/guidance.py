@@ -72,9 +72,7 @@ class Guidance:
         """The objective that acts at this absolute step."""
         if self.wishes.stage == "auto":
             return self.stages.at(step)
-        index = int(self.wishes.stage) - 1
-        stage = self.stages.stages[index]
-        return Active(stage.objective, stage.weight(max(step, stage.start)), index)
+        return self.stages.stage(int(self.wishes.stage) - 1, step)
 
     def loss(
         self, pictures: Float[Tensor, "b 3 h w"], orbit: Orbit, background: str | None, step: int

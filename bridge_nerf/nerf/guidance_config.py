@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from bridge_nerf.distillation.stages import StageOptions, Stages, stages_for
+from bridge_nerf.distillation.stages import StageOptions, Stages, guidance_of, stages_for
 from bridge_nerf.nerf.prompts import ViewConfig
 from bridge_nerf.schedules import TimestepRange
 
@@ -13,14 +13,14 @@ StageChoice = Literal["auto", "1", "2"]
 
 
 @dataclass
-class GuidanceConfig:
+class GuidanceConfig(StageOptions):
     """How pictures are judged."""
 
     prior: str = "auto"
     """One of "auto" (Stable Diffusion on a GPU, else the toybox), "toybox", the folder of a Stable
     Diffusion pipeline, or a hub id."""
     objective: str = "bridge"
-    """Method: "sds", or "bridge", the paper's two stages."""
+    """Method: sds, nfsd, csd, vsd, vsd-bridge, ism, sdi, bridge-ode, or bridge, the paper's two stages."""
     target_descriptors: str = "detailed high resolution, high quality, sharp"
     """Added to the prompt to say what the picture should be."""
     source_descriptors: str = (
@@ -30,22 +30,10 @@ class GuidanceConfig:
     negative_prompt: str = ""
     """The whole text of the slot NEGATIVE, for objectives that have one. Empty, it is the unconditional
     prompt: a closed vocabulary such as the toybox's need not know the words that papers put here."""
-    guidance_scale: float = 40.0
-    """Classifier-free guidance NULL + s (TARGET - NULL) of stage one."""
     stage: StageChoice = "auto"
     """Changes from one to two at `stage_start` ("auto"), or stays at "1" or "2"."""
     stage_start: int = 700
     """Absolute step at which stage two begins."""
-    stage_two_scale: float = 40.0
-    """s in stage two's s (TARGET - SOURCE) + a (SOURCE - NOISE)."""
-    stage_two_anchor: float = 0.0
-    """a in the above: 0 is the paper's stage two, 1 is SDS with the source prompt as negative prompt."""
-    stage_two_guidance: float = 1.0
-    """Guidance of TARGET in stage two; 1, the paper's choice, is none."""
-    stage_two_final_weight: float = 1.0
-    """Stage two's gradient is multiplied with 1 at its start and with this after `stage_two_anneal_steps`."""
-    stage_two_anneal_steps: int = 0
-    """Steps over which that weight changes linearly."""
     timestep_minimum: float = 0.02
     """Smallest diffusion time drawn, as a fraction of T."""
     timestep_maximum: float = 0.98
@@ -63,6 +51,10 @@ class GuidanceConfig:
         """Which objective acts when; UserError for an unknown one."""
         names = StageOptions.__dataclass_fields__
         return stages_for(self.objective, **{name: getattr(self, name) for name in names})
+
+    def guidance(self) -> float:
+        """The guidance scale, or the objective's own where none is configured."""
+        return guidance_of(self.objective) if self.guidance_scale is None else self.guidance_scale
 
     def timesteps(self) -> TimestepRange:
         """Which diffusion times are drawn when; UserError for an impossible range."""
@@ -88,7 +80,7 @@ class Wishes:
     def of(cls, prompt: str, config: GuidanceConfig) -> Wishes:
         """As configured."""
         return cls(
-            prompt, config.target_descriptors, config.source_descriptors, config.guidance_scale, config.stage
+            prompt, config.target_descriptors, config.source_descriptors, config.guidance(), config.stage
         )
 
     def write(self, config: GuidanceConfig) -> None:

@@ -1,15 +1,12 @@
-"""The seam carries more than Jump: a full bridge (two probability-flow ODEs) is a transport like others."""
+"""Transports that solve the probability-flow ODE, against maps that are known."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 
-from bridge_nerf.distillation.epsilon import SOURCE, TARGET, Epsilon
-from bridge_nerf.distillation.objectives import Objective
-from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.weighting import sigma_over_alpha
+from bridge_nerf.distillation.epsilon import SOURCE
+from bridge_nerf.distillation.objectives import full_bridge
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
 from bridge_nerf.schedules import per_sample
 
@@ -23,27 +20,6 @@ WORLD = GaussianMixture(
     torch.stack([std**2 * torch.eye(2, dtype=torch.float64) for std in STD.values()]),
     torch.ones(2, dtype=torch.float64),
 )
-
-
-@dataclass(frozen=True)
-class FullBridge:
-    """Up under the source and down under the target, Euler steps (DDIM) between t = 0 and t."""
-
-    steps: int
-
-    def __call__(self, problem, target, source, x, t, noise):
-        grid = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)[:, None] * t
-        levels = grid.round().long()
-        x_t = self.walk(problem, source, x, levels)
-        landing = self.walk(problem, target, x_t, levels.flip(0))
-        schedule = problem.schedule
-        return per_sample(schedule.alpha(t) / schedule.sigma(t), x) * (x - landing)
-
-    def walk(self, problem: Problem, epsilon: Epsilon, x, levels):
-        for t, following in pairwise(levels):
-            eps = problem.evaluate(epsilon, x, t)
-            x = problem.schedule.add_noise(problem.schedule.x0_from_eps(x, eps, t), eps, following)
-        return x
 
 
 def exact_landing(x, t):
@@ -64,8 +40,7 @@ def test_the_full_bridge_converges_to_the_known_map_at_first_order():
     p = problem(WORLD, TARGET="narrow", SOURCE="wide")
     errors = []
     for steps in (27, 81, 243):
-        bridge = Objective(TARGET, SOURCE, sigma_over_alpha, FullBridge(steps))
-        gradient = bridge.gradient(p, x, t, torch.zeros_like(x))
+        gradient = full_bridge(SOURCE, steps).gradient(p, x, t, torch.zeros_like(x))
         errors.append((gradient - (x - exact_landing(x, t))).norm().item())
     orders = [math.log(coarse / fine, 3) for coarse, fine in pairwise(errors)]
     assert 0.8 < orders[0] < orders[1] < 1.05
