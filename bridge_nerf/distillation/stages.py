@@ -161,16 +161,20 @@ def stages_for(name: str, **options: Any) -> Stages:
     Raises:
         UserError: No such method or weighting.
     """
-    given = StageOptions(**options)
-    scale = guidance_of(name) if given.guidance_scale is None else given.guidance_scale
-    return _weighted(METHODS[name].stages(given, scale), given.weighting)
+    method, given = _method(name), StageOptions(**options)
+    scale = method.guidance_scale if given.guidance_scale is None else given.guidance_scale
+    return _weighted(method.stages(given, scale), given.weighting)
 
 
 def guidance_of(name: str) -> float:
-    """The guidance scale that the authors of the method `name` chose; UserError where there is none of it."""
+    """The guidance scale that the authors of the method `name` chose; UserError where there is no such method."""
+    return _method(name).guidance_scale
+
+
+def _method(name: str) -> Method:
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}; choose one of {', '.join(sorted(METHODS))}")
-    return METHODS[name].guidance_scale
+    return METHODS[name]
 
 
 def _weighted(stages: Stages, weighting: str) -> Stages:

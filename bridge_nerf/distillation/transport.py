@@ -7,6 +7,7 @@ one step gets the difference from one `Problem.evaluate_all`. One that solves th
 landing into a difference by the formula.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -16,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bridge_nerf.distillation.epsilon import Epsilon, Slot
-from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.problem import Point, Problem
+from bridge_nerf.distillation.weighting import Weighting
 from bridge_nerf.schedules import per_sample
 
 
@@ -57,6 +59,41 @@ class Jump(Transport):
     ) -> Float[Tensor, "b *dims"]:
         """Both estimates at the same x_t = alpha x + sigma noise."""
         return problem.evaluate(target - source, problem.schedule.add_noise(x, noise, t), t, noise=noise)
+
+
+Elsewhere = Callable[[Problem, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(problem, x, t) -> (clean images, times): a second point."""
+
+
+@dataclass(frozen=True)
+class Apart(Transport):
+    """As `Jump`, but the source is asked at a point of its own, reached by the same noise.
+
+    Args:
+        elsewhere: Where.
+        identity: What x minus the second point's image counts in the difference, by (schedule, t).
+    """
+
+    elsewhere: Elsewhere
+    identity: Weighting | None = None
+
+    def __call__(
+        self,
+        problem: Problem,
+        target: Epsilon,
+        source: Epsilon,
+        x: Float[Tensor, "b *dims"],
+        t: Int[Tensor, "b"],
+        noise: Float[Tensor, "b *dims"],
+    ) -> Float[Tensor, "b *dims"]:
+        """eps_target - eps_source + identity (x - image), from one batched call."""
+        schedule, (image, time) = problem.schedule, self.elsewhere(problem, x, t)
+        here = Point(schedule.add_noise(x, noise, t), t, noise)
+        there = Point(schedule.add_noise(image, noise, time), time, noise)
+        eps_target, eps_source = problem.evaluate_all([(target, here), (source, there)])
+        if self.identity is None:
+            return eps_target - eps_source
+        return eps_target - eps_source + per_sample(self.identity(schedule, t), x) * (x - image)
 
 
 @dataclass(frozen=True)
