@@ -25,7 +25,7 @@ from bridge_nerf.distillation.epsilon import (
     guided,
 )
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.transport import FullBridge, Invert, Jump, Transport
+from bridge_nerf.distillation.transport import Apart, FullBridge, Invert, Jump, Transport
 from bridge_nerf.distillation.weighting import (
     Weighting,
     sigma_cubed_over_alpha,
@@ -109,6 +109,17 @@ def csd(scale: float) -> Objective:
 def vsd(guidance_scale: float) -> Objective:
     """Variational score distillation (ProlificDreamer, Wang et al. 2023): the source is learned."""
     return Objective(target=guided(guidance_scale), source=ADAPTER)
+
+
+def later(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The same images at the noisier time t + 0.1 (t - 0.02 T)."""
+    ahead = 0.1 * (t - 0.02 * problem.schedule.num_timesteps).clamp(min=0)
+    return x, (t + ahead.long()).clamp(max=problem.schedule.num_timesteps - 1)
+
+
+def asd(guidance_scale: float) -> Objective:
+    """Asynchronous score distillation (ScaleDreamer, Ma et al. 2024): TARGET at a noisier time is the source."""
+    return Objective(guided(guidance_scale), TARGET, transport=Apart(later))
 
 
 def ism(guidance_scale: float, steps: int, last: float = 0.08) -> Objective:

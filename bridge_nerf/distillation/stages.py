@@ -147,6 +147,7 @@ METHODS: Mapping[str, Method] = {
     "vsd-bridge": Method(
         lambda options, s: options.second(objectives.vsd(s), objectives.vsd_bridge(options.ode_steps))
     ),
+    "asd": Method(lambda options, s: _single(objectives.asd(s))),
     "ism": Method(lambda options, s: _single(objectives.ism(s, options.ode_steps))),
     "sdi": Method(lambda options, s: _single(objectives.sdi(s, options.ode_steps))),
     "bridge-ode": Method(lambda options, s: _single(objectives.full_bridge(SOURCE, options.ode_steps))),
@@ -167,7 +168,7 @@ def stages_for(name: str, **options: Any) -> Stages:
 
 
 def guidance_of(name: str) -> float:
-    """The guidance scale that the authors of the method `name` chose; UserError where there is no such method."""
+    """The guidance scale that the authors of the method `name` chose; UserError for an unknown name."""
     return _method(name).guidance_scale
 
 
