@@ -6,7 +6,7 @@ and is the choice of target, source, weighting and transport. How they differ is
 SDS(s) - s CSD = (NULL + s (TARGET - NULL) - NOISE) - s (TARGET - NULL) = NULL - NOISE.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -28,10 +28,14 @@ from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.transport import Apart, FullBridge, Invert, Jump, Transport
 from bridge_nerf.distillation.weighting import (
     Weighting,
+    chi,
+    psi_over_chi,
     sigma_cubed_over_alpha,
     sigma_over_alpha,
     sigma_squared,
+    uniform,
 )
+from bridge_nerf.errors import UserError
 from bridge_nerf.schedules import NoiseSchedule, per_sample
 
 
@@ -50,6 +54,11 @@ class Objective:
     def slots(self) -> frozenset[Slot]:
         """Every slot that target, source or transport names."""
         return self.target.slots | self.source.slots | self.transport.slots
+
+    @property
+    def edits(self) -> bool:
+        """Whether it compares with the image that an edit starts from (`Problem.reference`)."""
+        return isinstance(self.transport, Apart) and self.transport.elsewhere is reference
 
     @torch.no_grad()
     def pull(
@@ -118,8 +127,26 @@ def later(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def asd(guidance_scale: float) -> Objective:
-    """Asynchronous score distillation (ScaleDreamer, Ma et al. 2024): TARGET at a noisier time is the source."""
+    """Asynchronous score distillation (ScaleDreamer, Ma et al. 2024): the source is TARGET at a noisier t."""
     return Objective(guided(guidance_scale), TARGET, transport=Apart(later))
+
+
+def reference(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The image that an edit starts from, at the same time; UserError where the problem has none."""
+    if problem.reference is None:
+        raise UserError("this objective edits an image: give a reference image, or choose another objective")
+    return problem.reference.expand_as(x), t
+
+
+def dds(guidance_scale: float) -> Objective:
+    """Delta denoising score (Hertz et al. 2023): the source is what SOURCE says of the reference."""
+    source = NULL + guidance_scale * (SOURCE - NULL)
+    return Objective(guided(guidance_scale), source, uniform, Apart(reference))
+
+
+def pds(guidance_scale: float) -> Objective:
+    """Posterior distillation sampling (Koo et al. 2024): chi (DDS + psi / chi (x - reference))."""
+    return replace(dds(guidance_scale), weighting=chi, transport=Apart(reference, psi_over_chi))
 
 
 def ism(guidance_scale: float, steps: int, last: float = 0.08) -> Objective:

@@ -62,6 +62,11 @@ class Stages:
         """Every slot that any stage asks, on whatever way."""
         return frozenset().union(*(stage.slots for stage in self.stages))
 
+    @property
+    def edits(self) -> bool:
+        """Whether any stage needs a reference image."""
+        return any(stage.objective.edits for stage in self.stages)
+
     def at(self, step: int) -> Active:
         """What acts at this absolute step."""
         index = sum(stage.start <= step for stage in self.stages) - 1
@@ -80,7 +85,7 @@ class StageOptions:
 
     guidance_scale: float | None = None
     """Classifier-free guidance NULL + s (TARGET - NULL); 1 is none. None is the method's own: 40 for sds, csd
-    and bridge, 7.5 for the others."""
+    and bridge, 100 for pds, 7.5 for the others."""
     weighting: str = "own"
     """w(t) of a method with one stage and of the first of two: sigma^2, sigma/alpha, sigma^3/alpha or uniform
     instead of its own."""
@@ -148,6 +153,8 @@ METHODS: Mapping[str, Method] = {
         lambda options, s: options.second(objectives.vsd(s), objectives.vsd_bridge(options.ode_steps))
     ),
     "asd": Method(lambda options, s: _single(objectives.asd(s))),
+    "dds": Method(lambda options, s: _single(objectives.dds(s))),
+    "pds": Method(lambda options, s: _single(objectives.pds(s)), 100.0),
     "ism": Method(lambda options, s: _single(objectives.ism(s, options.ode_steps))),
     "sdi": Method(lambda options, s: _single(objectives.sdi(s, options.ode_steps))),
     "bridge-ode": Method(lambda options, s: _single(objectives.full_bridge(SOURCE, options.ode_steps))),

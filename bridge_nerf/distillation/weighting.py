@@ -31,6 +31,34 @@ def uniform(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
     return torch.ones_like(schedule.sigma(t))
 
 
+def chi(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+    """What a difference of eps counts in posterior distillation sampling (Koo et al. 2024).
+
+    As its code has it, which steps from t to t - 2 with the beta of a single step. Below t = 2 as at 2.
+    """
+    now, far, beta, share = _two_steps_at_once(schedule, t)
+    deviation = (beta * (1 - far) / (1 - now)).sqrt()
+    return share * ((1 - now) / now).sqrt() / deviation
+
+
+def psi_over_chi(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+    """What x minus the reference counts there, against the difference of eps.
+
+    Were the steps and their beta consistent, it would be zero: x_t and x0 alone make the posterior mean.
+    """
+    now, far, beta, share = _two_steps_at_once(schedule, t)
+    rest = (1 - beta).sqrt() * (1 - far) / (1 - now)
+    return (far.sqrt() - share - rest * now.sqrt()) / share * (now / (1 - now)).sqrt()
+
+
+def _two_steps_at_once(schedule: NoiseSchedule, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(abar_t, abar_{t-2}, beta_t, share of x0 in the posterior mean of x_{t-2})."""
+    t = t.clamp(min=2)
+    now, before, far = (schedule.alphas_cumprod.to(t.device)[t - n] for n in (0, 1, 2))
+    beta = 1 - now / before
+    return now, far, beta, far.sqrt() * beta / (1 - now)
+
+
 WEIGHTINGS: Mapping[str, Weighting] = {
     "sigma^2": sigma_squared,
     "sigma/alpha": sigma_over_alpha,
