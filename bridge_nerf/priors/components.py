@@ -1,65 +1,112 @@
-"""Reads the parts of a Stable Diffusion pipeline one by one, and makes sure that no weight stays random."""
+"""Reads the parts of a pipeline one by one, and makes sure that no weight stays random."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from jaxtyping import Float
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+import transformers
 from transformers.utils import logging
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.priors.pipeline_files import check_folder, choose_weights, files_in
+from bridge_nerf.priors.families import T5, Family, tokenizer_of
+from bridge_nerf.priors.pipeline_files import (
+    check_folder,
+    choose_weights,
+    components_of,
+    files_in,
+    read_index,
+)
+from bridge_nerf.priors.text import Text
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The parts of a pipeline, frozen and on their device.
+    """The parts of a pipeline, frozen; the networks on their device, the text encoders in main memory.
 
     The types of Diffusers call every config a plain dict, so the networks are `Any` here.
     """
 
     unet: Any
-    """UNet2DConditionModel"""
+    """The network that denoises: UNet2DConditionModel, or SD3Transformer2DModel."""
     vae: Any
-    """AutoencoderKL"""
-    text_encoder: Any
-    """CLIPTextModel"""
-    tokenizer: CLIPTokenizer
-    alphas_cumprod: Float[Tensor, "T"]
-    prediction_type: str
-    """What the UNet answers, in the words of Diffusers: "epsilon", "v_prediction" or "sample"."""
+    """AutoencoderKL; None for a model of pixels."""
+    texts: tuple[Text | None, ...]
+    """Text encoders in the order of the family; None for one that was left out."""
+    scheduler: Any
+    """DDPMScheduler or FlowMatchEulerDiscreteScheduler: only its table and configuration are used."""
+    index: Mapping[str, Any]
+    """What model_index.json says."""
 
 
-def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
+def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Family, Components]:
     """All parts of the pipeline in the folder. UserError where one is missing, damaged or does not fit."""
-    check_folder(folder)
-    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-    models = {name: _load_model(kind, folder, name, dtype).to(device) for name, kind in kinds.items()}
-    with _reading("scheduler", folder):
-        scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
-    with _reading("tokenizer", folder):
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    _check_fit(folder, tokenizer=tokenizer, **models)
-    return Components(
-        **models,
-        tokenizer=tokenizer,
-        alphas_cumprod=scheduler.alphas_cumprod.to(device),
-        prediction_type=scheduler.config.prediction_type,
+    family = check_folder(folder)
+    index = read_index(folder)
+    scheduler = _load_scheduler(folder, family)
+    present = components_of(family, index)
+    texts = tuple(
+        _load_text(folder, family, name, dtype) if name in present else None for name in family.texts
     )
+    networks = {name: _load_model(family, folder, name, dtype) for name in family.networks}
+    vae, unet = networks.get("vae"), networks[family.denoiser]
+    if vae is not None and family.safe_vae and dtype == torch.float16 and vae.config.force_upcast:
+        vae = vae.float()
+    _check_fit(folder, family, unet, vae, texts)
+    return family, Components(_place(unet, device), _place(vae, device), texts, scheduler, index)
 
 
-def _load_model(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
-    variant, _ = choose_weights(files_in(folder), name, half=dtype.itemsize < 4)
-    # Only Diffusers' loader takes the option, and without accelerate anything but False prints a warning.
-    options = {} if name == "text_encoder" else {"low_cpu_mem_usage": False}
-    options |= {"dtype": dtype, "variant": variant, "use_safetensors": True}
-    with _reading(name, folder), _quiet():
+def _place(network: Any, device: torch.device) -> Any:
+    """On its device, in the order of memory that its convolutions are fastest with (measured on a CPU)."""
+    return None if network is None else network.to(device, memory_format=torch.channels_last)
+
+
+def _load_scheduler(folder: Path, family: Family) -> Any:
+    with reading("scheduler", folder):
+        kind: Any = getattr(diffusers, family.scheduler)
+        named = kind.load_config(folder / "scheduler").get("_class_name", "")
+    if named.startswith("EDM") or ("FlowMatch" in named) != ("FlowMatch" in family.scheduler):
+        raise UserError(
+            f"the scheduler in {folder} is a {named}, which is not how a {family.title} model was trained: "
+            "give the base model"
+        )
+    with reading("scheduler", folder):
+        return kind.from_pretrained(folder / "scheduler")
+
+
+def _load_text(folder: Path, family: Family, name: str, dtype: torch.dtype) -> Text:
+    encoder, part = _load_model(family, folder, name, dtype), tokenizer_of(name)
+    t5 = family.texts[name] == T5
+    with reading(part, folder):
+        kind: Any = transformers.T5Tokenizer if t5 else transformers.CLIPTokenizer
+        tokenizer = kind.from_pretrained(folder / part)
+    # Without its files transformers 5 returns a tokenizer of a few marks instead of an error. T5's table of
+    # embeddings is padded to a multiple of 128.
+    expected, spare = encoder.config.vocab_size, 127 if t5 else 0
+    if not expected - spare <= len(tokenizer) <= expected:
+        raise UserError(
+            f"the {part} in {folder} has {len(tokenizer)} tokens, its text encoder {expected}: "
+            "download the tokenizer files that belong to it"
+        )
+    positions = family.t5_tokens if t5 else encoder.config.max_position_embeddings
+    # A tokenizer saved without its length claims to take 10^30 tokens.
+    return Text(tokenizer, encoder, min(tokenizer.model_max_length, positions))
+
+
+def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> Any:
+    variant, _ = choose_weights(files_in(folder), family, name, half=dtype.itemsize < 4)
+    options = {"dtype": dtype, "variant": variant, "use_safetensors": True}
+    if name in family.networks:
+        # Without accelerate Diffusers' loader prints a warning unless it is told not to try.
+        kind: Any = getattr(diffusers, family.networks[name])
+        options["low_cpu_mem_usage"] = find_spec("accelerate") is not None
+    else:
+        kind = getattr(transformers, family.texts[name])
+    with reading(name, folder), _quiet():
         model, info = kind.from_pretrained(folder / name, output_loading_info=True, **options)
     if absent := sorted(info["missing_keys"]):
         raise UserError(
@@ -69,10 +116,12 @@ def _load_model(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _reading(part: str, folder: Path) -> Iterator[None]:
+def reading(part: str, folder: Path) -> Iterator[None]:
     """One line for whatever a library raises about a damaged file; they share no exception class."""
     try:
         yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"the {part} in {folder} cannot be read ({reason}): get it again") from error
@@ -92,23 +141,25 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_fit(folder: Path, unet: Any, vae: Any, text_encoder: Any, tokenizer: CLIPTokenizer) -> None:
-    # Without its files transformers 5 returns a tokenizer of two tokens instead of an error.
-    expected = text_encoder.config.vocab_size
-    if len(tokenizer) != expected:
-        raise UserError(
-            f"the tokenizer in {folder} has {len(tokenizer)} tokens, its text encoder {expected}: "
-            "download the tokenizer files that belong to it"
-        )
-    channels = unet.config.in_channels, vae.config.latent_channels
+def _check_fit(folder: Path, family: Family, unet: Any, vae: Any, texts: tuple[Text | None, ...]) -> None:
+    channels = unet.config.in_channels, 3 if vae is None else vae.config.latent_channels
     if channels[0] != channels[1]:
         raise UserError(
-            f"the UNet in {folder} takes {channels[0]} channels and the VAE has {channels[1]}: "
-            "inpainting and depth models cannot be priors, give their base model"
+            f"the {family.denoiser} in {folder} takes {channels[0]} channels and its images have "
+            f"{channels[1]}: inpainting, depth and upscaling models cannot be priors, give their base model"
         )
-    width = text_encoder.config.hidden_size
-    if unet.config.cross_attention_dim != width:
+    widths = [0 if text is None else text.encoder.config.hidden_size for text in texts]
+    # The XL's two encoders stand side by side; elsewhere the last one fills the whole width.
+    given = sum(widths) if unet.config.get("addition_embed_type") == "text_time" else widths[-1]
+    if given and given != _text_width(unet.config):
         raise UserError(
-            f"the UNet in {folder} wants text of width {unet.config.cross_attention_dim}, the text encoder "
-            f"gives {width}: the parts belong to different models"
+            f"the {family.denoiser} in {folder} wants text of width {_text_width(unet.config)}, the text "
+            f"encoder gives {given}: the parts belong to different models"
         )
+
+
+def _text_width(config: Any) -> int:
+    """Of what the network takes."""
+    if "joint_attention_dim" in config:
+        return config.joint_attention_dim
+    return config.encoder_hid_dim or config.cross_attention_dim

@@ -1,37 +1,54 @@
-"""Which files make a Stable Diffusion pipeline, on a disk or on the hub, and what may be wrong with them.
+"""Which files make a pipeline, on a disk or on the hub, and what may be wrong with them.
 
 Nothing heavy is imported here, so that a wrong folder is reported at once.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.families import PIPELINES, Family, tokenizer_of
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
-WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-"""Component -> stem of its weights."""
-CONFIGS = (*(f"{component}/config.json" for component in WEIGHTS), "scheduler/scheduler_config.json")
-TOKENIZERS = (("tokenizer/vocab.json", "tokenizer/merges.txt"), ("tokenizer/tokenizer.json",))
-"""The two forms in which a tokenizer is stored."""
+TOKENIZERS = {
+    "tokenizer.json": (),
+    "vocab.json": ("merges.txt",),
+    "spiece.model": (),
+}
+"""The forms in which a tokenizer is stored: a file -> the files that go with it."""
 
 
-def choose_weights(files: Sequence[str], component: str, half: bool) -> tuple[str | None, list[str]]:
-    """(variant, weight files) of a component among relative paths: half or full precision, else the other.
+def read_index(folder: Path) -> dict[str, Any]:
+    """What model_index.json says. UserError where there is no such folder or file, or it is damaged."""
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: give the folder of a pipeline")
+    index = folder / "model_index.json"
+    if not index.exists():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise UserError(f"{folder} has no model_index.json (found: {found}): give a pipeline's top folder")
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        content["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{index} cannot be read ({error}): download the pipeline again") from None
+    return content
 
-    Only safetensors count; (None, []) where there are none.
-    """
-    found: dict[str | None, list[str]] = {}
-    pattern = re.compile(rf"{component}/{WEIGHTS[component]}(?:\.(fp16))?(?:-\d+-of-\d+)?\.safetensors")
-    for file in sorted(files):
-        if match := pattern.fullmatch(file):
-            found.setdefault(match[1], []).append(file)
-    for variant in ("fp16", None) if half else (None, "fp16"):
-        if variant in found:
-            return variant, found[variant]
-    return None, []
+
+def family_of(kind: object, where: object) -> Family:
+    """The family of a pipeline's class name. UserError, naming `where`, for one that cannot be a prior."""
+    if kind not in PIPELINES:
+        known = ", ".join(dict.fromkeys(family.pipelines[0] for family in PIPELINES.values()))
+        raise UserError(f'{where} is a {kind}; a prior can be one of {known}, or "toybox"')
+    return PIPELINES[str(kind)]
+
+
+def components_of(family: Family, index: dict[str, Any]) -> tuple[str, ...]:
+    """Folders of the networks and text encoders that this pipeline has."""
+    left_out = {name for name in family.optional if None in index.get(name, (None,))}
+    return tuple(name for name in (*family.networks, *family.texts) if name not in left_out)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -39,46 +56,77 @@ def files_in(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
-def needed_files(files: Sequence[str], half: bool) -> list[str]:
+def choose_weights(
+    files: Collection[str], family: Family, component: str, half: bool
+) -> tuple[str | None, list[str]]:
+    """(variant, weight files) of a component among relative paths: half or full precision, else the other.
+
+    Only whole sets of safetensors count; (None, []) where there is none.
+    """
+    found: dict[str | None, list[str]] = {}
+    stem = family.weights(component)
+    pattern = re.compile(rf"{component}/{stem}(?:\.(fp16))?(?:-\d+-of-(\d+))?\.safetensors")
+    parts: dict[str | None, int] = {}
+    for file in sorted(files):
+        if match := pattern.fullmatch(file):
+            found.setdefault(match[1], []).append(file)
+            parts[match[1]] = int(match[2] or 1)
+    for variant in ("fp16", None) if half else (None, "fp16"):
+        if variant in found and len(found[variant]) >= parts[variant]:
+            return variant, found[variant]
+    return None, []
+
+
+def needed_files(files: Sequence[str], family: Family, half: bool) -> list[str]:
     """The part of a repository that a prior reads: one variant of the weights, no safety checker."""
-    folders = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    components = (*family.networks, *family.texts)
+    folders = {*components, *map(tokenizer_of, family.texts), "scheduler"}
     texts = [
         file
         for file in files
         if file in ("model_index.json", "words.json")
-        or (file.split("/")[0] in folders and file.endswith((".json", ".txt")))
+        or (file.split("/")[0] in folders and file.endswith((".json", ".txt", "spiece.model")))
     ]
-    return texts + [file for component in WEIGHTS for file in choose_weights(files, component, half)[1]]
+    return texts + [
+        file for component in components for file in choose_weights(files, family, component, half)[1]
+    ]
 
 
-def check_folder(folder: Path) -> None:
-    """UserError naming what is missing and the fix, unless this is a complete Stable Diffusion pipeline."""
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder}: give the folder of a Stable Diffusion pipeline")
-    index = folder / "model_index.json"
-    if not index.exists():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"{folder} has no model_index.json (found: {found}): give a pipeline's top folder")
-    try:
-        kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{index} cannot be read ({error}): download the pipeline again") from None
-    if kind not in PIPELINES:
-        raise UserError(f"{folder} is a {kind}; a prior can be one of {', '.join(PIPELINES)}")
-    _check_files(folder, set(files_in(folder)))
-
-
-def _check_files(folder: Path, files: set[str]) -> None:
-    for config in CONFIGS:
+def check_folder(folder: Path) -> Family:
+    """The pipeline's family. UserError naming what is missing and the fix, unless it is complete."""
+    index = read_index(folder)
+    family = family_of(index["_class_name"], folder)
+    files = set(files_in(folder))
+    components = components_of(family, index)
+    for config in (*(f"{name}/config.json" for name in components), "scheduler/scheduler_config.json"):
         if config not in files:
             raise UserError(f"{folder} has no {config}: download or save the pipeline again")
-    for component, stem in WEIGHTS.items():
-        if not choose_weights(sorted(files), component, half=False)[1]:
-            found = ", ".join(sorted(file for file in files if file.startswith(f"{component}/")))
-            raise UserError(
-                f"{folder} has no weights of the {component}: looked for {component}/{stem}.safetensors, "
-                f"found {found}; download them, or save the pipeline again as safetensors"
-            )
-    if not any(files.issuperset(form) for form in TOKENIZERS):
-        wanted = " or ".join(" with ".join(form) for form in TOKENIZERS)
+    for name in components:
+        _check_weights(folder, files, family, name)
+    for name in components:
+        if name in family.texts:
+            _check_tokenizer(folder, files, tokenizer_of(name))
+    return family
+
+
+def _check_weights(folder: Path, files: set[str], family: Family, component: str) -> None:
+    if not choose_weights(files, family, component, half=False)[1]:
+        found = ", ".join(sorted(file for file in files if file.startswith(f"{component}/")))
+        raise UserError(
+            f"{folder} has no weights of the {component}, or not all: looked for "
+            f"{component}/{family.weights(component)}.safetensors, found {found}; download them, or save the "
+            "pipeline again as safetensors"
+        )
+
+
+def _check_tokenizer(folder: Path, files: set[str], tokenizer: str) -> None:
+    forms = [(first, *rest) for first, rest in TOKENIZERS.items()]
+    found = [form[0] for form in forms if files.issuperset(f"{tokenizer}/{file}" for file in form)]
+    if not found:
+        wanted = " or ".join(" with ".join(f"{tokenizer}/{file}" for file in form) for form in forms)
         raise UserError(f"{folder} has no vocabulary: looked for {wanted}; download the tokenizer files")
+    if found == ["spiece.model"] and find_spec("sentencepiece") is None:
+        raise UserError(
+            f"the {tokenizer} in {folder} is a SentencePiece model, which needs a package that is not "
+            "installed: pip install sentencepiece"
+        )

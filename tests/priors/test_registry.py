@@ -12,6 +12,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors import hub
+from bridge_nerf.priors.families import PIPELINES
 from bridge_nerf.priors.pipeline_files import choose_weights, files_in, needed_files
 from bridge_nerf.priors.registry import ALIASES, REMOVED, load_prior, resolve_prior
 
@@ -47,7 +48,7 @@ def put_in_cache(cache: Path, repo_id: str, folder: Path) -> Path:
 def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str, said: str) -> None:
     answer, line = resolve_prior(name, device)
     assert answer == resolved and said in line and "\n" not in line
-    assert "auto, toybox, sd-2.1, sd-1.5, a folder, or a hub id" in line
+    assert "auto, toybox, sd-2.1, sd-1.5, sdxl, sd3.5, if, a folder, or a hub id" in line
     assert resolve_prior(answer, torch.device("cpu"))[0] == resolved
 
 
@@ -95,17 +96,23 @@ def test_a_download_fetches_what_is_needed_and_no_more(
     listing = [*files_in(closed_folder), "safety_checker/model.safetensors", "v1-5.ckpt", "README.md"]
     asked: list[str] = []
 
-    def model_info(*_: object, timeout: float) -> SimpleNamespace:
-        assert timeout <= 5
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in listing], sha="c0ffee")
+    def model_info(*_: object, revision: str, timeout: float) -> SimpleNamespace:
+        assert timeout <= 5 and revision == "main"
+        return SimpleNamespace(
+            siblings=[SimpleNamespace(rfilename=name) for name in listing],
+        )
+
+    def hf_hub_download(repo_id: str, file: str, revision: str) -> str:
+        return str(closed_folder / file)
 
     def snapshot_download(repo_id: str, revision: str, allow_patterns: list[str]) -> str:
-        assert (repo_id, revision) == (REPO, "c0ffee")
+        assert (repo_id, revision) == (REPO, "main")
         asked.extend(allow_patterns)
         return str(closed_folder)
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert hub.hub_folder(REPO, half=False) == closed_folder
     assert sorted(asked) == sorted(files_in(closed_folder))
@@ -136,12 +143,18 @@ def test_which_weights_are_taken() -> None:
     plain, half = "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"
     other = "unet/diffusion_pytorch_model.non_ema.safetensors"
     shards = [f"unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
-    assert choose_weights([plain, half, other], "unet", half=True) == ("fp16", [half])
-    assert choose_weights([plain, half, other], "unet", half=False) == (None, [plain])
-    assert choose_weights([half], "unet", half=False) == ("fp16", [half])
-    assert choose_weights(shards[::-1], "unet", half=True) == (None, shards)
-    assert choose_weights([other, "unet/diffusion_pytorch_model.bin"], "unet", half=True) == (None, [])
-    assert needed_files([plain, half, other, "unet/config.json", "config.json"], half=True) == [
+    sd = PIPELINES["StableDiffusionPipeline"]
+
+    def chosen(files: list[str], half: bool) -> tuple[str | None, list[str]]:
+        return choose_weights(files, sd, "unet", half)
+
+    assert chosen([plain, half, other], half=True) == ("fp16", [half])
+    assert chosen([plain, half, other], half=False) == (None, [plain])
+    assert chosen([half], half=False) == ("fp16", [half])
+    assert chosen(shards[::-1], half=True) == (None, shards)
+    assert chosen(shards[:1], half=True) == (None, [])
+    assert chosen([other, "unet/diffusion_pytorch_model.bin"], half=True) == (None, [])
+    assert needed_files([plain, half, other, "unet/config.json", "config.json"], sd, half=True) == [
         "unet/config.json",
         half,
     ]

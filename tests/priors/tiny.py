@@ -90,14 +90,14 @@ def word_tokenizer(words: Sequence[str], max_length: int = 32):
     )
 
 
-def tiny_vae(image_size: int):
+def tiny_vae(image_size: int, latent_channels: int = 4):
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return AutoencoderKL(
         block_out_channels=(8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
-        latent_channels=4,
+        latent_channels=latent_channels,
         norm_num_groups=4,
         layers_per_block=1,
         sample_size=image_size,

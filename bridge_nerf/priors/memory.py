@@ -1,0 +1,99 @@
+"""How much memory a prior will take, told before any of it is taken.
+
+The headers of safetensors files say how many numbers they hold; nothing else of them is read.
+"""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors.families import Family
+from bridge_nerf.priors.pipeline_files import choose_weights, components_of, files_in, read_index
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of the weights."""
+
+    networks: Mapping[str, int]
+    """By component; they stay on the prior's device."""
+    texts: Mapping[str, int]
+    """By text encoder; they rest in main memory and visit the device one at a time."""
+
+    @property
+    def on_device(self) -> int:
+        """The most that weights take on the prior's device, the activations not counted."""
+        return sum(self.networks.values()) + max(self.texts.values(), default=0)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in (self.networks | self.texts).items())
+        return f"{self.on_device / GIB:.2f} GiB of weights at most on the device ({parts})"
+
+
+def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
+    """What the pipeline in the folder takes in this dtype. UserError for a damaged file of weights."""
+    files = files_in(folder)
+
+    def size(name: str) -> int:
+        half = dtype.itemsize < 4
+        chosen = choose_weights(files, family, name, half)[1]
+        # An upper bound: a VAE that must not overflow stays in float32.
+        safe = half and family.safe_vae and name == "vae"
+        return sum(count_numbers(folder / file) for file in chosen) * (4 if safe else dtype.itemsize)
+
+    sizes = {name: size(name) for name in components_of(family, read_index(folder))}
+    return Estimate(
+        {name: size for name, size in sizes.items() if name in family.networks},
+        {name: size for name, size in sizes.items() if name in family.texts},
+    )
+
+
+def count_numbers(file: Path) -> int:
+    """How many numbers a safetensors file holds. UserError where it is damaged or cut short."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, file.stat().st_size)))
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = 8 + length + max(entry["data_offsets"][1] for entry in tensors)
+        count = sum(math.prod(entry["shape"]) for entry in tensors)
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): download it again") from None
+    if end != file.stat().st_size:
+        raise UserError(f"{file} has {file.stat().st_size} bytes instead of {end}: download it again")
+    return count
+
+
+def check_room(need: Estimate, name: str, device: torch.device | str) -> None:
+    """UserError unless the weights fit into what is free now, where that can be told."""
+    free, total = free_bytes(torch.device(device)), sum((*need.networks.values(), *need.texts.values()))
+    wanted = need.on_device if torch.device(device).type == "cuda" else total
+    if free is not None and wanted > free:
+        raise UserError(too_big(name, device, f"needs {wanted / GIB:.1f} GiB, {free / GIB:.1f} GiB are free"))
+
+
+def too_big(name: str, device: torch.device | str, why: str) -> str:
+    """The message for a prior that does not fit."""
+    return (
+        f'not enough memory on {device} for the prior "{name}" ({why}): end other programs, choose a smaller '
+        'prior (sd-2.1, toybox), half precision, or another device, as in "cuda:1"'
+    )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free on the device now; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu" or not os.path.exists("/proc/meminfo"):
+        return None
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024

@@ -1,0 +1,81 @@
+"""The families whose network is a UNet under a discrete diffusion process."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bridge_nerf.distillation.prior import Condition
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors.components import Components
+from bridge_nerf.priors.diffusers_prior import DiffusersPrior
+from bridge_nerf.priors.prompts import Vocabulary
+
+
+class StableDiffusion(DiffusersPrior):
+    """Stable Diffusion 1.x and 2.x, and the toybox: told (b, tokens, width) embeddings."""
+
+    def __init__(self, components: Components, vocabulary: Vocabulary | None = None) -> None:
+        super().__init__(components, vocabulary)
+        answers = {
+            "epsilon": lambda x_t, answer, t: answer,
+            "v_prediction": self.schedule.eps_from_v,
+            "sample": self.schedule.eps_from_x0,
+        }
+        prediction_type = components.scheduler.config.prediction_type
+        if prediction_type not in answers:
+            raise UserError(
+                f'unknown prediction type "{prediction_type}" in the scheduler\'s configuration: '
+                f"use {', '.join(answers)}"
+            )
+        self._to_eps = answers[prediction_type]
+
+    def _alphas_cumprod(self) -> Float[Tensor, "T"]:
+        return self.components.scheduler.alphas_cumprod
+
+    def eps(
+        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
+    ) -> Float[Tensor, "b c h w"]:
+        """The noise expected in x_t, in x_t's dtype."""
+        told = condition.to(self.device, self.dtype)
+        answer = self.components.unet(
+            x_t.to(self.dtype), t, encoder_hidden_states=told.embedding, added_cond_kwargs=self._more(told)
+        ).sample
+        # A network that learned its variance answers that in further channels.
+        return self._to_eps(x_t, answer[:, : x_t.shape[1]].to(x_t.dtype), t)
+
+    def _more(self, told: Condition) -> dict[str, Tensor]:
+        """What else the UNet is told."""
+        return {}
+
+    def _read(self, prompt: str) -> Condition:
+        (text,) = self.texts
+        # As in StableDiffusionPipeline: padding is read, unless the encoder was trained with a mask.
+        masked = bool(getattr(text.encoder.config, "use_attention_mask", False))
+        return Condition(text.read(prompt, self.device, masked)[0])
+
+
+class DeepFloyd(StableDiffusion):
+    """DeepFloyd IF's first stage: pixels in [-1, 1], told what a T5 reads (Saharia et al. 2022)."""
+
+    def _read(self, prompt: str) -> Condition:
+        (text,) = self.texts
+        simple = prompt.lower().strip()  # as IFPipeline, without its cleaning of web pages
+        return Condition(text.read(simple, self.device, masked=True)[0])
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Told the last but one layer of two encoders, a pooled embedding, and sizes (Podell et al. 2023)."""
+
+    def _more(self, told: Condition) -> dict[str, Tensor]:
+        # Original size, upper left corner of the crop, size wanted: no up-scaling, nothing cut off.
+        size = self.image_size
+        ids = torch.tensor([size, size, 0, 0, size, size], device=self.device, dtype=self.dtype)
+        return {"text_embeds": told.extra["pooled"], "time_ids": ids.expand(len(told), -1)}
+
+    def _read(self, prompt: str) -> Condition:
+        read = [text.read(prompt, self.device) for text in self.texts]
+        embedding = torch.cat([output.hidden_states[-2] for output in read], dim=-1)
+        pooled = read[-1].text_embeds
+        # The published model was trained with zeros for no prompt.
+        known = 0.0 if not prompt and self.components.index.get("force_zeros_for_empty_prompt", True) else 1.0
+        return Condition(known * embedding, {"pooled": known * pooled})

@@ -1,0 +1,192 @@
+"""What every family of priors promises, in single precision and in bfloat16."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from bridge_nerf.distillation.prior import Condition, ImagePrior
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors.diffusers_prior import DiffusersPrior
+from bridge_nerf.seeding import generator
+from tests.priors.tiny_families import FAMILIES, build
+
+PROMPTS = ["a red pineapple, front view", "", "an apple"]
+TIMES = torch.tensor([40, 500, 960])
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def exact(folder: Path) -> DiffusersPrior:
+    return DiffusersPrior.load(folder)
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def prior(request: pytest.FixtureRequest, folder: Path) -> DiffusersPrior:
+    return DiffusersPrior.load(folder, dtype=request.param)
+
+
+@pytest.fixture(scope="module")
+def tolerance(prior: DiffusersPrior) -> dict[str, float]:
+    """Of numbers near 1 that went through the networks."""
+    return {"rtol": 1e-4, "atol": 1e-5} if prior.dtype == torch.float32 else {"rtol": 0.05, "atol": 0.05}
+
+
+def noise(prior: DiffusersPrior, key: str = "x") -> torch.Tensor:
+    return torch.randn(3, *prior.latent_shape, generator=generator(0, key))
+
+
+def pictures(prior: DiffusersPrior) -> torch.Tensor:
+    size = prior.image_size
+    return torch.rand(2, 3, size, size, generator=generator(0, "images"))
+
+
+def test_it_is_an_image_prior_and_no_module(prior: DiffusersPrior) -> None:
+    assert isinstance(prior, ImagePrior) and not isinstance(prior, torch.nn.Module)
+    assert prior.device == torch.device("cpu") and prior.image_size % prior.latent_shape[1] == 0
+    parts = prior.components
+    for network in (parts.unet, parts.vae, *(text.encoder for text in prior.texts)):
+        if network is not None:
+            assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
+def test_the_schedule_falls_from_clean_to_noise(prior: DiffusersPrior) -> None:
+    t = torch.arange(prior.schedule.num_timesteps)
+    alpha, sigma = prior.schedule.alpha(t), prior.schedule.sigma(t)
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
+    assert (alpha.diff() < 0).all() and alpha[0] > 0.98 and 0 < alpha[-1] < 0.1
+    assert prior.schedule.num_timesteps >= 999
+
+
+def test_conversions_lead_back(prior: DiffusersPrior) -> None:
+    x_t, answer = noise(prior), noise(prior, "answer")
+    x0 = prior.schedule.x0_from_eps(x_t, answer, TIMES)
+    torch.testing.assert_close(prior.schedule.add_noise(x0, answer, TIMES), x_t, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(prior.schedule.eps_from_x0(x_t, x0, TIMES), answer, rtol=1e-3, atol=1e-3)
+
+
+def test_eps_has_the_shape_and_dtype_of_the_question(prior: DiffusersPrior, exact: DiffusersPrior) -> None:
+    x_t = noise(prior)
+    eps = prior.eps(x_t, TIMES, prior.embed(PROMPTS))
+    assert eps.shape == x_t.shape and eps.dtype == torch.float32
+    torch.testing.assert_close(eps, exact.eps(x_t, TIMES, exact.embed(PROMPTS)), rtol=0.1, atol=0.1)
+
+
+def test_a_batch_with_mixed_times_and_prompts_equals_single_calls(
+    prior: DiffusersPrior, tolerance: dict[str, float]
+) -> None:
+    x_t, told = noise(prior), prior.embed(PROMPTS)
+    singles = [prior.eps(x_t[[row]], TIMES[[row]], told[row]) for row in range(3)]
+    torch.testing.assert_close(prior.eps(x_t, TIMES, told), torch.cat(singles), **tolerance)
+
+
+def test_eps_depends_on_prompt_and_time(exact: DiffusersPrior) -> None:
+    x_t, told = noise(exact)[:1], exact.embed(PROMPTS)
+    usual = exact.eps(x_t, TIMES[:1], told[0])
+    assert not torch.allclose(usual, exact.eps(x_t, TIMES[:1], told[2]), atol=1e-6)
+    assert not torch.allclose(usual, exact.eps(x_t, TIMES[1:2], told[0]), atol=1e-4)
+
+
+def test_every_extra_reaches_the_network(exact: DiffusersPrior) -> None:
+    x_t, told = noise(exact)[:1], exact.embed(PROMPTS[:1])
+    for name, value in told.extra.items():
+        other = Condition(told.embedding, {**told.extra, name: value + 1})
+        usual, changed = (exact.eps(x_t, TIMES[:1], condition) for condition in (told, other))
+        assert not torch.allclose(usual, changed, atol=1e-6), name
+
+
+def test_pictures_are_encoded_and_decoded(prior: DiffusersPrior, exact: DiffusersPrior) -> None:
+    images = pictures(prior)
+    latents = prior.encode(images)
+    decoded = prior.decode(latents)
+    assert latents.shape[1:] == prior.latent_shape and decoded.shape == images.shape
+    assert latents.dtype == decoded.dtype == torch.float32
+    assert decoded.min() >= 0 and decoded.max() <= 1
+    torch.testing.assert_close(latents, exact.encode(images), rtol=0.05, atol=0.1)
+
+
+def test_embeddings_are_computed_once_and_encoders_go_home(folder: Path, exact: DiffusersPrior) -> None:
+    prior, calls = DiffusersPrior.load(folder), []
+    for text in prior.texts:
+        text.encoder.register_forward_hook(lambda *_: calls.append(1))
+    condition = prior.embed([*PROMPTS, PROMPTS[0]])
+    assert len(condition) == 4 and len(calls) == 3 * len(prior.texts)
+    assert not condition.embedding.requires_grad
+    assert prior.embed(PROMPTS[::-1]).equals(condition[torch.tensor([2, 1, 0])])
+    assert len(calls) == 3 * len(prior.texts)
+    assert condition[0].equals(exact.embed(PROMPTS[:1])) and not condition[0].equals(condition[2])
+
+
+def test_prompts_are_checked(prior: DiffusersPrior) -> None:
+    prior.check_prompts(PROMPTS[::2])
+    with pytest.raises(UserError, match="prompt is empty"):
+        prior.check_prompts([""])
+    with pytest.raises(UserError, match=r"has \d+ tokens, the text encoder takes \d+: shorten it"):
+        prior.embed(["apple " * 300])
+
+
+def test_gradients_reach_pictures_and_latents(prior: DiffusersPrior) -> None:
+    images = pictures(prior).requires_grad_()
+    prior.encode(images).square().sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    x_t, told = noise(prior).requires_grad_(), prior.embed(PROMPTS)
+    assert prior.eps(x_t, TIMES, told).requires_grad
+    with torch.no_grad():
+        assert not prior.eps(x_t, TIMES, told).requires_grad
+
+
+def reference(folder: Path) -> Any:
+    """The whole pipeline, as Diffusers loads it."""
+    index = json.loads((folder / "model_index.json").read_text())
+    left_out = "Diffusion3" in index["_class_name"] and None in index["text_encoder_3"]
+    options: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None} if left_out else {}
+    pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(folder, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def reference_x0(pipeline: Any, prompt: str, x_t: torch.Tensor, t: int) -> torch.Tensor:
+    """x0 as the whole pipeline of Diffusers predicts it: sampling in one step from t, without guidance."""
+    if isinstance(pipeline, diffusers.IFPipeline):  # does not take latents
+        told, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False)
+        return pipeline.scheduler.step(pipeline.unet(x_t, t, told).sample, t, x_t).pred_original_sample
+    levels: dict[str, Any] = {"timesteps": [t]}
+    if isinstance(pipeline, diffusers.StableDiffusion3Pipeline):
+        u, levels = (t + 1) / 1000, {"sigmas": [(t + 1) / 1000]}  # before the scheduler's shift
+        u = 3 * u / (1 + 2 * u)
+        x_t = x_t * ((1 - u) ** 2 + u**2) ** 0.5
+    options: dict[str, Any] = {"guidance_scale": 1.0, "latents": x_t, "output_type": "latent"}
+    return pipeline(prompt, **levels, **options).images
+
+
+def test_eps_is_what_the_pipeline_of_diffusers_predicts(folder: Path, exact: DiffusersPrior) -> None:
+    pipeline = reference(folder)
+    if "FlowMatch" not in type(pipeline.scheduler).__name__:
+        pipeline.scheduler = diffusers.DDPMScheduler.from_config(
+            pipeline.scheduler.config, timestep_spacing="leading"
+        )
+    for row, t in enumerate(TIMES.tolist()):
+        x_t, prompt = noise(exact)[[row]], "a red pineapple, front view"
+        x0 = reference_x0(pipeline, prompt, x_t, t)
+        eps = exact.eps(x_t, TIMES[[row]], exact.embed([prompt]))
+        ours = exact.schedule.x0_from_eps(x_t, eps, TIMES[[row]])
+        torch.testing.assert_close(ours, x0, rtol=2e-3, atol=2e-3)
+
+
+def test_no_prompt_is_what_the_pipeline_takes_for_it(folder: Path, exact: DiffusersPrior) -> None:
+    pipeline = reference(folder)
+    more = {"prompt_2": None, "prompt_3": None} if "Diffusion3" in type(pipeline).__name__ else {}
+    answer = pipeline.encode_prompt(
+        "a", **more, num_images_per_prompt=1, do_classifier_free_guidance=True, device="cpu"
+    )
+    told = exact.embed([""])
+    torch.testing.assert_close(told.embedding, answer[1])
+    if told.extra:
+        torch.testing.assert_close(told.extra["pooled"], answer[3])
