@@ -1,0 +1,166 @@
+"""VSD's second network: the prior with a low-rank correction that learns what the current images look like.
+
+Native instead of `peft`: nothing to install, no wrapper around the prior that would show in its names or its
+checkpoints, and any prior with attention can have one, because a correction is added to the answers of its
+layers while the adapter asks, and is gone when the prior asks for itself. (`LoRAAttnProcessor` of Diffusers,
+which published VSD code relies on, has been empty for years.)
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bridge_nerf.distillation.denoising import PredictionType, denoising_loss
+from bridge_nerf.distillation.prior import Condition, DiffusionPrior
+from bridge_nerf.errors import UserError
+from bridge_nerf.schedules import NoiseSchedule
+from bridge_nerf.seeding import generator
+
+LAYERS = re.compile(r"(^|\.)to_(q|k|v|out\.0)$")
+"""Names of the layers that are corrected: the projections of attention, as Hu et al. 2021 advise."""
+CAMERA_ENTRIES = 12
+"""A camera-to-world matrix, 3 by 4."""
+
+
+@runtime_checkable
+class HasNetwork(DiffusionPrior, Protocol):
+    """A prior whose network can be reached."""
+
+    components: Any
+    """`unet`, the network; `scheduler.config.prediction_type`, what it was trained to answer."""
+
+
+class LowRank(nn.Module):
+    """What is added to a linear layer's answer: up (down x), zero at first (LoRA, Hu et al. 2021)."""
+
+    def __init__(self, layer: nn.Linear, rank: int, draws: torch.Generator) -> None:
+        super().__init__()
+        down = torch.randn(rank, layer.in_features, generator=draws) / rank
+        self.down = nn.Parameter(down.to(layer.weight.device))
+        self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=layer.weight.device))
+
+    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+        """In float32, answered in x's dtype."""
+        return (x.float() @ self.down.T @ self.up.T).to(x.dtype)
+
+
+class CameraEncoder(nn.Module):
+    """From a camera to what is added to every token of the text, zero at first.
+
+    Args:
+        embedding: What a text looks like; its last dimension and device count.
+    """
+
+    def __init__(self, embedding: Float[Tensor, "1 *dims"], draws: torch.Generator) -> None:
+        super().__init__()
+        width, device = embedding.shape[-1], embedding.device
+        hidden = torch.randn(width, CAMERA_ENTRIES, generator=draws) / CAMERA_ENTRIES**0.5
+        self.hidden = nn.Parameter(hidden.to(device))
+        self.shift = nn.Parameter(torch.zeros(width, width, device=device))
+
+    def forward(self, camera: Float[Tensor, "b 3 4"]) -> Float[Tensor, "b width"]:
+        """One shift a camera."""
+        return F.silu(camera.flatten(1).to(self.hidden) @ self.hidden.T) @ self.shift.T
+
+
+class Adapter(nn.Module):
+    """The prior with corrected attention: answers ADAPTER (`DiffusionPrior`), learns by `loss`.
+
+    Its parameters and state are the corrections alone, in float32; the prior's weights are used, not owned.
+    At first it answers as the prior.
+
+    Args:
+        prior: Stays frozen.
+        rank: Of each correction.
+        camera: Whether a condition's extra["camera"], (b, 3, 4) camera-to-world matrices, is read.
+        seed: Of the first values.
+
+    Raises:
+        UserError: The prior's network has no attention, or the rank is not positive.
+    """
+
+    camera: CameraEncoder | None
+
+    def __init__(self, prior: HasNetwork, rank: int = 4, camera: bool = False, seed: int = 0) -> None:
+        super().__init__()
+        if rank < 1:
+            raise UserError(f"an adapter of rank {rank} makes no sense; give 1 or more")
+        self.prior, draws = prior, generator(seed, "adapter")
+        network: nn.Module = prior.components.unet
+        layers = {
+            name: layer
+            for name, layer in network.named_modules()
+            if isinstance(layer, nn.Linear) and LAYERS.search(name)
+        }
+        if not layers:
+            raise UserError("this prior's network has no attention to adapt; choose an objective without vsd")
+        corrections = {name.replace(".", "/"): LowRank(layer, rank, draws) for name, layer in layers.items()}
+        self.corrections = nn.ModuleDict(corrections)
+        self.camera = CameraEncoder(prior.embed([""]).embedding, draws) if camera else None
+        self._corrected = list(zip(layers.values(), corrections.values(), strict=True))  # owns no layer
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The prior's."""
+        return self.prior.schedule
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """As the prior's."""
+        return self.prior.embed(prompts)
+
+    def eps(
+        self, x_t: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], condition: Condition
+    ) -> Float[Tensor, "b *dims"]:
+        """The noise expected in x_t; differentiable with respect to the adapter.
+
+        Raises:
+            UserError: The adapter reads cameras and the condition has none.
+        """
+        with self._corrections_added():
+            return self.prior.eps(x_t, t, self._with_camera(condition))
+
+    def loss(
+        self,
+        x: Float[Tensor, "b *dims"],
+        t: Int[Tensor, "b"],
+        noise: Float[Tensor, "b *dims"],
+        condition: Condition,
+    ) -> Float[Tensor, ""]:
+        """Mean squared error on the current images, of v where the prior was trained on v, else of eps."""
+        kind = self.prior.components.scheduler.config.get("prediction_type")
+        trained: PredictionType = "v_prediction" if kind == "v_prediction" else "epsilon"
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            eps = self.eps(x_t, t, condition)
+            return self.schedule.v_from_eps(x_t, eps, t) if trained == "v_prediction" else eps
+
+        return denoising_loss(predict, self.schedule, x, t, noise, trained)
+
+    @contextmanager
+    def _corrections_added(self) -> Iterator[None]:
+        handles = [
+            layer.register_forward_hook(lambda _, given, answer, add=correction: answer + add(given[0]))
+            for layer, correction in self._corrected
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _with_camera(self, condition: Condition) -> Condition:
+        if self.camera is None:
+            return condition
+        if "camera" not in condition.extra:
+            raise UserError("this adapter reads cameras: put them in the condition's extra['camera']")
+        extra = dict(condition.extra)
+        shift = self.camera(extra.pop("camera"))
+        shift = shift.view(len(shift), *[1] * (condition.embedding.ndim - 2), -1)
+        return replace(condition, embedding=condition.embedding + shift, extra=extra)
