@@ -1,4 +1,4 @@
-"""`ns-train bridge-distill`.
+"""`ns-train bridge-distill` and its variants.
 
 nerfstudio imports this module at every one of its commands, and an exception here would break them all, for
 other methods too. So it stays light (no diffusion network is imported, directly or not) and never raises.
@@ -11,9 +11,17 @@ import warnings
 try:
     from nerfstudio.plugins.types import MethodSpecification
 
-    from .presets import DESCRIPTION, bridge_distill_config
+    from .presets import DESCRIPTIONS, variant_config
 
-    bridge_distill = MethodSpecification(config=bridge_distill_config(), description=DESCRIPTION)
+    _methods = {
+        name: MethodSpecification(config=variant_config(name), description=description)
+        for name, description in DESCRIPTIONS.items()
+    }
 except Exception as error:  # nerfstudio skips what is no MethodSpecification, with a warning of its own
     warnings.warn(f"the method bridge-distill is not available: {error!r}", stacklevel=2)
-    bridge_distill = None
+    _methods = {}
+
+bridge_distill = _methods.get("bridge-distill")
+bridge_distill_lite = _methods.get("bridge-distill-lite")
+bridge_distill_big = _methods.get("bridge-distill-big")
+bridge_distill_tiny = _methods.get("bridge-distill-tiny")

@@ -1,4 +1,7 @@
-"""The numbers of bridge-distill: for the embedded toybox on a CPU, and for Stable Diffusion on a GPU."""
+"""The numbers of bridge-distill: for the embedded toybox on a CPU, and for Stable Diffusion on a GPU.
+
+A variant is the base with a few numbers changed. Those for Stable Diffusion have not been run yet.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,28 @@ from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.progress import ProgressConfig
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 
-DESCRIPTION = "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
+DESCRIPTIONS = {
+    "bridge-distill": (
+        "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
+    ),
+    "bridge-distill-lite": "The same with Stable Diffusion 2.1 on a card of 8 GB.",
+    "bridge-distill-big": "The same with Stable Diffusion XL on a card of 24 GB.",
+    "bridge-distill-tiny": "The same with the toybox that ships with the package, on any machine.",
+}
+
+
+def variant_config(name: str) -> BridgeTrainerConfig:
+    """The configuration registered under one of the names of DESCRIPTIONS."""
+    if name == "bridge-distill":
+        return bridge_distill_config()
+    if name == "bridge-distill-tiny":
+        config = bridge_distill_config("toybox")
+        config.pipeline.prior = "toybox"
+    else:
+        config = {"bridge-distill-lite": _lite, "bridge-distill-big": _big}[name](_stable_diffusion(_base()))
+        config.machine.device_type = "cuda"
+    config.method_name = name
+    return config
 
 
 def bridge_distill_config(prior: str = "auto") -> BridgeTrainerConfig:
@@ -69,6 +93,23 @@ def _stable_diffusion(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     config.pipeline.datamanager.train_resolution = 128
     config.pipeline.model.samples, config.pipeline.model.eval_samples = 96, 128
     config.pipeline.model.field = FieldConfig(encoding="hash", hidden=64)
+    return config
+
+
+def _lite(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """Smaller pictures and a smaller object; the encoder's activations are computed twice."""
+    config.pipeline.prior, config.pipeline.prior_checkpointing = "sd-2.1", True
+    config.pipeline.datamanager.train_resolution = 64
+    config.pipeline.model.samples = 64
+    return config
+
+
+def _big(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """A larger prior, which sees larger pictures, and more samples a ray. Its encoder takes 1024x1024 pixels:
+    without computing activations twice it alone would not fit."""
+    config.pipeline.prior, config.pipeline.prior_checkpointing = "sdxl", True
+    config.pipeline.datamanager.train_resolution = 256
+    config.pipeline.model.samples, config.pipeline.model.eval_samples = 128, 192
     return config
 
 

@@ -24,11 +24,12 @@ from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfi
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
+from bridge_nerf.nerf.prior_config import PriorConfig
 from bridge_nerf.priors.registry import load_prior, resolve_prior
 
 
 @dataclass
-class BridgePipelineConfig(VanillaPipelineConfig, GuidanceConfig):
+class BridgePipelineConfig(VanillaPipelineConfig, GuidanceConfig, PriorConfig):
     """Cameras, object and guidance."""
 
     _target: type = field(default_factory=lambda: BridgePipeline)
@@ -65,9 +66,10 @@ class BridgePipeline(VanillaPipeline):
         """Loads the prior; then, before each step, takes over what was applied in the viewer."""
         trainer = training_callback_attributes.trainer
         assert trainer is not None, "training needs a trainer"
-        name, line = resolve_prior(self.config.prior, self.device)
+        device = self.config.prior_device or self.device
+        name, line = resolve_prior(self.config.prior, device)
         CONSOLE.print(line, highlight=False, markup=False)
-        prior = load_prior(name, self.device)
+        prior = load_prior(name, device, **self.config.prior_options())
         # As nerfstudio seeds its ranks: each draws views of its own.
         self.start_training(prior, trainer.config.machine.seed + trainer.local_rank)
         self._on_change = partial(trainer.config.save_config, overwrite=True)  # pyright: ignore[reportCallIssue]

@@ -18,7 +18,7 @@ from bridge_nerf.files import write_whole
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.nerf.prompts import compose
-from bridge_nerf.priors.registry import resolve_prior
+from bridge_nerf.priors.registry import check_device, resolve_prior
 
 
 @contextmanager
@@ -62,11 +62,14 @@ class BridgeTrainerConfig(TrainerConfig):
             raise UserError("bridge-distill makes an object from a prompt; leave --data out")
         self._check_counts()
         if self.machine.device_type == "cuda" and not torch.cuda.is_available():
-            raise UserError("there is no CUDA device; give --machine.device-type cpu")
+            raise UserError(
+                "there is no CUDA device; give --machine.device-type cpu, or use bridge-distill-tiny"
+            )
         self.pipeline.stages()
         self.pipeline.timesteps()
         self.pipeline.model.regularisation()
-        resolve_prior(self.pipeline.prior, self.machine.device_type)
+        device = self.pipeline.prior_device or self.machine.device_type
+        resolve_prior(self.pipeline.prior, check_device(device))
         if path := checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint):
             checkpoint.read(path)
 

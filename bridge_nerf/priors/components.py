@@ -1,5 +1,6 @@
 """Reads the parts of a pipeline one by one, and makes sure that no weight stays random."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import transformers
 from transformers.utils import logging
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.priors.families import T5, Family, tokenizer_of
+from bridge_nerf.priors.families import Family
+from bridge_nerf.priors.inspection import load_tokenizer, reading
 from bridge_nerf.priors.pipeline_files import (
     check_folder,
     choose_weights,
@@ -34,7 +36,7 @@ class Components:
     unet: Any
     """The network that denoises: UNet2DConditionModel, or SD3Transformer2DModel."""
     vae: Any
-    """AutoencoderKL; None for a model of pixels."""
+    """AutoencoderKL or AutoencoderTiny; None for a model of pixels."""
     texts: tuple[Text | None, ...]
     """Text encoders in the order of the family; None for one that was left out."""
     scheduler: Any
@@ -79,20 +81,8 @@ def _load_scheduler(folder: Path, family: Family) -> Any:
 
 
 def _load_text(folder: Path, family: Family, name: str, dtype: torch.dtype) -> Text:
-    encoder, part = _load_model(family, folder, name, dtype), tokenizer_of(name)
-    t5 = family.texts[name] == T5
-    with reading(part, folder):
-        kind: Any = transformers.T5Tokenizer if t5 else transformers.CLIPTokenizer
-        tokenizer = kind.from_pretrained(folder / part)
-    # Without its files transformers 5 returns a tokenizer of a few marks instead of an error. T5's table of
-    # embeddings is padded to a multiple of 128.
-    expected, spare = encoder.config.vocab_size, 127 if t5 else 0
-    if not expected - spare <= len(tokenizer) <= expected:
-        raise UserError(
-            f"the {part} in {folder} has {len(tokenizer)} tokens, its text encoder {expected}: "
-            "download the tokenizer files that belong to it"
-        )
-    positions = family.t5_tokens if t5 else encoder.config.max_position_embeddings
+    tokenizer, encoder = load_tokenizer(folder, family, name), _load_model(family, folder, name, dtype)
+    positions = getattr(encoder.config, "max_position_embeddings", family.t5_tokens)
     # A tokenizer saved without its length claims to take 10^30 tokens.
     return Text(tokenizer, encoder, min(tokenizer.model_max_length, positions))
 
@@ -102,7 +92,7 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
     options = {"dtype": dtype, "variant": variant, "use_safetensors": True}
     if name in family.networks:
         # Without accelerate Diffusers' loader prints a warning unless it is told not to try.
-        kind: Any = getattr(diffusers, family.networks[name])
+        kind: Any = getattr(diffusers, _class_of(folder, name) or family.networks[name])
         options["low_cpu_mem_usage"] = find_spec("accelerate") is not None
     else:
         kind = getattr(transformers, family.texts[name])
@@ -115,16 +105,11 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
     return model.eval().requires_grad_(False)
 
 
-@contextmanager
-def reading(part: str, folder: Path) -> Iterator[None]:
-    """One line for whatever a library raises about a damaged file; they share no exception class."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the {part} in {folder} cannot be read ({reason}): get it again") from error
+def _class_of(folder: Path, name: str) -> str | None:
+    """A distilled autoencoder may take the place of the family's."""
+    with reading(name, folder):
+        named = json.loads((folder / name / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    return named if name == "vae" and named == "AutoencoderTiny" else None
 
 
 @contextmanager

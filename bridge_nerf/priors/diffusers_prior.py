@@ -16,7 +16,7 @@ from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.components import Components, load_components
 from bridge_nerf.priors.prompts import Vocabulary
-from bridge_nerf.priors.spaces import Latents, Pixels
+from bridge_nerf.priors.spaces import space_of
 from bridge_nerf.priors.text import Text
 from bridge_nerf.schedules import NoiseSchedule
 
@@ -37,7 +37,7 @@ class DiffusersPrior(ABC):
         self.device: torch.device = unet.device
         self.dtype: torch.dtype = unet.dtype
         self.schedule = NoiseSchedule(self._alphas_cumprod().to(self.device))
-        self.space = Pixels() if vae is None else Latents(vae)
+        self.space = space_of(vae)
         side = unet.config.sample_size
         self.image_size: int = side * self.space.factor
         self.latent_shape: tuple[int, int, int] = (unet.config.in_channels, side, side)

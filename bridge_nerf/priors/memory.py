@@ -35,7 +35,9 @@ class Estimate:
         return sum(self.networks.values()) + max(self.texts.values(), default=0)
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in (self.networks | self.texts).items())
+        parts = ", ".join(
+            f"{name} {size / GIB:.2f}" for name, size in {**self.networks, **self.texts}.items()
+        )
         return f"{self.on_device / GIB:.2f} GiB of weights at most on the device ({parts})"
 
 

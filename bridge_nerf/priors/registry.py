@@ -54,6 +54,22 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     raise UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
 
 
+def check_device(device: torch.device | str) -> torch.device:
+    """The device. UserError where there is no such thing, or not in this machine."""
+    try:
+        known = torch.device(device)
+    except RuntimeError:
+        raise UserError(
+            f'unknown device "{device}": give cpu, cuda, or one of several, as in cuda:1'
+        ) from None
+    if known.type == "cuda" and (known.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(
+            f"there is no device {device}: torch sees {count} CUDA devices; use cpu, or mend that"
+        )
+    return known
+
+
 def load_prior(
     name: str,
     device: torch.device | str,
@@ -75,22 +91,23 @@ def load_prior(
     from bridge_nerf.priors.memory import check_room, estimate, too_big
     from bridge_nerf.priors.pipeline_files import check_folder
 
+    device = check_device(device)
     resolved, line = resolve_prior(name, device)
     if name in REMOVED and resolved != name:
         print(line)
     half = _on_gpu(device) if dtype is None else dtype.itemsize < 4
     folder = _folder(resolved, half, revision)
     family = check_folder(folder)
-    dtype = dtype or getattr(torch, family.half if half else "float32")
-    need = estimate(folder, family, dtype)
+    precision: torch.dtype = dtype or getattr(torch, family.half if half else "float32")
+    need = estimate(folder, family, precision)
     if resolved != TOYBOX:
-        print(f"prior: {resolved} in {str(dtype).removeprefix('torch.')} on {device}, {need}")
+        print(f"prior: {resolved} in {str(precision).removeprefix('torch.')} on {device}, {need}")
     check_room(need, resolved, device)
 
     from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 
     try:
-        prior = DiffusersPrior.load(folder, device, dtype)
+        prior = DiffusersPrior.load(folder, device, precision)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise UserError(too_big(resolved, device, str(error).splitlines()[0])) from None
     if checkpointing and prior.components.vae is not None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +27,22 @@ class Latents:
         return to_images(vae.decode(mean.to(vae.dtype)).sample.to(latents.dtype))
 
 
+class TinyLatents(Latents):
+    """The same latents by a distilled `AutoencoderTiny`: rougher, for a small part of time and memory."""
+
+    def __init__(self, vae: Any) -> None:
+        self.vae = vae
+        self.factor: int = 2 ** (len(vae.config.encoder_block_out_channels) - 1)
+
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
+        """Latents of images in [0, 1], in the images' dtype; differentiable. It knows the scaled ones."""
+        return self.vae.encode((2 * images - 1).to(self.vae.device, self.vae.dtype)).latents.to(images.dtype)
+
+    def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
+        """Images, clamped to [0, 1], in the latents' dtype."""
+        return to_images(self.vae.decode(latents.to(self.vae.dtype)).sample.to(latents.dtype))
+
+
 class Pixels:
     """Images in [-1, 1] themselves."""
 
@@ -42,19 +57,13 @@ class Pixels:
         return to_images(latents)
 
 
+def space_of(vae: Any) -> Latents | Pixels:
+    """Where a pipeline with this autoencoder, or None, works."""
+    if vae is None:
+        return Pixels()
+    return TinyLatents(vae) if "encoder_block_out_channels" in vae.config else Latents(vae)
+
+
 def to_images(signed: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """From [-1, 1] to [0, 1], clamped."""
     return (signed / 2 + 0.5).clamp(0, 1)
-
-
-class Preview:
-    """A distilled decoder (`AutoencoderTiny`): rough pictures of latents for a small part of the cost."""
-
-    def __init__(self, autoencoder: Any) -> None:
-        self.autoencoder = autoencoder
-
-    @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
-        """Images, clamped to [0, 1], of a prior's latents, in their dtype. It knows the scaled latents."""
-        sample = self.autoencoder.decode(latents.to(self.autoencoder.device, self.autoencoder.dtype)).sample
-        return to_images(sample.to(latents.dtype))

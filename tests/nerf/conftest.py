@@ -29,7 +29,7 @@ def no_writers_left() -> Iterator[None]:
 def prior(monkeypatch: pytest.MonkeyPatch) -> PicturePrior:
     """The stub, in the place of whatever the configuration names."""
     stub = PicturePrior()
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda name, device: stub)
+    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda *_, **__: stub)
     return stub
 
 

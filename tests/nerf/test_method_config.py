@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from inspect import signature
 
 import pytest
 import torch
@@ -10,14 +11,56 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
+from bridge_nerf.priors.registry import load_prior
 
 
-def test_nerfstudio_knows_the_method() -> None:
+@pytest.mark.parametrize("name", presets.DESCRIPTIONS)
+def test_nerfstudio_knows_the_method(name: str) -> None:
     from nerfstudio.configs.method_configs import all_descriptions, all_methods
 
-    assert isinstance(bridge_distill.bridge_distill, MethodSpecification)
-    assert all_methods["bridge-distill"].method_name == "bridge-distill"
-    assert "distill" in all_descriptions["bridge-distill"]
+    specification = getattr(bridge_distill, name.replace("-", "_"))
+    assert isinstance(specification, MethodSpecification)
+    # nerfstudio registers a method under its configuration's name, not its entry point's.
+    assert all_methods[name].method_name == name
+    assert all_descriptions[name] == presets.DESCRIPTIONS[name]
+
+
+def test_variants_differ_in_what_they_are_named_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpu in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        lite, big, tiny = (
+            presets.variant_config(f"bridge-distill-{name}") for name in ("lite", "big", "tiny")
+        )
+        assert [config.pipeline.prior for config in (lite, big, tiny)] == ["sd-2.1", "sdxl", "toybox"]
+        assert tiny.machine.device_type == ("cuda" if gpu else "cpu")
+        assert tiny.pipeline.guidance_scale == presets.bridge_distill_config("toybox").pipeline.guidance_scale
+        assert lite.machine.device_type == big.machine.device_type == "cuda"
+        sizes = [config.pipeline.datamanager.train_resolution for config in (lite, big)]
+        assert sizes[0] < presets._stable_diffusion(presets._base()).pipeline.datamanager.train_resolution
+        assert sizes[1] > sizes[0] and lite.pipeline.prior_checkpointing
+
+
+def test_configurations_are_not_shared() -> None:
+    first, second = (presets.variant_config("bridge-distill-lite") for _ in range(2))
+    first.pipeline.datamanager.train_resolution = 7
+    assert second.pipeline.datamanager.train_resolution != 7
+
+
+def test_where_and_how_the_prior_is_loaded_reaches_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = presets.variant_config("bridge-distill-tiny").pipeline
+    assert config.prior_options() == {"dtype": None, "revision": None, "checkpointing": False}
+    config.prior_dtype, config.prior_revision, config.prior_checkpointing = "bfloat16", "v2", True
+    assert config.prior_options() == {"dtype": torch.bfloat16, "revision": "v2", "checkpointing": True}
+    assert set(config.prior_options()) <= set(signature(load_prior).parameters)
+
+
+def test_a_prior_device_that_is_not_there_is_refused_at_once() -> None:
+    config = presets.variant_config("bridge-distill-tiny")
+    config.pipeline.model.prompt, config.machine.device_type = "a pineapple", "cpu"
+    for device, said in (("gpu", 'unknown device "gpu"'), ("cuda:7", "no device cuda:7")):
+        config.pipeline.prior_device = device
+        with pytest.raises(UserError, match=said):
+            config.check()
 
 
 @pytest.mark.parametrize(("gpu", "device"), [(False, "cpu"), (True, "cuda")])

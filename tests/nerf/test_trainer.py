@@ -233,7 +233,7 @@ def test_a_prior_that_has_moved_is_said_once(
 ) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(
-        "bridge_nerf.nerf.pipeline.load_prior", lambda name, device: loaded.append(name) or PicturePrior()
+        "bridge_nerf.nerf.pipeline.load_prior", lambda name, *_, **__: loaded.append(name) or PicturePrior()
     )
     monkeypatch.setattr("bridge_nerf.priors.registry._cached", lambda name: False)
     config.pipeline.prior, config.max_num_iterations = "runwayml/stable-diffusion-v1-5", 1

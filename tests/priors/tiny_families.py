@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,22 @@ def build_deepfloyd(folder: Path) -> Path:
     return folder
 
 
+def build_taesd(folder: Path) -> Path:
+    """Stable Diffusion with a distilled autoencoder in the place of its own."""
+    build_tiny_pipeline(folder, "epsilon")
+    pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    blocks = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
+    channels = {"encoder_block_out_channels": (8,) * 3, "decoder_block_out_channels": (8,) * 3}
+    pipeline.vae = diffusers.AutoencoderTiny(**blocks, **channels)
+    shutil.rmtree(folder)
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 FAMILIES: dict[str, Callable[[Path], Path]] = {
     "sd-eps": lambda folder: build_tiny_pipeline(folder, "epsilon"),
     "sd-v": lambda folder: build_tiny_pipeline(folder, "v_prediction"),
+    "sd-taesd": build_taesd,
     "sdxl": build_xl,
     "sd3": build_sd3,
     "sd3-without-t5": lambda folder: build_sd3(folder, with_t5=False),

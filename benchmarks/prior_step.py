@@ -1,0 +1,224 @@
+"""One step of an objective in latent mode, on 64x64 latents (512x512 pixels) and random weights, against
+
+bare       the one batched call of the network that the step needs, and nothing else;
+           goal: at most 1.05 times its time
+published  the same step composed as the published 2D code does it: float32, the network's graph kept although
+           nothing goes back through it, both texts encoded at every step;
+           goal: at least 2 times faster, with half the peak memory
+
+On a CPU the network has Stable Diffusion 2.1's structure at a fifth of its width. With a CUDA device it also
+runs with the full shape, in half precision, and says what 1000 steps take and what share of the card's own
+rate of matrix products the network reaches. Every figure comes from a process of its own, and the three take
+turns, so that a busy machine is busy for all.
+
+    python benchmarks/prior_step.py --rounds 3 --steps 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.distillation.loss import distillation_loss
+from bridge_nerf.distillation.objectives import bridge_second_stage, sds
+from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.seeding import generator
+
+WAYS = ("bare", "ours", "published")
+PROMPTS = ("a red apple, sharp", "")
+# Stable Diffusion 2.1: channels of the UNet, width of the text, its layers and its inner width.
+SHAPES = {
+    "full": ((320, 640, 1280, 1280), 1024, 23, 4096),
+    "reduced": ((64, 128, 256, 256), 256, 23, 1024),
+}
+
+
+def build_prior(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """A prior of Stable Diffusion 2.1's structure with random weights."""
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    from bridge_nerf.paths import asset
+    from bridge_nerf.priors.components import Components
+    from bridge_nerf.priors.text import Text
+    from bridge_nerf.priors.unets import StableDiffusion
+
+    channels, width, layers, inner = SHAPES[shape]
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        block_out_channels=channels,
+        attention_head_dim=tuple(c // 64 for c in channels),
+        cross_attention_dim=width,
+        use_linear_projection=True,
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(asset("toybox/prior") / "tokenizer")
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        max_position_embeddings=77,
+    )
+    text = Text(tokenizer, CLIPTextModel(config).eval().requires_grad_(False).to(dtype), 77)
+    unet.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+    scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    return StableDiffusion(Components(unet, None, (text,), scheduler, {}))
+
+
+def bare_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:
+    """The network and nothing else, on inputs of the step's size."""
+    told = problem.conditions[Slot.TARGET].embedding.repeat(2, 1, 1)
+    with torch.no_grad():
+        prior.components.unet(x.detach().to(prior.dtype).repeat(2, 1, 1, 1), t.repeat(2), told)
+
+
+def our_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:
+    """Conditions from the cache, one batched call without a graph, the loss and its gradient."""
+    slots = objective.target.slots | objective.source.slots
+    told = {slot: prior.embed([prompt_of(slot)]) for slot in slots - {Slot.NOISE}}
+    distillation_loss(objective, Problem(prior, told), x, t, noise).loss.backward()
+
+
+def published_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:
+    """As the authors' 2D code (guidance.py of SDS-Bridge): texts again, graph kept, gradient injected."""
+    (text,) = prior.texts
+    text.encoder.to(prior.device)
+    ids = text.tokenizer(list(PROMPTS), padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with torch.no_grad():
+        told = text.encoder(ids.to(prior.device))[0]
+    x_t = prior.schedule.add_noise(x, noise, t)
+    target, other = prior.components.unet(x_t.repeat(2, 1, 1, 1), t.repeat(2), told).sample.chunk(2)
+    weight = prior.schedule.sigma(t).to(x)[:, None, None, None] ** 2
+    if Slot.NOISE in objective.source.slots:
+        gradient = weight * (other + 40 * (target - other) - noise)
+    else:
+        gradient = 40 * weight * (target - other)
+    x.backward(gradient=gradient.detach())
+
+
+STEPS: dict[str, Callable] = {"bare": bare_step, "ours": our_step, "published": published_step}
+OBJECTIVES = {"sds": sds(40.0), "bridge": bridge_second_stage(40.0)}
+
+
+def prompt_of(slot: Slot) -> str:
+    """Two prompts stand for all slots: the network's work does not depend on what they say."""
+    return PROMPTS[slot != Slot.TARGET]
+
+
+def work(way: str, method: str, device: torch.device, steps: int) -> dict[str, float]:
+    """Median seconds of a step after one to warm up, and the MiB that the steps took at their peak."""
+    full = device.type == "cuda"
+    dtype = torch.float16 if full and way != "published" else torch.float32
+    prior = build_prior("full" if full else "reduced", device, dtype)
+    problem = Problem(prior, {Slot.TARGET: prior.embed([PROMPTS[0]]), Slot.NULL: prior.embed([PROMPTS[1]])})
+    x = torch.randn(1, 4, 64, 64, generator=generator(0, "x")).to(device).requires_grad_()
+    noise = torch.randn(1, 4, 64, 64, generator=generator(0, "noise")).to(device)
+    if full:
+        torch.cuda.reset_peak_memory_stats()
+    before, seconds = peak_memory(full), []
+    for step in range(steps + 1):
+        x.grad, t = None, torch.tensor([100 + 100 * (step % 8)], device=device)
+        start = time.perf_counter()
+        STEPS[way](prior, problem, OBJECTIVES[method], x, t, noise)
+        if full:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    figures = {"seconds": statistics.median(seconds[1:]), "peak MiB": peak_memory(full)}
+    figures["of these by the steps"] = figures["peak MiB"] - before
+    if full and way == "bare":
+        figures["share of the card"] = floating_point_rate(prior, problem, x, figures["seconds"])
+    return figures
+
+
+def peak_memory(cuda: bool) -> float:
+    """MiB at the peak so far: of the process, or of the card."""
+    if cuda:
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def floating_point_rate(prior: Any, problem: Problem, x: Any, seconds: float) -> float:
+    """The network's rate over that of large matrix products in bfloat16 on the same card."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        bare_step(prior, problem, None, x, torch.tensor([500], device=x.device), None)
+    size = 8192
+    a = torch.randn(size, size, device=x.device, dtype=torch.bfloat16)
+    for _ in range(3):
+        a @ a
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(10):
+        a @ a
+    torch.cuda.synchronize()
+    best = 10 * 2 * size**3 / (time.perf_counter() - start)
+    return counter.get_total_flops() / seconds / best
+
+
+def measure(way: str, method: str, device: str, steps: int) -> dict[str, float]:
+    """`work` in a fresh process."""
+    command = [sys.executable, "-W", "ignore", __file__, "--work", way, method]
+    command += ["--device", device, "--steps", str(steps)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(answer.splitlines()[-1])
+
+
+def compare(method: str, device: str, rounds: int, steps: int) -> None:
+    """Print the figures of the three ways and their ratios."""
+    figures: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way in WAYS:
+            figures[way].append(measure(way, method, device, steps))
+            said = "  ".join(f"{name} {value:.3f}" for name, value in figures[way][-1].items())
+            print(f"{method} on {device}, {way:<10}{said}", flush=True)
+
+    def middle(way: str, name: str) -> float:
+        return statistics.median(figure[name] for figure in figures[way])
+
+    time_bare = middle("ours", "seconds") / middle("bare", "seconds")
+    time_published = middle("published", "seconds") / middle("ours", "seconds")
+    verdict(f"{method}: time of the bare call", time_bare, time_bare <= 1.05, "at most 1.05")
+    verdict(f"{method}: faster than published", time_published, time_published >= 2, "at least 2")
+    for name in ("peak MiB", "of these by the steps"):
+        ratio = middle("ours", name) / max(middle("published", name), 1e-9)
+        verdict(f"{method}: {name}, over published", ratio, ratio <= 0.5, "at most 0.5")
+    if device == "cuda":
+        print(f"{method}: 1000 steps take {1000 * middle('ours', 'seconds') / 60:.2f} minutes (paper: 4.48)")
+
+
+def verdict(what: str, ratio: float, reached: bool, goal: str) -> None:
+    """One line."""
+    print(f"{what}: {ratio:.2f} x (goal {goal}, {'reached' if reached else 'missed'})")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each way")
+    parser.add_argument("--steps", type=int, default=5, help="steps measured each turn")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="only this one")
+    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        print(json.dumps(work(*arguments.work, torch.device(arguments.device), arguments.steps)))
+        sys.exit()
+    for device in (arguments.device,) if arguments.device else ("cpu", "cuda"):
+        if device == "cuda" and not torch.cuda.is_available():
+            print("cuda: not run, there is no CUDA device")
+            continue
+        for method in OBJECTIVES:
+            compare(method, device, arguments.rounds, arguments.steps)

@@ -1,0 +1,30 @@
+"""Where the prior computes, and how it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+
+@dataclass
+class PriorConfig:
+    """Where the prior computes, and how it is loaded."""
+
+    prior_device: str | None = None
+    """Where the prior computes, as in "cuda:1"; by default with the object."""
+    prior_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the prior's networks; auto is the half precision of its family on a GPU, else float32."""
+    prior_revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    prior_checkpointing: bool = False
+    """Encoding keeps few activations for its gradient and computes the others again: less memory, slower."""
+
+    def prior_options(self) -> dict[str, Any]:
+        """What `load_prior` takes besides the name and the device."""
+        return {
+            "dtype": None if self.prior_dtype == "auto" else getattr(torch, self.prior_dtype),
+            "revision": self.prior_revision,
+            "checkpointing": self.prior_checkpointing,
+        }
