@@ -59,6 +59,10 @@ class Problem:
         """The prior's."""
         return self.prior.schedule
 
+    def can_answer(self, slot: Slot) -> bool:
+        """Whether a network and a prompt stand ready for the slot."""
+        return slot in self.conditions and (slot != Slot.ADAPTER or self.adapter is not None)
+
     def evaluate(
         self,
         epsilon: Epsilon,
@@ -87,7 +91,7 @@ class Problem:
     def _answers(self, asked: Sequence[tuple[Slot, Point]]) -> Answers:
         """What the points themselves and the networks answer."""
         answers = {(slot, point): value for _, point in asked for slot, value in point.given().items()}
-        told = [(slot, point) for slot, point in asked if slot in self.conditions]
+        told = [key for key in asked if self.can_answer(key[0])]
         answers |= self._ask(self.prior, [key for key in told if key[0] != Slot.ADAPTER])
         if self.adapter is not None:
             answers |= self._ask(self.adapter, [key for key in told if key[0] == Slot.ADAPTER])

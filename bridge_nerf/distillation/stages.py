@@ -1,82 +1,30 @@
-"""Which objective acts at which absolute step, as a pure function: a resumed run cannot lose its stage."""
+"""Methods by name: from a name and numbers to stages."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bridge_nerf.distillation import objectives
 from bridge_nerf.distillation.epsilon import NEGATIVE, NULL, SOURCE, Epsilon, Slot
 from bridge_nerf.distillation.objectives import Objective
+from bridge_nerf.distillation.presets import PRESETS
+from bridge_nerf.distillation.staging import Active, Stage, Stages
 from bridge_nerf.distillation.weighting import WEIGHTINGS
+from bridge_nerf.distillation.wrappers import Clip, Shape, rescaled, shaped, unit_norm
 from bridge_nerf.errors import UserError
 from bridge_nerf.schedules import Ramp
 
-
-@dataclass(frozen=True)
-class Stage:
-    """An objective, the absolute step from which it acts, and what its gradient is multiplied with.
-
-    The source may move: at each step `share` times `shift` is added to it.
-    """
-
-    objective: Objective
-    start: int = 0
-    weight: Ramp = field(default_factory=Ramp)
-    shift: Epsilon = field(default_factory=Epsilon)
-    share: Ramp = field(default_factory=Ramp)
-
-    @property
-    def slots(self) -> frozenset[Slot]:
-        """Every slot that the stage may ask at any of its steps."""
-        return self.objective.slots | self.shift.slots
-
-    def at(self, step: int) -> Objective:
-        """The objective, with the source of this step."""
-        return replace(self.objective, source=self.objective.source + self.share(step) * self.shift)
-
-
-class Active(NamedTuple):
-    """What acts at a step."""
-
-    objective: Objective
-    weight: float
-    index: int
-    """Of the stage, from 0."""
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Stages in the order of their starts, the first at 0. Of two that start together the later acts."""
-
-    stages: tuple[Stage, ...]
-
-    def __post_init__(self) -> None:
-        starts = [stage.start for stage in self.stages]
-        if not starts or starts[0] != 0 or starts != sorted(starts):
-            raise UserError(
-                f"stages start at steps {starts}; the first must start at 0, none before its predecessor"
-            )
-
-    @property
-    def slots(self) -> frozenset[Slot]:
-        """Every slot that any stage asks, on whatever way."""
-        return frozenset().union(*(stage.slots for stage in self.stages))
-
-    @property
-    def edits(self) -> bool:
-        """Whether any stage needs a reference image."""
-        return any(stage.objective.edits for stage in self.stages)
-
-    def at(self, step: int) -> Active:
-        """What acts at this absolute step."""
-        index = sum(stage.start <= step for stage in self.stages) - 1
-        return self.stage(index, step)
-
-    def stage(self, index: int, step: int) -> Active:
-        """The stage of that index at this absolute step; before it has begun, as it will begin."""
-        stage = self.stages[index]
-        step = max(step, stage.start)
-        return Active(stage.at(step), stage.weight(step), index)
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "Active",
+    "Method",
+    "Stage",
+    "StageOptions",
+    "Stages",
+    "guidance_of",
+    "stages_for",
+]
 
 
 @dataclass
@@ -89,6 +37,12 @@ class StageOptions:
     weighting: str = "own"
     """w(t) of a method with one stage and of the first of two: sigma^2, sigma/alpha, sigma^3/alpha or uniform
     instead of its own."""
+    guidance_rescale: float = 0.0
+    """Share of rescaled guidance in the first stage's target (sds, nfsd, vsd, bridge); 0 is none."""
+    unit_norm: bool = False
+    """Divide every gradient by its length."""
+    gradient_clip: float = 0.0
+    """Largest absolute entry of a gradient; 0 sets no limit."""
     ode_steps: int = 10
     """Network calls on each way along a probability flow (ism, sdi, bridge-ode, vsd-bridge)."""
     negative_share: float = 0.0
@@ -111,6 +65,14 @@ class StageOptions:
     def __post_init__(self) -> None:
         if self.ode_steps < 1:
             raise UserError(f"an ODE in {self.ode_steps} steps makes no sense; give 1 or more")
+        if self.weighting not in ("own", *WEIGHTINGS):
+            raise UserError(f"unknown weighting {self.weighting!r}; choose own, {', '.join(WEIGHTINGS)}")
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What every gradient goes through."""
+        clip = (Clip(self.gradient_clip),) if self.gradient_clip else ()
+        return ((unit_norm,) if self.unit_norm else ()) + clip
 
     def second(self, first: Objective, second: Objective) -> Stages:
         """Two stages, the second with its annealed weight."""
@@ -164,33 +126,40 @@ METHODS: Mapping[str, Method] = {
 
 
 def stages_for(name: str, **options: Any) -> Stages:
-    """The stages of the method `name`, with `options` the fields of `StageOptions`.
+    """The stages of the method or preset `name`, with `options` the fields of `StageOptions`.
+
+    A preset's numbers are fixed: of the options only weighting, guidance_rescale, unit_norm and
+    gradient_clip apply.
 
     Raises:
-        UserError: No such method or weighting.
+        UserError: No such method, or an option that makes no sense with it.
     """
-    method, given = _method(name), StageOptions(**options)
-    scale = method.guidance_scale if given.guidance_scale is None else given.guidance_scale
-    return _weighted(method.stages(given, scale), given.weighting)
+    given = StageOptions(**options)
+    own = guidance_of(name)
+    if name in PRESETS:
+        return _wrapped(PRESETS[name], given)
+    scale = own if given.guidance_scale is None else given.guidance_scale
+    return _wrapped(METHODS[name].stages(given, scale), given)
 
 
 def guidance_of(name: str) -> float:
-    """The guidance scale that the authors of the method `name` chose; UserError for an unknown name."""
-    return _method(name).guidance_scale
-
-
-def _method(name: str) -> Method:
+    """The guidance scale of a method's authors, or of a preset; UserError for an unknown name."""
+    if name in PRESETS:
+        terms = PRESETS[name].stages[0].objective.target.terms
+        return sum(term.weight for term in terms if term.slot == Slot.TARGET)
     if name not in METHODS:
-        raise UserError(f"unknown method {name!r}; choose one of {', '.join(sorted(METHODS))}")
-    return METHODS[name]
+        known = ", ".join(sorted(METHODS)), ", ".join(sorted(PRESETS))
+        raise UserError(f"unknown method {name!r}; choose one of {known[0]}, or a preset: {known[1]}")
+    return METHODS[name].guidance_scale
 
 
-def _weighted(stages: Stages, weighting: str) -> Stages:
-    """With another weighting of the first stage."""
-    if weighting == "own":
-        return stages
-    if weighting not in WEIGHTINGS:
-        raise UserError(f"unknown weighting {weighting!r}; choose one of own, {', '.join(WEIGHTINGS)}")
+def _wrapped(stages: Stages, options: StageOptions) -> Stages:
+    """Another weighting and rescaled guidance for the first stage, reshaped gradients for all."""
     first, *others = stages.stages
-    objective = replace(first.objective, weighting=WEIGHTINGS[weighting])
-    return Stages((replace(first, objective=objective), *others))
+    objective = first.objective
+    if options.weighting != "own":
+        objective = replace(objective, weighting=WEIGHTINGS[options.weighting])
+    if options.guidance_rescale:
+        objective = rescaled(objective, options.guidance_rescale)
+    all_ = (replace(first, objective=objective), *others)
+    return Stages(tuple(replace(s, objective=shaped(s.objective, *options.shapes)) for s in all_))

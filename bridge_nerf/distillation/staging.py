@@ -1,0 +1,76 @@
+"""Which objective acts at which absolute step, as a pure function: a resumed run cannot lose its stage."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from bridge_nerf.distillation.epsilon import Epsilon, Slot
+from bridge_nerf.distillation.objectives import Objective
+from bridge_nerf.errors import UserError
+from bridge_nerf.schedules import Ramp
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An objective, the absolute step from which it acts, and what its gradient is multiplied with.
+
+    The source may move: at each step `share` times `shift` is added to it.
+    """
+
+    objective: Objective
+    start: int = 0
+    weight: Ramp = field(default_factory=Ramp)
+    shift: Epsilon = field(default_factory=Epsilon)
+    share: Ramp = field(default_factory=Ramp)
+
+    @property
+    def slots(self) -> frozenset[Slot]:
+        """Every slot that the stage may ask at any of its steps."""
+        return self.objective.slots | self.shift.slots
+
+    def at(self, step: int) -> Objective:
+        """The objective, with the source of this step."""
+        return replace(self.objective, source=self.objective.source + self.share(step) * self.shift)
+
+
+class Active(NamedTuple):
+    """What acts at a step."""
+
+    objective: Objective
+    weight: float
+    index: int
+    """Of the stage, from 0."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Stages in the order of their starts, the first at 0. Of two that start together the later acts."""
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        starts = [stage.start for stage in self.stages]
+        if not starts or starts[0] != 0 or starts != sorted(starts):
+            raise UserError(
+                f"stages start at steps {starts}; the first must start at 0, none before its predecessor"
+            )
+
+    @property
+    def slots(self) -> frozenset[Slot]:
+        """Every slot that any stage asks, on whatever way."""
+        return frozenset().union(*(stage.slots for stage in self.stages))
+
+    @property
+    def edits(self) -> bool:
+        """Whether any stage needs a reference image."""
+        return any(stage.objective.edits for stage in self.stages)
+
+    def at(self, step: int) -> Active:
+        """What acts at this absolute step."""
+        index = sum(stage.start <= step for stage in self.stages) - 1
+        return self.stage(index, step)
+
+    def stage(self, index: int, step: int) -> Active:
+        """The stage of that index at this absolute step; before it has begun, as it will begin."""
+        stage = self.stages[index]
+        step = max(step, stage.start)
+        return Active(stage.at(step), stage.weight(step), index)
