@@ -1,8 +1,8 @@
 """The two errors that the paper finds in score distillation, as numbers for any images, prompts and times.
 
-Distillation is exact where a step moves x along the bridge from the distribution that x came from to the target.
-It is not, for two reasons (McAllister et al. 2024, section 4): one linear step stands in for two ODEs, and the
-source estimate does not know the distribution that x came from.
+Distillation would be exact if a step moved x along the bridge from the distribution that x comes from to the
+target. It is not, for two reasons (McAllister et al. 2024): one linear step stands in for two ODEs, and the
+source estimate does not know the distribution that x comes from.
 """
 
 import torch
@@ -49,7 +49,7 @@ def source_mismatch(
     t: Int[Tensor, "b"],
     noise: Float[Tensor, "b *dims"],
 ) -> Float[Tensor, "b"]:
-    """How badly `source` denoises the current images: the mean square of source - NOISE at x_t, a sample each.
+    """How badly `source` denoises the current images: the mean square of source - NOISE at x_t.
 
     For one distribution of images the estimate that knows it has the least.
     """
@@ -73,11 +73,9 @@ def measure(
     point = Point(problem.schedule.add_noise(x, noise, t), t)
     sources = {slot: epsilon for slot, epsilon in SOURCES.items() if problem.can_answer(slot)}
     answers = problem.evaluate_all([(epsilon, point) for epsilon in sources.values()])
-    errors = {
-        f"mismatch_{slot.lower()}": (a - noise).square().mean()
-        for slot, a in zip(sources, answers, strict=True)
-    }
-    for slot, epsilon in sources.items():
+    errors = {}
+    for (slot, epsilon), answer in zip(sources.items(), answers, strict=True):
+        errors[f"mismatch_{slot.lower()}"] = (answer - noise).square().mean()
         distance = first_order_error(problem, TARGET, epsilon, x, t, noise, steps)
         errors[f"first_order_{slot.lower()}"] = distance.mean()
     return errors
