@@ -7,13 +7,24 @@ from typing import Annotated
 
 import tyro
 
+from bridge_nerf.cli.doctor import Doctor
+from bridge_nerf.cli.evaluate import Evaluate
+from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError
 
 Command = (
-    Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
+    Annotated[Image, tyro.conf.subcommand("image")]
+    | Annotated[Paint, tyro.conf.subcommand("paint")]
+    | Annotated[Illusion, tyro.conf.subcommand("illusion")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Batch, tyro.conf.subcommand("batch")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
     | Annotated[EvaluateToybox, tyro.conf.subcommand("evaluate-toybox")]
     | Annotated[SamplePrior, tyro.conf.subcommand("sample")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 
 
@@ -29,6 +40,4 @@ def main() -> None:
         where = f"{error.filename or 'a file'}: {error.strerror or error}"
         sys.exit(f"bridge-nerf: {where}; free it or choose another place")
     except KeyboardInterrupt:
-        sys.exit(
-            "bridge-nerf: interrupted; train-toybox resumes with the same command, the others start again"
-        )
+        sys.exit("bridge-nerf: interrupted; the same command goes on from what was saved")

@@ -13,8 +13,14 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation import toybox
+from bridge_nerf.evaluation.illusions import illusion_rows
+from bridge_nerf.evaluation.making import Make
+from bridge_nerf.evaluation.objectives import objective_rows
+from bridge_nerf.evaluation.paintings import painting_rows
+from bridge_nerf.evaluation.table import text_table, write_table
 from bridge_nerf.evaluation.toybox import Figure
 from bridge_nerf.paths import asset
 from bridge_nerf.priors.registry import load_prior
@@ -71,6 +77,30 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
         path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
     print(f"wrote {path}")
     return figures
+
+
+def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
+    """Measure the tables that `command.what` names; each row is printed as soon as it is there, and its
+    pictures are saved as a sheet.
+    """
+    judge = Judge.load(asset("toybox/judge"))
+    size = (command.count, command.batch, command.seed)
+    pairs = [("pineapple", toy) for toy in command.turned]
+    tables = {
+        "objectives": lambda: objective_rows(make, prior, judge, command.objectives, *size),
+        "paintings": lambda: painting_rows(make, prior, judge, command.editors, *size),
+        "illusions": lambda: illusion_rows(make, judge, pairs, "bridge", *size),
+    }
+    for name in command.what:
+        rows = []
+        for row, pictures in tables[name]():
+            rows.append(row)
+            print(text_table(rows).splitlines()[-1] if len(rows) > 1 else text_table(rows), flush=True)
+            path = command.out / name
+            write_table(rows, path, seed=command.seed)
+            labels = [str(value) for value in asdict(row).values() if isinstance(value, str)]
+            sheet(pictures[:40], 10).save(command.out / f"{name}-{'-'.join(labels).replace(' ', '')}.png")
+        print(f"wrote {command.out / name}.txt, .json, .svg and sheets\n", flush=True)
 
 
 def _measured(command: Any, turntable: Callable) -> Iterator[Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bridge_nerf.distillation.epsilon import Slot, guided
@@ -27,17 +27,48 @@ def ddim(
     Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first; one
     generator a picture, so that a picture does not depend on the others asked for.
     """
-    schedule = prior.schedule
-    problem = Problem(prior, {Slot.TARGET: prior.embed(list(prompts)), Slot.NULL: prior.embed([""])})
-    estimate = guided(guidance_scale)
     draws = generators or [torch.default_generator] * len(prompts)
     noise = [torch.randn(*prior.latent_shape, generator=draw) for draw in draws]
-    x = torch.stack(noise).to(prior.device)
-    times = torch.linspace(schedule.num_timesteps - 1, 0, steps).round().long()
+    times = torch.linspace(prior.schedule.num_timesteps - 1, 0, steps).round().long()
+    return prior.decode(_down(prior, torch.stack(noise).to(prior.device), times, prompts, guidance_scale))
+
+
+@torch.no_grad()
+def sdedit(
+    prior: ImagePrior,
+    pictures: Float[Tensor, "n 3 h w"],
+    prompts: Sequence[str],
+    strength: float,
+    steps: int = 50,
+    guidance_scale: float = 4.0,
+    generators: Sequence[torch.Generator] | None = None,
+) -> Float[Tensor, "n 3 h w"]:
+    """SDEdit (Meng et al. 2022): the pictures (RGB in [0, 1]) with noise up to t = strength * T, and down by
+    DDIM in `strength * steps` steps.
+    """
+    latents = prior.encode(pictures.to(prior.device))
+    draws = generators or [torch.default_generator] * len(prompts)
+    noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws]).to(latents)
+    top = round(strength * (prior.schedule.num_timesteps - 1))
+    times = torch.linspace(top, 0, max(1, round(strength * steps))).round().long()
+    x = prior.schedule.add_noise(latents, noise, times[:1].expand(len(latents)).to(latents.device))
+    return prior.decode(_down(prior, x, times, prompts, guidance_scale))
+
+
+def _down(
+    prior: ImagePrior,
+    x: Float[Tensor, "n c lh lw"],
+    times: Int[Tensor, "steps"],
+    prompts: Sequence[str],
+    guidance_scale: float,
+) -> Float[Tensor, "n c lh lw"]:
+    """From noise level times[0] through the falling times to clean latents."""
+    schedule, estimate = prior.schedule, guided(guidance_scale)
+    problem = Problem(prior, {Slot.TARGET: prior.embed(list(prompts)), Slot.NULL: prior.embed([""])})
     for k, now in enumerate(times):
         t = now.expand(len(x)).to(prior.device)
         eps = problem.evaluate(estimate, x, t)
         x = schedule.x0_from_eps(x, eps, t)
-        if k + 1 < steps:
+        if k + 1 < len(times):
             x = schedule.add_noise(x, eps, times[k + 1].expand(len(x)).to(prior.device))
-    return prior.decode(x)
+    return x

@@ -1,0 +1,188 @@
+"""The 2D commands: text to image, painting to real, illusions, and what surrounds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.wishes import Wishes, load
+
+if TYPE_CHECKING:
+    from bridge_nerf.distillation.prior import ImagePrior
+    from bridge_nerf.images.spec import Spec
+
+View = Literal["90", "180", "270", "mirror", "flip"]
+
+
+@dataclass(kw_only=True)
+class WithObjective(Wishes):
+    """Wishes for one method."""
+
+    objective: str = "bridge"
+    """Method: "bridge" is the paper's two stages, "sds" its first alone; an unknown one lists them all."""
+
+
+@dataclass(kw_only=True)
+class Image(WithObjective):
+    """Text to image by optimisation: pictures, a video and numbers in a folder of their own."""
+
+    prompt: str
+    """What to make."""
+    count: int = 1
+    """Pictures, with seeds from --seed on, made as one batch."""
+    out: Path = Path("outputs/images")
+    """Where the run's folder goes."""
+
+    def run(self) -> None:
+        from bridge_nerf.images.spec import subjects_for
+
+        name, prior = load(self.prior)
+        subjects = subjects_for((self.prompt,), self.seed, self.count)
+        _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
+
+
+@dataclass(kw_only=True)
+class Paint(WithObjective):
+    """Painting to real: begins with your picture, and takes it from "painting" to what the prompt says."""
+
+    input: Path
+    """The painting; any size, mode and aspect."""
+    prompt: str
+    """What it shows."""
+    out: Path = Path("outputs/images")
+    """Where the run's folder goes."""
+
+    def run(self) -> None:
+        from bridge_nerf.images.pictures import read_picture
+        from bridge_nerf.images.spec import subjects_for
+
+        read_picture(self.input)  # before the seconds that a prior takes
+        name, prior = load(self.prior)
+        subjects = subjects_for((self.prompt,), self.seed, 1)
+        _make(self.spec(name, prior, "paint", self.objective, subjects, source=self.input), prior, self.out)
+
+
+@dataclass(kw_only=True)
+class Illusion(WithObjective):
+    """One picture that reads as one thing upright and as another one turned."""
+
+    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+    """What to read; give it twice: upright first, then turned."""
+    view: View = "180"
+    """How it is turned: degrees counterclockwise, mirrored left to right, or flipped upside down."""
+    count: int = 1
+    """Pictures, with seeds from --seed on."""
+    out: Path = Path("outputs/images")
+    """Where the run's folder goes."""
+
+    def run(self) -> None:
+        if len(self.prompt) != 2:
+            raise UserError(
+                f"an illusion needs --prompt twice, got {len(self.prompt)}; upright first, then turned"
+            )
+        from bridge_nerf.images.spec import subjects_for
+
+        name, prior = load(self.prior)
+        subjects = subjects_for(self.prompt, self.seed, self.count)
+        _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
+
+
+@dataclass(kw_only=True)
+class Compare(Wishes):
+    """Several objectives from one seed, with the same t and noise in every step, side by side."""
+
+    prompt: str
+    """What to make."""
+    objectives: str = "sds,bridge,vsd"
+    """Methods, separated by commas."""
+    out: Path = Path("outputs/compare")
+    """Where the comparison's folder goes."""
+
+    def run(self) -> None:
+        from bridge_nerf.images.compare import compare
+        from bridge_nerf.images.progress import Bar
+        from bridge_nerf.images.spec import slug, subjects_for
+
+        names = list(dict.fromkeys(name.strip() for name in self.objectives.split(",") if name.strip()))
+        if not names:
+            raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
+        resolved, prior = load(self.prior)
+        subjects = subjects_for((self.prompt,), self.seed, 1)
+        specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
+        folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
+        with Bar() as bar:
+            results = compare(specs, folder, prior, look=bar.of)
+        if not all(result.finished for result in results):
+            raise UserError(f"stopped during {list(specs)[len(results) - 1]}; the same command goes on")
+        print(f"{folder}: video.mp4, grid.png, and a folder for each objective")
+
+
+@dataclass(kw_only=True)
+class Batch(WithObjective):
+    """Many prompts from a text file; several workers may share the folder, killed ones lose nothing."""
+
+    prompts: tyro.conf.Positional[Path]
+    """A text with a prompt a line."""
+    out: Path = Path("outputs/batch")
+    """Folder for all results; the same folder goes on."""
+    devices: int = 1
+    """Processes on this machine."""
+    num_nodes: int = 1
+    """Machines, under torchrun or SLURM."""
+
+    def run(self) -> None:
+        from bridge_nerf.images.batch import items_for, read_prompts, run_batch
+        from bridge_nerf.images.gallery import write_gallery
+        from bridge_nerf.images.spec import Subject
+
+        prompts = read_prompts(self.prompts)
+        name, prior = load(self.prior)
+        pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
+        items = items_for(prompts, pattern, self.seed, self.out)
+        made = run_batch(items, prior, self.devices, self.num_nodes)
+        write_gallery(items, self.out)
+        print(f"made {len(made)} of {len(items)} here; {self.out}: index.html, manifest.jsonl, items")
+
+
+@dataclass(kw_only=True)
+class Reproduce:
+    """Make a picture once more, from what it says of itself, and compare."""
+
+    file: tyro.conf.Positional[Path]
+    """A PNG that bridge-nerf wrote."""
+    out: Path = Path("outputs/reproduced")
+    """Where the run's folder goes."""
+
+    def run(self) -> None:
+        from bridge_nerf.images.progress import Bar
+        from bridge_nerf.images.reproduce import noted_spec, other_versions, reproduce
+
+        spec, note = noted_spec(self.file)
+        if other := other_versions(note):
+            print(f"made with other versions ({'; '.join(other)}): pixels may differ")
+        _, prior = load(spec.prior)
+        with Bar() as bar:
+            again, difference = reproduce(self.file, self.out, prior, bar.of("again"))
+        if difference is None:
+            raise UserError("stopped; the same command goes on")
+        same = "identical" if difference == 0 else f"differs by up to {difference} of 255"
+        print(f"{again}: {same}")
+
+
+def _make(spec: Spec, prior: ImagePrior, out: Path) -> None:
+    from bridge_nerf.images.progress import Bar
+    from bridge_nerf.images.run import optimise_images
+
+    folder = out / spec.name
+    with Bar() as bar:
+        result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"))
+    for path in result.pictures:
+        print(path)
+    if result.finished:
+        print(f"{folder}: pictures, video.mp4, metrics.csv")
+    else:
+        raise UserError(f"stopped after step {result.done} of {spec.recipe.steps}; the same command goes on")

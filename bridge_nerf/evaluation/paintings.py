@@ -1,0 +1,145 @@
+"""Painting to real, measured: does a painting become clean, stay what it was, and keep its layout?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.evaluation.making import Made, Make, Wanted, in_batches
+from bridge_nerf.evaluation.sampling import sdedit
+from bridge_nerf.evaluation.statistics import share, ssim
+from bridge_nerf.evaluation.toybox import judged
+from bridge_nerf.seeding import generator
+from bridge_nerf.toybox.captions import Scene
+from bridge_nerf.toybox.dataset import random_scenes
+from bridge_nerf.toybox.flaws import gaussian, luma, painted
+from bridge_nerf.toybox.judge import Judge
+from bridge_nerf.toybox.words import OBJECTS, article
+
+STRENGTHS = (0.3, 0.45, 0.6, 0.75)
+"""Of SDEdit: shares of T."""
+LAYOUT = 3.0
+"""Standard deviation of the blur, in pixels, that leaves a picture's layout."""
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """A picture of the world as a painting, and what it shows."""
+
+    picture: Float[Tensor, "3 h w"]
+    scene: Scene
+
+
+@dataclass(frozen=True)
+class PaintingRow:
+    """How one method did on the paintings of one filter."""
+
+    filter: str
+    method: str
+    count: int
+    clean: float
+    """Mean probability that the picture has no flaw and is no painting."""
+    gain: float
+    """`clean` minus that of the paintings themselves."""
+    kept: float
+    """Share in which the judge sees the painting's toy."""
+    layout: float
+    """Mean structural similarity of the low frequencies to the painting's."""
+    together: float
+    """Mean of clean, kept and layout."""
+    seconds: float
+    """For a picture."""
+
+
+def dabs(x: Float[Tensor, "3 h w"], strength: float, r: np.random.Generator) -> Float[Tensor, "3 h w"]:
+    """A painterly filter that no prior was shown: oval dabs of one colour each (after Haeberli 1990)."""
+    size = x.shape[-1]
+    y, across = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    canvas, soft = gaussian(x, 1.5 * size / 64), gaussian(x, 0.7 * size / 64)
+    for _ in range(round(10 * size)):
+        i, j = (int(k) for k in r.integers(0, size, 2))
+        long, short = (1.6 + 1.4 * strength) * size / 64, (0.8 + 0.5 * strength) * size / 64
+        angle = r.uniform(0, np.pi)
+        along = (y - i) * np.sin(angle) + (across - j) * np.cos(angle)
+        off = (across - j) * np.sin(angle) - (y - i) * np.cos(angle)
+        inside = (along / long) ** 2 + (off / short) ** 2 <= 1
+        colour = soft[:, i, j] * (1 + 0.12 * float(r.normal()))
+        canvas = torch.where(inside, colour[:, None, None], canvas)
+    return canvas.clamp(0, 1)
+
+
+FILTERS: dict[str, Callable[[Tensor, float, np.random.Generator], Tensor]] = {"own": painted, "unseen": dabs}
+"""The world's own painterly filter, whose pictures the prior calls paintings, and one that it never saw."""
+
+
+def paintings(name: str, count: int, seed: int, size: int = 64) -> list[Painting]:
+    """Held-out paintings by one of FILTERS, every toy in turn; painting k is a function of (seed, k)."""
+    made = []
+    for k in range(count):
+        r = np.random.default_rng([seed, k])
+        picture, scene = next(random_scenes(r, size, toy=OBJECTS[k % len(OBJECTS)], clean=True))
+        made.append(Painting(FILTERS[name](picture, 0.7, r), scene))
+    return made
+
+
+def prompt_of(scene: Scene) -> str:
+    """What the painting shows, in words."""
+    return article(f"{scene.colour} {scene.toy}" if scene.colour else scene.toy)
+
+
+def painting_rows(
+    make: Make, prior: ImagePrior, judge: Judge, objectives: Sequence[str], count: int, batch: int, seed: int
+) -> Iterator[tuple[PaintingRow, Float[Tensor, "n 3 h w"]]]:
+    """For each filter: the paintings themselves, SDEdit at its strengths, and each objective."""
+    for name in FILTERS:
+        given = paintings(name, count, seed)
+        wanted = [Wanted((prompt_of(p.scene),), seed + k, p.picture) for k, p in enumerate(given)]
+        before = Made(torch.stack([p.picture for p in given]), 0.0, 0)
+        rate = partial(_row, name, given, judge)
+        yield rate("painting", before)
+        for strength in STRENGTHS:
+            yield rate(f"sdedit {strength:g}", _sdedit(prior, wanted, strength))
+        for objective in objectives:
+            yield rate(objective, in_batches(make, objective, wanted, batch))
+
+
+def _row(
+    name: str, given: Sequence[Painting], judge: Judge, method: str, made: Made
+) -> tuple[PaintingRow, Float[Tensor, "n 3 h w"]]:
+    start = torch.stack([p.picture for p in given])
+    verdict = judged(judge, made.pictures)
+    clean = verdict.clean.mean().item()
+    kept = share([seen == p.scene.toy for seen, p in zip(verdict.toys, given, strict=True)])
+    layout = layout_kept(made.pictures, start)
+    gain = clean - judged(judge, start).clean.mean().item()
+    together = (clean + kept + layout) / 3
+    seconds = made.seconds / len(given)
+    return PaintingRow(name, method, len(given), clean, gain, kept, layout, together, seconds), made.pictures
+
+
+def layout_kept(one: Float[Tensor, "n 3 h w"], other: Float[Tensor, "n 3 h w"]) -> float:
+    """Mean structural similarity of the blurred luma of two sets of pictures, pair by pair."""
+    other = F.interpolate(other, one.shape[-2:], mode="bilinear", antialias=True)
+    return ssim(_blurred(one), _blurred(other)).mean().item()
+
+
+def _blurred(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
+    sigma = LAYOUT * pictures.shape[-1] / 64
+    return torch.stack([gaussian(luma(picture), sigma) for picture in pictures])
+
+
+def _sdedit(prior: ImagePrior, wanted: Sequence[Wanted], strength: float) -> Made:
+    begin = time.perf_counter()
+    start = torch.stack([w.start for w in wanted if w.start is not None])
+    draws = [generator(w.seed, "sdedit") for w in wanted]
+    pictures = sdedit(prior, start, [w.prompts[0] for w in wanted], strength, generators=draws)
+    return Made(pictures.float().cpu(), time.perf_counter() - begin, 0)

@@ -1,0 +1,62 @@
+"""Figures as a text table, as JSON and as a plot (SVG, drawn without any library)."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bridge_nerf.files import write_whole
+
+BAR, LINE, WIDE = 22, 260, 1000
+"""Pixels: height of a bar, width of a panel, width of the whole plot."""
+
+
+def text_table(rows: Sequence[Any]) -> str:
+    """Rows (one kind of dataclass) under the names of their fields, numbers with three digits."""
+    table = [list(asdict(rows[0])), *([_cell(value) for value in asdict(row).values()] for row in rows)]
+    widths = [max(len(line[k]) for line in table) for k in range(len(table[0]))]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def write_table(rows: Sequence[Any], path: Path, **facts: Any) -> None:
+    """`path`.json with the facts and the rows, `path`.txt and `path`.svg."""
+    data = {**facts, "rows": [asdict(row) for row in rows]}
+    write_whole(path.with_suffix(".json"), json.dumps(data, indent=1).encode())
+    write_whole(path.with_suffix(".txt"), (text_table(rows) + "\n").encode())
+    write_whole(path.with_suffix(".svg"), bars(rows).encode())
+
+
+def bars(rows: Sequence[Any]) -> str:
+    """A panel of bars for every field that is a fraction or another float, one bar a row."""
+    records = [asdict(row) for row in rows]
+    names = [name for name, value in records[0].items() if isinstance(value, float)]
+    labels = [" ".join(v for v in record.values() if isinstance(v, str)) for record in records]
+    columns = WIDE // LINE
+    height = BAR * (len(rows) + 2)
+    panels = [
+        _panel(name, labels, [record[name] for record in records], k % columns * LINE, k // columns * height)
+        for k, name in enumerate(names)
+    ]
+    tall = -(-len(names) // columns) * height
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" height="{tall}" font-family="sans-serif"'
+    return f'{head} font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(panels)}</svg>\n'
+
+
+def _panel(name: str, labels: Sequence[str], values: Sequence[float], x: int, y: int) -> str:
+    largest = max([abs(value) for value in values if value == value] + [1e-9])
+    parts = [f'<text x="{x + 4}" y="{y + 16}" font-weight="bold">{html.escape(name)}</text>']
+    for k, (label, value) in enumerate(zip(labels, values, strict=True)):
+        top = y + BAR * (k + 1)
+        length = 0 if value != value else abs(value) / largest * (LINE - 150)
+        parts.append(f'<text x="{x + 96}" y="{top + 15}" text-anchor="end">{html.escape(label)}</text>')
+        parts.append(f'<rect x="{x + 100}" y="{top + 4}" width="{length:.1f}" height="14" fill="#4878a8"/>')
+        parts.append(f'<text x="{x + 104 + length:.1f}" y="{top + 15}">{value:.3g}</text>')
+    return "".join(parts)

@@ -1,0 +1,101 @@
+"""What happens beside the optimisation: frames and numbers on disk, checkpoints, someone who looks on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from bridge_nerf.files import write_whole
+from bridge_nerf.images.module import ImageModule, Progress
+from bridge_nerf.images.pictures import png, side_by_side, to_bytes
+from bridge_nerf.toybox.flaws import saturation
+
+COLUMNS: tuple[str, ...] = ("step", "stage", "t", "loss", "pull", "gradient", "adapter", "saturation")
+"""Of metrics.csv."""
+FRAMES = 100
+"""About as many frames does a run leave behind."""
+
+OnStep = Callable[[Progress], bool | None]
+"""Called after each step; False ends the run, which can be resumed."""
+
+
+class AfterStep(Callback):
+    """A callback that is told how many steps have been made."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        assert isinstance(pl_module, ImageModule)
+        self.after_step(trainer, pl_module, trainer.global_step)
+
+    def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
+        """`done` steps have been made."""
+        raise NotImplementedError
+
+
+class Record(AfterStep):
+    """A frame (all pictures in a row) and a row of numbers, now and then: `frames`/N.png and metrics.csv."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A resumed run keeps the rows that came before its checkpoint."""
+        assert isinstance(pl_module, ImageModule)
+        path = self.folder / "metrics.csv"
+        if path.exists():
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < trainer.global_step]
+        if trainer.global_step == 0:
+            self._frame(pl_module, 0)
+
+    def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
+        steps = module.spec.recipe.steps
+        if done % max(1, steps // FRAMES) and done != steps:
+            return
+        colourful = self._frame(module, done)
+        self.rows.append({name: module.metrics.get(name, "") for name in COLUMNS} | {"saturation": colourful})
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_whole(self.folder / "metrics.csv", text.getvalue().encode())
+
+    def _frame(self, module: ImageModule, done: int) -> float:
+        pictures = module.pictures()
+        row = side_by_side([list(to_bytes(pictures))])
+        write_whole(self.folder / "frames" / f"{done:06d}.png", png(row))
+        return saturation(pictures).mean().item()
+
+
+class Watch(AfterStep):
+    """Tells whoever looks on, and ends the run when told to."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self.on_step = on_step
+
+    def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
+        progress = Progress(done, module.spec.recipe.steps, module.metrics, module)
+        if self.on_step(progress) is False:
+            trainer.should_stop = True
+
+
+class Checkpoints(AfterStep):
+    """The whole state every few steps and when the run is ended, in one file that is never torn."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+
+    def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
+        if done % self.every == 0 or trainer.should_stop or done == module.spec.recipe.steps:
+            unfinished = self.path.with_suffix(".unfinished")
+            trainer.save_checkpoint(unfinished)
+            os.replace(unfinished, self.path)

@@ -1,0 +1,128 @@
+"""What is optimised: latents, pixels, or a small network of the coordinates."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.spec import Spec
+from bridge_nerf.images.views import UPRIGHT, view
+from bridge_nerf.seeding import generator
+
+
+class Canvas(nn.Module, ABC):
+    """b pictures, differentiable in the parameters. The prior is a plain object and in no state."""
+
+    def __init__(self, prior: ImagePrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    @abstractmethod
+    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+        """RGB in [0, 1]."""
+
+    def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
+        """What the prior is asked about: the latents of the pictures in a view."""
+        return self.prior.encode(view(name, self.pictures()))
+
+
+class LatentCanvas(Canvas):
+    """The latents themselves. A turned view passes through the pictures: latents do not turn with them."""
+
+    def __init__(self, prior: ImagePrior, start: Float[Tensor, "b c lh lw"]) -> None:
+        super().__init__(prior)
+        self.values = nn.Parameter(start.clone())
+
+    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+        return self.prior.decode(self.values)
+
+    def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
+        return self.values if name == UPRIGHT else super().latents(name)
+
+
+class PixelCanvas(Canvas):
+    """The logits of the pixels."""
+
+    def __init__(self, prior: ImagePrior, start: Float[Tensor, "b 3 h w"]) -> None:
+        super().__init__(prior)
+        self.logits = nn.Parameter(start.clamp(0.01, 0.99).logit())
+
+    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+        return self.logits.sigmoid()
+
+
+class NetworkCanvas(Canvas):
+    """RGB as a function of the place: random Fourier features (Tancik et al. 2020) and a small perceptron,
+    one for each picture.
+    """
+
+    FEATURES, WIDTH = 64, 64
+    BANDWIDTH = 6.0
+    """Standard deviation of the frequencies, in periods a side."""
+
+    def __init__(self, prior: ImagePrior, size: tuple[int, int], seeds: Sequence[int]) -> None:
+        super().__init__(prior)
+        self.size = size
+        draws = [generator(seed, "canvas") for seed in seeds]
+        shapes = [
+            (2, self.FEATURES),
+            (2 * self.FEATURES, self.WIDTH),
+            (self.WIDTH, self.WIDTH),
+            (self.WIDTH, 3),
+        ]
+        drawn = [
+            torch.stack([torch.randn(shape, generator=draw) for draw in draws]).to(prior.device)
+            for shape in shapes
+        ]
+        self.register_buffer("frequencies", 2 * math.pi * self.BANDWIDTH * drawn[0])
+        self.weights = nn.ParameterList([nn.Parameter(w * w.shape[1] ** -0.5) for w in drawn[1:]])
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros_like(w[:, :1])) for w in drawn[1:]])
+
+    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+        frequencies: Tensor = self.frequencies  # pyright: ignore[reportAssignmentType]
+        axes = [torch.linspace(-0.5, 0.5, n, device=frequencies.device) for n in self.size]
+        places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(1, -1, 2)
+        waves = places @ frequencies
+        x = torch.cat([waves.sin(), waves.cos()], -1)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = x @ weight + bias
+            x = F.silu(x) if k + 1 < len(self.weights) else x.sigmoid()
+        return x.mT.reshape(len(frequencies), 3, *self.size)
+
+
+def canvas_for(spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | None) -> Canvas:
+    """The canvas that a specification asks for, at its start: noise, or pictures of the size asked for.
+
+    Raises:
+        UserError: Latents cannot have that size, or a network would have to start from a picture.
+    """
+    seeds = [subject.seed for subject in spec.subjects]
+    if spec.canvas == "network":
+        if start is not None:
+            raise UserError('a "network" canvas cannot start from a picture; choose "latents" or "pixels"')
+        return NetworkCanvas(prior, spec.size, seeds)
+    if spec.canvas == "latents":
+        factor = prior.image_size // prior.latent_shape[-1]
+        if any(side < factor or side % factor for side in spec.size):
+            raise UserError(f"size {spec.size} does not suit this prior; give multiples of {factor} pixels")
+        if start is not None:
+            return LatentCanvas(prior, prior.encode(start.to(prior.device)).detach())
+        shape = (prior.latent_shape[0], *(side // factor for side in spec.size))
+        return LatentCanvas(prior, _noise(shape, seeds, spec.recipe.initial_scale).to(prior.device))
+    if spec.canvas == "pixels":
+        if start is None:
+            start = 0.5 + 0.1 * _noise((3, *spec.size), seeds, spec.recipe.initial_scale)
+        return PixelCanvas(prior, start.to(prior.device))
+    raise UserError(f'unknown canvas "{spec.canvas}"; choose latents, pixels or network')
+
+
+def _noise(shape: tuple[int, ...], seeds: Sequence[int], scale: float) -> Tensor:
+    return torch.stack([scale * torch.randn(shape, generator=generator(seed, "canvas")) for seed in seeds])

@@ -1,0 +1,191 @@
+"""One optimisation as a LightningModule: canvas in, distillation loss out.
+
+Everything random about a picture in step k is a function of (its seed, k), whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.distillation.loss import distillation_loss
+from bridge_nerf.distillation.prior import Condition, ImagePrior
+from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.stages import stages_for
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.canvas import canvas_for
+from bridge_nerf.images.spec import Spec
+from bridge_nerf.priors.adapter import Adapter, HasNetwork
+from bridge_nerf.schedules import Ramp, TimestepRange
+from bridge_nerf.seeding import generator
+
+
+def compose(*parts: str) -> str:
+    """The parts that say something, joined by commas."""
+    return ", ".join(part.strip(" ,.") for part in parts if part.strip(" ,."))
+
+
+class ImageModule(lightning.LightningModule):
+    """The pictures of a specification on their way.
+
+    Args:
+        start: What each picture starts from, of the specification's size; None for noise.
+
+    Raises:
+        UserError: The prior cannot read one of the prompts, or the specification is impossible.
+    """
+
+    def __init__(self, spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | None = None) -> None:
+        super().__init__()
+        recipe = spec.recipe
+        self.spec, self.prior, self.times = spec, prior, recipe.times
+        self.stages = stages_for(spec.objective, **asdict(recipe.stages))
+        self.canvas = canvas_for(spec, prior, start)
+        if self.stages.edits and start is None:
+            raise UserError(
+                f'"{spec.objective}" edits a picture; use it with paint, or choose another objective'
+            )
+        # One for the whole batch: its pictures are VSD's particles. Every other objective keeps them apart.
+        asked = Slot.ADAPTER in self.stages.slots
+        self.adapter = _adapter(prior, spec.subjects[0].seed) if asked else None
+        reference = None if start is None else self._latents().detach()
+        self.problem = Problem(prior, self._conditions(), self.adapter, reference)  # pyright: ignore[reportArgumentType]
+        self.metrics: dict[str, float] = {}
+        """Of the last step."""
+
+    def _conditions(self) -> dict[Slot, Condition]:
+        """What the prior is told: a row for each (view, picture), views slowest, or one for all."""
+        recipe, spec = self.spec.recipe, self.spec
+        prompts = [subject.prompts[k] for k in range(len(spec.views)) for subject in spec.subjects]
+        self.prior.check_prompts(prompts)
+
+        def told(*texts: str) -> Condition:
+            self.prior.check_prompts([text for text in texts if text])
+            return self.prior.embed(texts)
+
+        target = told(*(compose(prompt, recipe.target_descriptors) for prompt in prompts))
+        return {
+            Slot.TARGET: target,
+            Slot.ADAPTER: target,
+            Slot.SOURCE: told(*(compose(prompt, recipe.source_descriptors) for prompt in prompts)),
+            Slot.NEGATIVE: told(recipe.negative_prompt),
+            Slot.NULL: told(""),
+        }
+
+    def _latents(self) -> Float[Tensor, "n c lh lw"]:
+        """A row for each (view, picture), views slowest."""
+        return torch.cat([self.canvas.latents(name) for name in self.spec.views])
+
+    def loss(self, step: int) -> Float[Tensor, ""]:
+        """The distillation loss at this absolute step, summed over pictures and views.
+
+        Raises:
+            UserError: The gradient is not finite.
+        """
+        objective, weight, stage = self.stages.at(step)
+        x = self._latents()
+        t, noise = self._draws("", step, x, self.times)
+        try:
+            distilled = distillation_loss(objective, self.problem, x, t, noise, weight)
+        except FloatingPointError as error:
+            raise UserError(f"step {step}: {error}; lower the learning rate or the guidance") from error
+        self.metrics = {
+            "step": step,
+            "stage": stage + 1,
+            "t": t.float().mean().item(),
+            "loss": distilled.loss.item() / len(x),
+            **{name: value.item() for name, value in distilled.metrics.items()},
+        }
+        return distilled.loss if self.adapter is None else distilled.loss + self._adapter_loss(step, x)
+
+    def _adapter_loss(self, step: int, x: Float[Tensor, "n c lh lw"]) -> Float[Tensor, ""]:
+        """The adapter follows the pictures (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike."""
+        assert self.adapter is not None
+        t, noise = self._draws("adapter ", step, x, TimestepRange(0.0, 1.0))
+        loss = self.adapter.loss(x.detach(), t, noise, self.problem.conditions[Slot.ADAPTER])
+        self.metrics["adapter"] = loss.item()
+        return loss
+
+    def _draws(
+        self, purpose: str, step: int, x: Float[Tensor, "n c lh lw"], times: TimestepRange
+    ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n c lh lw"]]:
+        """(t, noise) for each row: a picture's views share t, and each has noise of its own."""
+        subjects, views = self.spec.subjects, len(self.spec.views)
+        num = self.prior.schedule.num_timesteps
+        t = [times.sample(step, 1, num, generator(s.seed, f"{purpose}t", step)) for s in subjects]
+        noise = [
+            torch.randn(x.shape[1:], generator=generator(subject.seed, f"{purpose}noise", step, k))
+            for k in range(views)
+            for subject in subjects
+        ]
+        return torch.cat(t).repeat(views).to(x.device), torch.stack(noise).to(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
+        """Lightning's name for `loss`; the batch is empty, the step is all there is to know."""
+        return self.loss(self.global_step)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam; the learning rate is a function of the step."""
+        recipe = self.spec.recipe
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.canvas.parameters()), "lr": recipe.learning_rate}
+        ]
+        courses = [
+            Ramp(1.0, 0.0 if recipe.rest < 1 else 1.0, round(recipe.rest * recipe.steps), recipe.steps)
+        ]
+        if self.adapter is not None:
+            groups.append({"params": list(self.adapter.parameters()), "lr": recipe.adapter_rate})
+            courses.append(Ramp())
+        optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+        schedule = LambdaLR(optimiser, courses)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.no_grad()
+    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+        """The pictures as they are now, RGB in [0, 1], on the CPU."""
+        return self.canvas.pictures().detach().float().clamp(0, 1).cpu()
+
+
+def _adapter(prior: ImagePrior, seed: int) -> Adapter:
+    if not isinstance(prior, HasNetwork):
+        raise UserError("this prior has no network to adapt; choose an objective without vsd")
+    return Adapter(prior, seed=seed)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A step that has been made."""
+
+    done: int
+    """Steps made so far."""
+    steps: int
+    metrics: dict[str, float]
+    module: ImageModule
+
+    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+        """The pictures after this step, RGB in [0, 1]."""
+        return self.module.pictures()
+
+
+def stream(module: ImageModule) -> Iterator[Progress]:
+    """Optimise from the start, in a plain loop, and hand over control after each step; stop by not asking on.
+
+    Ends in the same pictures, bit for bit, as `optimise_images`.
+    """
+    settings = module.configure_optimizers()
+    optimiser, schedule = settings["optimizer"], settings["lr_scheduler"]["scheduler"]
+    for step in range(module.spec.recipe.steps):
+        with torch.enable_grad():
+            optimiser.zero_grad()
+            module.loss(step).backward()
+            optimiser.step()
+            schedule.step()
+        yield Progress(step + 1, module.spec.recipe.steps, module.metrics, module)

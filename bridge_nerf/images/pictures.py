@@ -1,0 +1,147 @@
+"""Pictures from users, of any mode, size and aspect; PNGs that say how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from bridge_nerf.errors import UserError
+
+LARGEST = 100_000_000
+"""Pixels of the largest picture that is read."""
+NOTE = "bridge_nerf"
+"""Key of the PNG text that says how a picture was made."""
+HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture in a file, upright (EXIF), as 8-bit RGB; transparent parts become white.
+
+    Raises:
+        UserError: It is no picture, torn, animated, too large, or of a kind that Pillow cannot read.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; give a picture, such as a PNG or JPEG")
+    data = path.read_bytes()
+    if not data:
+        raise UserError(f"{path} is empty; give a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data))
+        if picture.width * picture.height > LARGEST:
+            raise UserError(
+                f"{path} has {picture.width} x {picture.height} pixels; give one of at most {LARGEST:_}"
+            )
+        if getattr(picture, "n_frames", 1) > 1:
+            raise UserError(f"{path} is animated ({picture.n_frames} frames); save one frame")  # type: ignore[attr-defined]
+        picture.load()
+        return _rgb(ImageOps.exif_transpose(picture))
+    except Image.DecompressionBombError:
+        raise UserError(f"{path} is too large; give a picture of at most {LARGEST:_} pixels") from None
+    except UnidentifiedImageError:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+            raise UserError(
+                f"{path} is a HEIC picture, which cannot be read; save it as PNG or JPEG"
+            ) from None
+        raise UserError(f"{path} is no picture that can be read; give a PNG or JPEG") from None
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for torn files differs by format
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); get it again") from None
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        values = np.asarray(picture, dtype=np.float64)
+        full = 65535.0 if picture.mode != "F" else max(float(values.max()), 1.0)
+        gray = np.clip(values / full * 255, 0, 255).round().astype(np.uint8)
+        return Image.fromarray(gray).convert("RGB")
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
+    """(height, width) with about the aspect of width : height and the area of side x side, in multiples."""
+    scale = side / math.sqrt(width * height)
+
+    def near(length: int) -> int:
+        return max(multiple, round(length * scale / multiple) * multiple)
+
+    return near(height), near(width)
+
+
+def to_tensor(picture: Image.Image, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
+    """RGB in [0, 1] at (height, width)."""
+    height, width = size
+    pixels = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
+    return torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()
+
+
+def to_bytes(pictures: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
+    """8-bit pixels of RGB in [0, 1]."""
+    return (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def png(pixels: UInt8[np.ndarray, "h w 3"], note: dict[str, Any] | None = None) -> bytes:
+    """A lossless PNG; `note` is stored in it as JSON."""
+    info = PngImagePlugin.PngInfo()
+    if note is not None:
+        info.add_itxt(NOTE, json.dumps(note))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png", pnginfo=info)
+    return buffer.getvalue()
+
+
+def note_in(path: Path) -> dict[str, Any]:
+    """What `png` stored in a file.
+
+    Raises:
+        UserError: It is no picture, or was not made here.
+    """
+    read_picture(path)
+    with Image.open(path) as picture:
+        text = getattr(picture, "text", {}).get(NOTE)
+    if text is None:
+        raise UserError(f"{path} does not say how it was made; give a PNG that bridge-nerf wrote")
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise UserError(f"what {path} says of how it was made is damaged; give another PNG") from None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def side_by_side(rows: list[list[UInt8[np.ndarray, "h w 3"]]], gap: int = 4) -> UInt8[np.ndarray, "hh ww 3"]:
+    """Pictures of one size in rows, on white, with a gap between them; missing ones stay white."""
+    h, w = rows[0][0].shape[:2]
+    columns = max(map(len, rows))
+    sheet = np.full((len(rows) * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, pixels in enumerate(row):
+            sheet[i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = pixels
+    return sheet
+
+
+def enlarged(pixels: UInt8[np.ndarray, "h w 3"], least: int = 256) -> UInt8[np.ndarray, "hh ww 3"]:
+    """Each pixel a square, such that no side is below `least` and both are even, as H.264 wants them."""
+    factor = max(1, -(-least // min(pixels.shape[:2])))
+    large = pixels.repeat(factor, 0).repeat(factor, 1)
+    return large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]

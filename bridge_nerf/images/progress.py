@@ -1,0 +1,45 @@
+"""A line in the terminal for each run: how far, how long still, how large the loss."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from bridge_nerf.images.callbacks import OnStep
+from bridge_nerf.images.module import Progress
+
+
+class Bar:
+    """Shows progress while it is open."""
+
+    def __init__(self) -> None:
+        self.rich = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+        )
+
+    def __enter__(self) -> Bar:
+        self.rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.rich.stop()
+
+    def of(self, title: str) -> OnStep:
+        """A new line, as what is to be called after each step."""
+        task = self.rich.add_task(title, total=None, numbers="")
+
+        def show(progress: Progress) -> None:
+            numbers = f"stage {progress.metrics['stage']:.0f}  loss {progress.metrics['loss']:.4g}"
+            self.rich.update(task, total=progress.steps, completed=progress.done, numbers=numbers)
+
+        return show

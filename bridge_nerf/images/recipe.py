@@ -1,0 +1,150 @@
+"""The numbers of an optimisation: what the paper's 2D code used, and what was found on the toybox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from bridge_nerf.distillation.stages import StageOptions
+from bridge_nerf.errors import UserError
+from bridge_nerf.schedules import TimestepRange
+
+Task = Literal["image", "paint", "illusion"]
+CanvasKind = Literal["latents", "pixels", "network"]
+
+FLAWS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+"""The paper's source descriptors."""
+MOMENTS = ("stage_start", "stage_two_anneal_steps", "negative_anneal_steps")
+"""The numbers of `StageOptions` that count training steps."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number and every added word of an optimisation. The defaults are those of the paper's 2D code."""
+
+    steps: int = 1000
+    """Steps in all."""
+    learning_rate: float = 0.01
+    """Adam's (betas 0.9 and 0.99, no weight decay) on the canvas."""
+    rest: float = 1.0
+    """Share of the steps after which the learning rate falls linearly to zero; 1 never lowers it."""
+    initial_scale: float = 1.0
+    """Standard deviation of the noise that the canvas starts from."""
+    adapter_rate: float = 1e-4
+    """Learning rate of VSD's adapter."""
+    target_descriptors: str = "detailed high resolution, high quality, sharp"
+    """Added to the prompt to say what the picture should be."""
+    source_descriptors: str = FLAWS
+    """Added to the prompt to say what the picture is and should not be."""
+    negative_prompt: str = ""
+    """The whole text of the slot NEGATIVE, for objectives that have one; empty, the unconditional prompt."""
+    stages: StageOptions = field(default_factory=StageOptions)
+    """The objective's numbers."""
+    times: TimestepRange = field(default_factory=TimestepRange)
+    """Which diffusion times are drawn."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("learning_rate", 0), ("initial_scale", 0), ("adapter_rate", 0)):
+            value = getattr(self, name)
+            if not low <= value < float("inf"):
+                raise UserError(f"{name} = {value} is impossible; give a finite number from {low} on")
+        if not 0 <= self.rest <= 1:
+            raise UserError(f"rest = {self.rest} is no share of the steps; give a number from 0 to 1")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """What `dataclasses.asdict` made of one."""
+        stages, times = StageOptions(**values["stages"]), TimestepRange(**values["times"])
+        return cls(**values | {"stages": stages, "times": times})
+
+
+def recipe_for(prior: str, task: Task) -> Recipe:
+    """The numbers that suit a prior, by its resolved name, and a task."""
+    if prior != "toybox":
+        return PAPER[task]
+    return TOYBOX[task]
+
+
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe stretched to a number of steps: what happens at a step keeps its share of the run."""
+
+    def stretched(step: int) -> int:
+        return round(step * steps / recipe.steps)
+
+    stages = {name: stretched(getattr(recipe.stages, name)) for name in MOMENTS}
+    return replace(
+        recipe,
+        steps=steps,
+        stages=replace(recipe.stages, **stages),
+        times=replace(recipe.times, anneal_steps=stretched(recipe.times.anneal_steps)),
+    )
+
+
+def with_numbers(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """The recipe with some numbers replaced, each given as "name=value", as in "stages.stage_start=200".
+
+    Raises:
+        UserError: No such number, or no such value.
+    """
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in names() or name == assignment:
+            raise UserError(
+                f"unknown number {assignment!r}; give name=value with one of {', '.join(names())}"
+            )
+        *group, key = name.split(".")
+        part: Any = getattr(recipe, group[0]) if group else recipe
+        changed: Any = replace(part, **{key: _parsed(name, text, getattr(part, key))})
+        recipe = replace(recipe, **{group[0]: changed}) if group else changed
+    return recipe
+
+
+def names() -> list[str]:
+    """Every number that `with_numbers` can replace."""
+    return [
+        f"{name}.{key}" if isinstance(value, dict) else name
+        for name, value in asdict(Recipe()).items()
+        for key in (value if isinstance(value, dict) else (name,))
+    ]
+
+
+def _parsed(name: str, text: str, like: Any) -> Any:
+    kind = float if like is None else type(like)
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise UserError(f"{name} = {text!r} is no {kind.__name__}; its value here is {like!r}") from None
+
+
+CANVAS: dict[Task, CanvasKind] = {"image": "latents", "paint": "latents", "illusion": "pixels"}
+"""What is optimised where nothing else is asked for; latents do not turn with the picture."""
+
+PAPER: dict[Task, Recipe] = {
+    "image": Recipe(),
+    "paint": Recipe(source_descriptors="painting", stages=StageOptions(stage_start=0)),
+    "illusion": Recipe(),
+}
+"""The authors' release for Stable Diffusion; its painting task starts from the picture, in stage two."""
+
+_TOYBOX = Recipe(
+    steps=300,
+    learning_rate=0.03,
+    rest=0.5,
+    target_descriptors="detailed, high resolution, high quality, sharp",
+    stages=StageOptions(
+        guidance_scale=5.0,
+        stage_start=200,
+        stage_two_scale=1.25,
+        stage_two_anchor=1.0,
+        stage_two_guidance=4.0,
+    ),
+    times=TimestepRange(0.02, 0.98, 0.5, 200),
+)
+
+TOYBOX: dict[Task, Recipe] = {
+    "image": _TOYBOX,
+    "paint": replace(_TOYBOX, steps=200, source_descriptors="painting"),
+    "illusion": _TOYBOX,
+}
+"""Found by trying on the toybox."""

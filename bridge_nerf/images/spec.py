@@ -1,0 +1,98 @@
+"""What is made: everything that a picture depends on, as a value that is stored with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One picture of a batch: a prompt for each view, and the seed of everything random about it."""
+
+    prompts: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One optimisation: pictures that are made together, each as if it were alone."""
+
+    subjects: tuple[Subject, ...]
+    prior: str
+    """Resolved name: "toybox", a folder, or a hub id."""
+    objective: str
+    recipe: Recipe
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    task: Task = "image"
+    canvas: CanvasKind = "latents"
+    """What is optimised."""
+    views: tuple[str, ...] = ("0",)
+    """How the picture is turned for each of a subject's prompts; see `views`."""
+    source: str = ""
+    """File of the picture to start from; empty to start from noise."""
+    source_hash: str = ""
+    """SHA-256 of that file."""
+
+    def __post_init__(self) -> None:
+        if not self.subjects:
+            raise UserError("nothing to make: count must be at least 1")
+        if any(len(subject.prompts) != len(self.views) for subject in self.subjects):
+            raise UserError(f"every picture needs {len(self.views)} prompts, one for each of its views")
+
+    @property
+    def digest(self) -> str:
+        """Eight letters that differ from any other specification's."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """Of the run and its folder."""
+        first = self.subjects[0]
+        words = slug(" ".join(first.prompts))
+        return f"{self.task}-{words}-{slug(self.objective)}-s{first.seed}-{self.digest}"
+
+    def to_json(self) -> str:
+        """One line; `from_json` reads it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """What `to_json` wrote.
+
+        Raises:
+            UserError: It is something else, or of another version.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            return cls(
+                **values
+                | {
+                    "subjects": tuple(Subject(tuple(s["prompts"]), s["seed"]) for s in values["subjects"]),
+                    "recipe": Recipe.from_dict(values["recipe"]),
+                    "size": tuple(values["size"]),
+                    "views": tuple(values["views"]),
+                }
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"what was noted there cannot be read ({reason}): another version wrote it"
+            ) from None
+
+
+def slug(text: str) -> str:
+    """The words of a text, fit for a file's name: at most 48 of [a-z0-9-]."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].strip("-") or "untitled"
+
+
+def subjects_for(prompts: tuple[str, ...], seed: int, count: int) -> tuple[Subject, ...]:
+    """`count` subjects with seeds from `seed` on, so that any of them can be made alone."""
+    return tuple(Subject(prompts, seed + k) for k in range(count))

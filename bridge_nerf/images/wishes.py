@@ -1,0 +1,113 @@
+"""What a user may ask for, and the specification that it becomes. Imports torch only once it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from bridge_nerf.distillation.prior import ImagePrior
+    from bridge_nerf.images.recipe import Recipe, Task
+    from bridge_nerf.images.spec import Spec, Subject
+
+
+@dataclass(kw_only=True)
+class Wishes:
+    """The numbers of an optimisation; None takes what suits the prior and the task."""
+
+    prior: str = "auto"
+    """"auto" (Stable Diffusion on a GPU, else the toybox), "toybox", a pipeline's folder, or a hub id."""
+    canvas: Literal["latents", "pixels", "network"] | None = None
+    """What is optimised: latents, pixels, or a small network of the coordinates."""
+    steps: int | None = None
+    """Steps; stages and annealing keep their shares of them."""
+    seed: int = 0
+    """Everything random follows from it."""
+    guidance_scale: float | None = None
+    """Classifier-free guidance NULL + s (TARGET - NULL)."""
+    size: int | None = None
+    """Pixels a side; by default what the prior was trained on."""
+    target_descriptors: str | None = None
+    """Added to the prompt to say what the picture should be."""
+    source_descriptors: str | None = None
+    """Added to the prompt to say what the picture is and should not be."""
+    negative_prompt: str | None = None
+    """The whole text of the slot NEGATIVE, for objectives that have one."""
+    set: tuple[str, ...] = ()
+    """Other numbers, as in --set stages.stage_start=150 times.final_maximum=0.6; an unknown one lists all."""
+
+    def recipe(self, prior: str, task: Task) -> Recipe:
+        """The numbers for a prior, by its resolved name.
+
+        Raises:
+            UserError: A number is unknown or impossible.
+        """
+        from bridge_nerf.images.recipe import recipe_for, with_numbers, with_steps
+
+        recipe = recipe_for(prior, task)
+        if self.steps is not None:
+            recipe = with_steps(recipe, self.steps)
+        if self.guidance_scale is not None:
+            recipe = replace(recipe, stages=replace(recipe.stages, guidance_scale=self.guidance_scale))
+        words = ("target_descriptors", "source_descriptors", "negative_prompt")
+        said = {name: value for name in words if (value := getattr(self, name)) is not None}
+        return with_numbers(replace(recipe, **said), self.set)
+
+    def spec(
+        self,
+        name: str,
+        prior: ImagePrior,
+        task: Task,
+        objective: str,
+        subjects: Sequence[Subject],
+        views: Sequence[str] = ("0",),
+        source: Path | None = None,
+    ) -> Spec:
+        """The specification for a prior, given with its resolved name.
+
+        Args:
+            source: The picture to start from; it decides the aspect, `size` squared the area.
+
+        Raises:
+            UserError: Something asked for is impossible, or the picture cannot be read.
+        """
+        from bridge_nerf.images.pictures import file_hash, fitting_size, read_picture
+        from bridge_nerf.images.recipe import CANVAS
+        from bridge_nerf.images.spec import Spec
+
+        side = self.size or prior.image_size
+        height, width = side, side
+        if source is not None:
+            factor = prior.image_size // prior.latent_shape[-1]
+            # Networks halve the latents about twice; sides that divide pass without padding.
+            height, width = fitting_size(*read_picture(source).size, side, 4 * factor)
+        return Spec(
+            tuple(subjects),
+            name,
+            objective,
+            self.recipe(name, task),
+            (height, width),
+            task,
+            self.canvas or CANVAS[task],
+            tuple(views),
+            str(source.resolve()) if source else "",
+            file_hash(source) if source else "",
+        )
+
+
+def load(name: str) -> tuple[str, ImagePrior]:
+    """(resolved name, prior), on the GPU where there is one.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    import torch
+
+    from bridge_nerf.priors.registry import load_prior, resolve_prior
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    resolved, line = resolve_prior(name, device)
+    print(line, flush=True)
+    return resolved, load_prior(resolved, device)

@@ -1,0 +1,90 @@
+"""One step and whole runs of the plain loop, against closed forms and against themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bridge_nerf.distillation.stages import StageOptions
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.module import ImageModule, stream
+from bridge_nerf.images.spec import Subject
+from bridge_nerf.images.views import VIEWS, view
+from tests.images.conftest import RECIPE, SPEC, several
+
+
+def made(module: ImageModule) -> torch.Tensor:
+    for _ in stream(module):
+        pass
+    return module.pictures()
+
+
+def test_sds_finds_the_picture_that_the_prompt_means(prior):
+    """The prior's pictures are a point mass, so that SDS without guidance has one rest point: the picture."""
+    stages = StageOptions(guidance_scale=1.0)
+    recipe = replace(RECIPE, steps=400, learning_rate=0.1, stages=stages, target_descriptors="")
+    picture = made(ImageModule(replace(SPEC, objective="sds", recipe=recipe), prior))
+    assert (picture[0] - prior.picture("a ball")).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("canvas", ["latents", "pixels", "network"])
+def test_every_gradient_of_a_batch_is_that_of_its_single_run(prior, canvas):
+    batch = ImageModule(replace(several(range(3, 6)), canvas=canvas), prior)
+    singles = [ImageModule(replace(several(range(s, s + 1)), canvas=canvas), prior) for s in range(3, 6)]
+    for step in (0, 7):
+        for module in (batch, *singles):
+            module.zero_grad()
+            module.loss(step).backward()
+        for name, parameter in batch.named_parameters():
+            alone = torch.cat([dict(module.named_parameters())[name].grad for module in singles])
+            torch.testing.assert_close(parameter.grad, alone, rtol=1e-5, atol=1e-7)
+
+
+def test_pictures_of_different_prompts_share_a_batch(prior):
+    spec = replace(SPEC, subjects=(Subject(("a ball",), 3), Subject(("a ball, blurry",), 4)))
+    together = made(ImageModule(spec, prior))
+    for k, subject in enumerate(spec.subjects):
+        alone = made(ImageModule(replace(spec, subjects=(subject,)), prior))
+        torch.testing.assert_close(together[k], alone[0], rtol=0, atol=1e-5)
+
+
+def test_a_view_is_optimised_as_it_is_seen(prior):
+    """Seen upside down, the picture should be the ball; so upright it is the ball upside down."""
+    stages = StageOptions(guidance_scale=1.0)
+    recipe = replace(RECIPE, steps=200, learning_rate=0.05, stages=stages, target_descriptors="")
+    spec = replace(SPEC, objective="sds", recipe=recipe, views=("90",), canvas="pixels")
+    picture = made(ImageModule(spec, prior))
+    seen = view("90", picture)
+    assert (seen[0] - prior.picture("a ball")).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_keep_every_pixel(name):
+    picture = torch.arange(48.0).view(1, 3, 4, 4)
+    assert sorted(view(name, picture).flatten().tolist()) == picture.flatten().tolist()
+
+
+def test_an_unknown_view_is_named():
+    with pytest.raises(UserError, match="unknown view '45'; choose one of 0, 90"):
+        view("45", torch.zeros(1, 3, 2, 2))
+
+
+def test_the_prior_is_no_part_of_the_state(prior):
+    assert set(ImageModule(SPEC, prior).state_dict()) == {"canvas.values"}
+
+
+def test_latents_must_fill_the_picture(prior):
+    prior.image_size = 64
+    with pytest.raises(
+        UserError, match=r"size \(65, 64\) does not suit this prior; give multiples of 4 pixels"
+    ):
+        ImageModule(replace(SPEC, size=(65, 64)), prior)
+
+
+def test_a_gradient_that_is_not_finite_is_said_with_its_step(prior):
+    module = ImageModule(SPEC, prior)
+    module.canvas.values.data.fill_(float("nan"))
+    with pytest.raises(UserError, match="step 5: non-finite gradient"):
+        module.loss(5)

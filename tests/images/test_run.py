@@ -1,0 +1,136 @@
+"""Runs in folders: interrupted at any moment and resumed, they end as if they had never stopped."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.module import ImageModule, stream
+from bridge_nerf.images.pictures import note_in, to_bytes
+from bridge_nerf.images.run import frames, optimise_images
+from bridge_nerf.images.spec import Spec
+from tests.images.conftest import SPEC, several
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    from tests.nerf.stub import PicturePrior
+
+    return optimise_images(SPEC, tmp_path_factory.mktemp("whole") / "run", PicturePrior())
+
+
+def test_lightning_and_the_plain_loop_end_in_the_same_picture(prior, whole):
+    module = ImageModule(SPEC, prior)
+    for _ in stream(module):
+        pass
+    assert np.array_equal(to_bytes(module.pictures())[0], pixels(whole.pictures[0]))
+    state = torch.load(whole.folder / "last.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(state["canvas.values"], module.canvas.values)
+
+
+@pytest.mark.parametrize("stop", [1, 5, 11])
+def test_a_stopped_run_goes_on_and_ends_alike(prior, whole, tmp_path, stop):
+    stopped = optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: p.done < stop, save_every=3)
+    assert (stopped.done, stopped.finished) == (stop, False)
+    assert stopped.pictures[0].exists() and (stopped.folder / "video.mp4").exists()
+    resumed = optimise_images(SPEC, tmp_path / "run", prior)
+    assert resumed.finished and np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    for name in ("metrics.csv", "frames/000012.png", "video.mp4"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+CHILD = """
+    import sys, time
+    from pathlib import Path
+    from bridge_nerf.images.run import optimise_images
+    from tests.images.conftest import SPEC
+    from tests.nerf.stub import PicturePrior
+
+    def slow(progress):
+        print(progress.done, flush=True)
+        time.sleep(0.2)
+
+    result = optimise_images(SPEC, Path(sys.argv[1]), PicturePrior(), on_step=slow, save_every=2)
+    print("left", result.done, result.finished, flush=True)
+"""
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_killed_run_goes_on_and_ends_alike(prior, whole, tmp_path, blow):
+    code = textwrap.dedent(CHILD)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    while child.stdout.readline().strip() != "5":
+        assert child.poll() is None
+    os.kill(child.pid, blow)
+    rest = child.stdout.read()
+    child.wait()
+    if blow == signal.SIGINT:
+        assert "left" in rest and "False" in rest
+    resumed = optimise_images(SPEC, tmp_path / "run", prior)
+    assert np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    assert (resumed.folder / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
+
+
+def test_a_finished_run_is_not_made_again(prior, whole):
+    before = time.time_ns()
+    again = optimise_images(SPEC, whole.folder, prior, on_step=lambda p: pytest.fail("made again"))
+    assert again == whole
+    assert all(path.stat().st_mtime_ns < before for path in whole.folder.iterdir())
+
+
+def test_another_run_or_foreign_files_are_left_alone(prior, whole, tmp_path):
+    with pytest.raises(UserError, match="holds another run"):
+        optimise_images(several(range(9, 10)), whole.folder, prior)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="holds something else"):
+        optimise_images(SPEC, tmp_path, prior)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_the_folder_says_everything(whole):
+    note = note_in(whole.pictures[0])
+    assert Spec.from_json(__import__("json").dumps(note["spec"])) == SPEC
+    assert (note["prompt"], note["seed"], note["index"], note["done"]) == ("a ball", 3, 0, 12)
+    assert note["versions"]["torch"] == torch.__version__.split("+")[0] and "bridge-nerf" in note["command"]
+    with (whole.folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(12))
+    assert [row["stage"] for row in rows] == ["1"] * 6 + ["2"] * 6
+    assert all(0 <= float(row["saturation"]) <= 1 for row in rows)
+    with av.open(str(whole.folder / "video.mp4")) as film:
+        shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(shown) == len(frames(whole.folder)) == 13
+    last = pixels(whole.pictures[0]).repeat(16, 0).repeat(16, 1)
+    assert np.abs(shown[-1].astype(int) - last).mean() < 6
+
+
+def test_checkpoints_hold_the_canvas_and_no_prior(whole):
+    checkpoint = torch.load(whole.folder / "last.ckpt", weights_only=True)
+    assert list(checkpoint["state_dict"]) == ["canvas.values"]
+    assert (whole.folder / "last.ckpt").stat().st_size < 30_000
+
+
+def test_pictures_of_one_batch_lie_side_by_side(prior, tmp_path):
+    result = optimise_images(replace(several(range(3, 5)), size=(16, 16)), tmp_path / "run", prior)
+    assert [path.name for path in result.pictures] == ["picture-s3.png", "picture-s4.png"]
+    assert frames(result.folder)[-1].shape == (16, 36, 3)
