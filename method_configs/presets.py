@@ -118,4 +118,6 @@ def _optimizers(encoding: float, begin: int, end: int) -> dict:
     return {
         "encoding": {"optimizer": AdamOptimizerConfig(lr=encoding), "scheduler": rest},
         "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": rest},
+        # Of vsd; other objectives have no such parameters.
+        "adapter": {"optimizer": AdamOptimizerConfig(lr=3e-4), "scheduler": None},
     }

@@ -5,24 +5,38 @@ Nothing here is an `nn.Module`: neither the prior nor its schedules can end up i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.loss import Distilled, distillation_loss
+from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.stages import Active
+from bridge_nerf.distillation.wrappers import PerpNeg
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.orbit import Orbit
-from bridge_nerf.nerf.prompts import VIEWS, compose
+from bridge_nerf.nerf.prompts import OPPOSITE, VIEWS, View, compose
+from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.seeding import generator
+
+
+class Judged(NamedTuple):
+    """What a step needs and what it should log."""
+
+    losses: dict[str, Float[Tensor, ""]]
+    """"distillation", the mean over the pictures, and "adapter" where one learns."""
+    gradient: Float[Tensor, "b *dims"]
+    """What the distillation asks of the latents."""
+    metrics: dict[str, Float[Tensor, ""]]
 
 
 class Guidance:
@@ -30,6 +44,7 @@ class Guidance:
 
     Args:
         backgrounds: Every background name that training may report.
+        adapter: Learns the current pictures, for objectives that ask it.
 
     Raises:
         UserError: The prior cannot read one of the prompts, or the configuration is impossible.
@@ -42,8 +57,9 @@ class Guidance:
         wishes: Wishes,
         seed: int,
         backgrounds: Iterable[str | None] = (None,),
+        adapter: Adapter | None = None,
     ) -> None:
-        self.prior, self.config, self.seed = prior, config, seed
+        self.prior, self.config, self.seed, self.adapter = prior, config, seed, adapter
         self.backgrounds = tuple(backgrounds)
         self.timesteps = config.timesteps()
         self.apply(wishes)
@@ -76,8 +92,8 @@ class Guidance:
 
     def loss(
         self, pictures: Float[Tensor, "b 3 h w"], orbit: Orbit, background: str | None, step: int
-    ) -> Distilled:
-        """Mean over the b pictures of the distillation loss at this absolute step.
+    ) -> Judged:
+        """The losses of the b pictures at this absolute step.
 
         t and noise are a pure function of (seed, step).
 
@@ -92,31 +108,54 @@ class Guidance:
         draws = generator(self.seed, "t", step)
         t = self.timesteps.sample(step, len(x), prior.schedule.num_timesteps, draws).to(x.device)
         noise = torch.randn(x.shape, generator=generator(self.seed, "noise", step)).to(x)
+        problem = self._problem(orbit, background)
         try:
-            distilled = distillation_loss(objective, self._problem(orbit, background), x, t, noise, weight)
+            distilled = distillation_loss(objective, problem, x, t, noise, weight)
         except FloatingPointError as error:
             raise UserError(
                 f"step {step}: {error}; go back to the last checkpoint with a lower learning rate"
             ) from error
-        return distilled._replace(loss=distilled.loss / len(x))
+        losses, metrics = {"distillation": distilled.loss / len(x)}, distilled.metrics
+        if self.adapter is not None:
+            losses["adapter"] = self._adapter_loss(self.adapter, problem, x.detach(), step)
+        if self.config.errors_every and step % self.config.errors_every == 0:
+            metrics = metrics | measure(problem, x.detach(), t, noise, self.config.ode_steps)
+        return Judged(losses, distilled.gradient, metrics)
+
+    def _adapter_loss(
+        self, adapter: Adapter, problem: Problem, x: Float[Tensor, "b *dims"], step: int
+    ) -> Float[Tensor, ""]:
+        """At times and noise of its own: those of the distillation would teach it what it is asked next."""
+        draws = generator(self.seed, "adapter", step)
+        t = torch.randint(self.prior.schedule.num_timesteps, (len(x),), generator=draws).to(x.device)
+        noise = torch.randn(x.shape, generator=draws).to(x)
+        return adapter.loss(x, t, noise, problem.conditions[Slot.ADAPTER])
 
     def _problem(self, orbit: Orbit, background: str | None) -> Problem:
         angles = zip(orbit.azimuth.tolist(), orbit.elevation.tolist(), strict=True)
-        views = [self.config.view.words(self.config.view.view(*pair)) for pair in angles]
-        wishes = self.wishes
+        views: list[View] = [self.config.view.view(*pair) for pair in angles]
+        wishes, prior, config = self.wishes, self.prior, self.config
 
-        def told(descriptors: str) -> Condition:
-            return self.prior.embed(
-                [self._text(wishes.prompt, view, background, descriptors) for view in views]
-            )
+        def told(descriptors: str, views: Sequence[View]) -> Condition:
+            words = [config.view.words(view) for view in views]
+            return prior.embed([self._text(wishes.prompt, word, background, descriptors) for word in words])
 
         conditions = {
-            Slot.TARGET: told(wishes.target_descriptors),
-            Slot.SOURCE: told(wishes.source_descriptors),
-            Slot.NEGATIVE: self.prior.embed([compose(self.config.negative_prompt)]),
-            Slot.NULL: self.prior.embed([""]),
+            Slot.TARGET: told(wishes.target_descriptors, views),
+            Slot.SOURCE: told(wishes.source_descriptors, views),
+            Slot.NEGATIVE: prior.embed([compose(config.negative_prompt)]),
+            Slot.NULL: prior.embed([""]),
         }
-        return Problem(self.prior, conditions)
+        if self.adapter is not None:
+            # The camera says from where; the words need not.
+            text = self._text(wishes.prompt, "", background, wishes.target_descriptors)
+            alike = prior.embed([text]).expand(len(views))
+            cameras = {"camera": orbit.poses().to(alike.embedding.device)}
+            conditions[Slot.ADAPTER] = replace(alike, extra={**alike.extra, **cameras})
+        if not config.perp_neg:
+            return Problem(prior, conditions, self.adapter)
+        conditions[Slot.NEGATIVE] = told(wishes.target_descriptors, [OPPOSITE[view] for view in views])
+        return PerpNeg(prior, conditions, self.adapter, strength=config.perp_neg)
 
     def _text(self, prompt: str, view: str, background: str | None, descriptors: str) -> str:
         behind = f"{background} background" if background and self.config.background_words else ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.stages import StageOptions, Stages, guidance_of, stages_for
+from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.prompts import ViewConfig
 from bridge_nerf.schedules import TimestepRange
 
@@ -20,7 +22,8 @@ class GuidanceConfig(StageOptions):
     """One of "auto" (Stable Diffusion on a GPU, else the toybox), "toybox", the folder of a Stable
     Diffusion pipeline, or a hub id."""
     objective: str = "bridge"
-    """Method: sds, nfsd, csd, vsd, vsd-bridge, ism, sdi, bridge-ode, or bridge, the paper's two stages."""
+    """Method: sds, nfsd, csd, asd, vsd, vsd-bridge, ism, sdi, bridge-ode, or bridge, the paper's two stages;
+    or an authors' preset, as in bridge:paper-eval."""
     target_descriptors: str = "detailed high resolution, high quality, sharp"
     """Added to the prompt to say what the picture should be."""
     source_descriptors: str = (
@@ -30,6 +33,13 @@ class GuidanceConfig(StageOptions):
     negative_prompt: str = ""
     """The whole text of the slot NEGATIVE, for objectives that have one. Empty, it is the unconditional
     prompt: a closed vocabulary such as the toybox's need not know the words that papers put here."""
+    perp_neg: float = 0.0
+    """How strongly each view's prompt avoids the opposite view's (Perp-Neg); 0 is not at all."""
+    adapter_rank: int = 4
+    """Rank of the low-rank corrections that learn the current pictures (vsd, vsd-bridge)."""
+    errors_every: int = 0
+    """Measure the bridge's two errors every so many steps, for every source there is; 0 is never. Each time
+    costs 2 `ode_steps` + 1 network calls a source, and one more."""
     stage: StageChoice = "auto"
     """Changes from one to two at `stage_start` ("auto"), or stays at "1" or "2"."""
     stage_start: int = 700
@@ -48,9 +58,14 @@ class GuidanceConfig(StageOptions):
     """Say in the prompt what the background is, where its colour has a name ("white background")."""
 
     def stages(self) -> Stages:
-        """Which objective acts when; UserError for an unknown one."""
+        """Which objective acts when; UserError for an unknown one, or one that cannot make an object."""
         names = StageOptions.__dataclass_fields__
-        return stages_for(self.objective, **{name: getattr(self, name) for name in names})
+        stages = stages_for(self.objective, **{name: getattr(self, name) for name in names})
+        if stages.edits:
+            raise UserError(f"{self.objective} edits one image, which an object is not; choose bridge or sds")
+        if self.perp_neg and Slot.NEGATIVE in stages.slots:
+            raise UserError(f"{self.objective} has a negative prompt of its own; set perp_neg to 0")
+        return stages
 
     def guidance(self) -> float:
         """The guidance scale, or the objective's own where none is configured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,9 @@ from nerfstudio.engine.callbacks import (
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+from torch.nn import Parameter
 
+from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.controls import Controls
@@ -25,7 +27,11 @@ from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.prior_config import PriorConfig
+from bridge_nerf.priors.adapter import Adapter, HasNetwork
 from bridge_nerf.priors.registry import load_prior, resolve_prior
+
+ADAPTER = "adapter"
+"""The adapter's name: of its part of the state and of its optimizer."""
 
 
 @dataclass
@@ -42,16 +48,19 @@ class BridgePipelineConfig(VanillaPipelineConfig, GuidanceConfig, PriorConfig):
 class BridgePipeline(VanillaPipeline):
     """Distils a prior into a radiance field.
 
-    The prior is no part of the pipeline's state: it is loaded when a trainer asks for training callbacks,
-    which nothing but a trainer does, so that viewing and rendering need none.
+    The prior is no part of the pipeline's state: it is loaded when a trainer asks for training callbacks or
+    an adapter, which nothing but a trainer does, so that viewing and rendering need none.
     """
 
     config: BridgePipelineConfig
     datamanager: OrbitDataManager
+    adapter: Adapter | None
+    """Learns the current pictures, for the objectives that ask it; part of the state."""
 
     def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self.controls = Controls(Wishes.of(config.model.prompt or "", config))
+        self.adapter = None
         self._guidance: Guidance | None = None
         self._on_change: Callable[[], None] = lambda: None
 
@@ -60,18 +69,38 @@ class BridgePipeline(VanillaPipeline):
         """The model itself, out of DDP's wrapping."""
         return cast(BridgeModel, super().model)
 
+    @cached_property
+    def prior(self) -> ImagePrior:
+        """As configured; loading says which."""
+        device = self.config.prior_device or self.device
+        name, line = resolve_prior(self.config.prior, device)
+        CONSOLE.print(line, highlight=False, markup=False)
+        return load_prior(name, device, **self.config.prior_options())
+
+    def add_adapter(self, seed: int) -> None:
+        """Where the objective asks an adapter there is one from here on.
+
+        Raises:
+            UserError: The prior cannot have one.
+        """
+        if Slot.ADAPTER in self.config.stages().slots:
+            if not isinstance(self.prior, HasNetwork):
+                raise UserError(f"{self.config.objective} needs a prior whose network is known; choose sds")
+            self.adapter = Adapter(self.prior, self.config.adapter_rank, camera=True, seed=seed)
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The model's, and the adapter's."""
+        groups = super().get_param_groups()
+        return groups if self.adapter is None else {**groups, ADAPTER: list(self.adapter.parameters())}
+
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         """Loads the prior; then, before each step, takes over what was applied in the viewer."""
         trainer = training_callback_attributes.trainer
         assert trainer is not None, "training needs a trainer"
-        device = self.config.prior_device or self.device
-        name, line = resolve_prior(self.config.prior, device)
-        CONSOLE.print(line, highlight=False, markup=False)
-        prior = load_prior(name, device, **self.config.prior_options())
         # As nerfstudio seeds its ranks: each draws views of its own.
-        self.start_training(prior, trainer.config.machine.seed + trainer.local_rank)
+        self.start_training(self.prior, trainer.config.machine.seed + trainer.local_rank)
         self._on_change = partial(trainer.config.save_config, overwrite=True)  # pyright: ignore[reportCallIssue]
         callbacks = super().get_training_callbacks(training_callback_attributes)
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
@@ -81,6 +110,9 @@ class BridgePipeline(VanillaPipeline):
         """As nerfstudio does, but all of it: nerfstudio loads what happens to fit and leaves the rest at
         random.
 
+        The adapter alone may be on one side only: a run may go on with an objective that asks none, or begin
+        to, and looking at a run needs none.
+
         Raises:
             UserError: The state is not this model's.
         """
@@ -88,6 +120,9 @@ class BridgePipeline(VanillaPipeline):
         def shapes(state: dict[str, Any]) -> dict[str, torch.Size]:
             return {name.replace("module.", ""): value.shape for name, value in state.items()}
 
+        if self.adapter is None or not any(map(_of_adapter, loaded_state)):
+            mine = {name: value for name, value in self.state_dict().items() if _of_adapter(name)}
+            loaded_state = {name: v for name, v in loaded_state.items() if not _of_adapter(name)} | mine
         own, given = shapes(self.state_dict()), shapes(loaded_state)
         if odd := sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
             raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
@@ -101,7 +136,8 @@ class BridgePipeline(VanillaPipeline):
         """
         self.datamanager.seed = self.model.seed = seed
         wishes = Wishes.of(self.config.model.prompt or "", self.config)
-        self._guidance = Guidance(prior, self.config, wishes, seed, self.model.background.names())
+        backgrounds = self.model.background.names()
+        self._guidance = Guidance(prior, self.config, wishes, seed, backgrounds, self.adapter)
 
     def _apply_wishes(self, step: int) -> None:
         wishes = self.controls.take()
@@ -131,10 +167,11 @@ class BridgePipeline(VanillaPipeline):
         side = self.config.datamanager.train_resolution
         pictures = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
         background = self.model.background.name(self.model.seed, step)
-        distilled = self._guidance.loss(pictures, batch["orbit"], background, step)
-        losses = {"distillation": distilled.loss.to(self.device), **self.model.get_loss_dict(outputs, batch)}
+        judged = self._guidance.loss(pictures, batch["orbit"], background, step)
+        losses = {name: loss.to(self.device) for name, loss in judged.losses.items()}
+        losses |= self.model.get_loss_dict(outputs, batch)
         self._check(losses, outputs["accumulation"], step)
-        metrics = self.model.get_metrics_dict(outputs, batch) | distilled.metrics
+        metrics = self.model.get_metrics_dict(outputs, batch) | judged.metrics
         return outputs, losses, metrics | {"stage": self._guidance.active(step).index + 1}
 
     @torch.no_grad()
@@ -152,3 +189,7 @@ class BridgePipeline(VanillaPipeline):
             raise UserError(
                 f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
             )
+
+
+def _of_adapter(name: str) -> bool:
+    return name.startswith(f"{ADAPTER}.")

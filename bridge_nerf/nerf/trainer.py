@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
@@ -18,7 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import video, write_whole
 from bridge_nerf.nerf import checkpoint, commands, turntable
-from bridge_nerf.nerf.pipeline import BridgePipeline
+from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config, one_line_errors
 
 
@@ -43,6 +44,11 @@ class BridgeTrainer(Trainer):
             self.config.save_config(overwrite=True)
             self._note_commands()
 
+    def setup_optimizers(self) -> Optimizers:
+        """As nerfstudio does, for an adapter too where the objective asks one."""
+        self.pipeline.add_adapter(self.config.machine.seed + self.local_rank)
+        return super().setup_optimizers()
+
     def train(self) -> None:
         """As nerfstudio does; an interrupted run says how it is resumed."""
         try:
@@ -61,7 +67,8 @@ class BridgeTrainer(Trainer):
         state = checkpoint.read(path)
         try:
             self.pipeline.load_pipeline(state["pipeline"], state["step"])
-            self.optimizers.load_optimizers(state["optimizers"])
+            known = self.optimizers.optimizers.keys() | (state["optimizers"].keys() - {ADAPTER})
+            self.optimizers.load_optimizers({k: v for k, v in state["optimizers"].items() if k in known})
             if self.config.load_scheduler:
                 self.optimizers.load_schedulers(state["schedulers"])
             self.grad_scaler.load_state_dict(state["scalers"])

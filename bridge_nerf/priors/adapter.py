@@ -93,6 +93,7 @@ class Adapter(nn.Module):
         if rank < 1:
             raise UserError(f"an adapter of rank {rank} makes no sense; give 1 or more")
         self.prior, draws = prior, generator(seed, "adapter")
+        self.schedule: NoiseSchedule = prior.schedule
         network: nn.Module = prior.components.unet
         layers = {
             name: layer
@@ -105,11 +106,6 @@ class Adapter(nn.Module):
         self.corrections = nn.ModuleDict(corrections)
         self.camera = CameraEncoder(prior.embed([""]).embedding, draws) if camera else None
         self._corrected = list(zip(layers.values(), corrections.values(), strict=True))  # owns no layer
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The prior's."""
-        return self.prior.schedule
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """As the prior's."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
@@ -20,7 +21,8 @@ LONGEST = 200
 class PicturePrior:
     """Knows a red ball on white. Latents are 16x16 RGB pictures; the unconditional picture is gray.
 
-    eps(x_t, t | prompt) = (x_t - alpha picture) / sigma.
+    eps(x_t, t | prompt) = (x_t - alpha picture) / sigma. A linear layer through which the picture goes, the
+    identity, gives an adapter something to correct.
     """
 
     def __init__(self) -> None:
@@ -29,6 +31,11 @@ class PicturePrior:
         self.latent_shape = (3, SIZE, SIZE)
         self.device = torch.device("cpu")
         self.dtype = torch.float32
+        layer = nn.Linear(3, 3, bias=False).requires_grad_(False)
+        layer.weight.copy_(torch.eye(3))
+        self.components = SimpleNamespace(
+            unet=nn.ModuleDict({"to_q": layer}), scheduler=SimpleNamespace(config={})
+        )
         self.asked: list[str] = []
         self.checked: list[str] = []
 
@@ -44,7 +51,8 @@ class PicturePrior:
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:
         alpha, sigma = (per_sample(part, x_t) for part in (self.schedule.alpha(t), self.schedule.sigma(t)))
-        return (x_t - alpha * condition.embedding) / sigma
+        picture = self.components.unet["to_q"](condition.embedding.movedim(1, -1)).movedim(-1, 1)
+        return (x_t - alpha * picture) / sigma
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         self.asked += prompts

@@ -23,7 +23,7 @@ def test_the_gradient_is_that_of_the_objective_over_the_number_of_views() -> Non
     g, orbit = guidance(), turntable(4, 15.0, 3.3, 40.0)
     pictures = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
     distilled = g.loss(pictures, orbit, None, 0)
-    distilled.loss.backward()
+    distilled.losses["distillation"].backward()
     assert pictures.grad is not None
     torch.testing.assert_close(pictures.grad, distilled.gradient / 4)
 
@@ -34,7 +34,7 @@ def test_descent_ends_at_the_prompts_picture() -> None:
     optimizer = torch.optim.Adam([picture], lr=0.02)
     for step in range(200):
         optimizer.zero_grad()
-        g.loss(picture, orbit, None, step).loss.backward()
+        g.loss(picture, orbit, None, step).losses["distillation"].backward()
         optimizer.step()
     expected = PicturePrior().picture("a ball")
     torch.testing.assert_close(picture.detach()[0], expected, atol=0.05, rtol=0)
@@ -90,7 +90,7 @@ def test_pictures_are_brought_to_the_priors_size() -> None:
     pictures = torch.rand(1, 3, 40, 40, requires_grad=True)
     distilled = guidance().loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, 0)
     assert distilled.gradient.shape == (1, 3, SIZE, SIZE)
-    distilled.loss.backward()
+    distilled.losses["distillation"].backward()
     assert pictures.grad is not None and pictures.grad.abs().sum() > 0
 
 

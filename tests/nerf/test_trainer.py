@@ -191,7 +191,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
                 raise OSError(28, "No space left on device", str(target))
         replace(source, target)
 
-    monkeypatch.setattr("bridge_nerf.nerf.checkpoint.os.replace", full)
+    monkeypatch.setattr("bridge_nerf.files.os.replace", full)
     assert "No space left" in refused(config, trained, "run")
     folder = config.get_checkpoint_dir()
     assert [p.name for p in folder.iterdir()] == ["step-000000002.ckpt"]

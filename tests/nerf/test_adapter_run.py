@@ -1,0 +1,167 @@
+"""Runs with an adapter, and runs that go on from others: other objectives, other prompts."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.nerf.guidance import Guidance
+from bridge_nerf.nerf.orbit import turntable
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.trainer import BridgeTrainer
+from bridge_nerf.priors.adapter import Adapter
+from tests.nerf.stub import SIZE, PicturePrior
+from tests.nerf.test_guidance import CONFIG, guidance
+from tests.nerf.test_trainer import refused, same, state
+
+Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
+
+
+def with_adapter() -> Guidance:
+    prior, config = PicturePrior(), replace(CONFIG, objective="vsd")
+    return Guidance(prior, config, guidance(config).wishes, 0, adapter=Adapter(prior, 2, camera=True))
+
+
+def test_the_adapter_learns_the_pictures_and_not_the_other_way_round() -> None:
+    g, orbit = with_adapter(), turntable(4, 15.0, 3.3, 40.0)
+    pictures = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
+    losses = g.loss(pictures, orbit, None, 0).losses
+    losses["adapter"].backward(retain_graph=True)
+    assert pictures.grad is None
+    assert g.adapter is not None and any(p.grad is not None and p.grad.any() for p in g.adapter.parameters())
+    g.adapter.zero_grad()
+    losses["distillation"].backward()
+    assert pictures.grad is not None and all(p.grad is None for p in g.adapter.parameters())
+
+
+def test_the_adapter_is_told_the_camera_instead_of_the_view() -> None:
+    g, orbit = with_adapter(), turntable(4, 15.0, 3.3, 40.0)
+    assert isinstance(g.prior, PicturePrior)
+    g.prior.asked.clear()
+    g.loss(torch.rand(4, 3, SIZE, SIZE), orbit, "white", 0)
+    (text,) = [text for text in g.prior.asked if text and "view" not in text]
+    assert text.startswith("a ball, white background")
+    problem = g._problem(orbit, "white")
+    cameras = [c.extra["camera"] for slot, c in problem.conditions.items() if slot == "ADAPTER"]
+    assert torch.equal(cameras[0], orbit.poses())
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_resuming_with_an_adapter_is_never_having_stopped(
+    config: BridgeTrainerConfig, trained: Train, stop: int
+) -> None:
+    config.pipeline.objective = "vsd-bridge"
+    config.pipeline.ode_steps = 2
+    whole = state(trained(deepcopy(config), "whole"))
+    assert {"adapter.corrections.to_q.up", "adapter.camera.shift"} <= whole["pipeline"].keys()
+    assert whole["pipeline"]["adapter.corrections.to_q.up"].any(), "it has learned"
+    first = deepcopy(config)
+    first.max_num_iterations = stop
+    stopped = trained(first, "first")
+    second = deepcopy(config)
+    second.load_dir, second.max_num_iterations = stopped.checkpoint_dir, 6 - stop
+    assert same(state(trained(second, "second")), whole)
+
+
+def test_looking_at_such_a_run_needs_neither_prior_nor_adapter(
+    config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    config.pipeline.objective = "vsd"
+    trained(config, "run")
+
+    def forbidden(*_, **__) -> None:
+        raise AssertionError("a finished run asked for its prior")
+
+    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", forbidden)
+    _, pipeline, _, step = eval_setup(config.get_base_dir() / "config.yml")
+    assert step == 5 and pipeline.adapter is None
+
+
+def go_on(
+    config: BridgeTrainerConfig, trained: Train, run: BridgeTrainer, steps: int, name: str
+) -> BridgeTrainer:
+    config.load_dir, config.max_num_iterations = run.checkpoint_dir, steps
+    return trained(config, name)
+
+
+def test_a_second_stage_from_a_finished_run_also_of_another_prompt(
+    config: BridgeTrainerConfig, trained: Train, prior: PicturePrior
+) -> None:
+    first = deepcopy(config)
+    first.pipeline.objective = "sds"
+    finished = trained(first, "first")
+    second = deepcopy(config)
+    second.pipeline.objective, second.pipeline.stage_start = "bridge", 0
+    second.pipeline.model.prompt = "a ball"
+    prior.asked.clear()
+    resumed = go_on(second, trained, finished, 4, "second")
+    content = state(resumed)
+    assert content["step"] == 9
+    guide = resumed.pipeline._guidance
+    assert guide is not None and [guide.active(step).index for step in (6, 9)] == [1, 1]
+    assert all(text.startswith("a ball") for text in prior.asked if text)
+    assert not same(content["pipeline"], state(finished)["pipeline"])
+    assert "'a ball'" in (resumed.base_dir / "commands.txt").read_text()
+
+
+@pytest.mark.parametrize(("before", "after"), [("sds", "vsd"), ("vsd", "sds")])
+def test_an_adapter_comes_and_goes_with_the_objective(
+    config: BridgeTrainerConfig, trained: Train, before: str, after: str
+) -> None:
+    first = deepcopy(config)
+    first.pipeline.objective = before
+    finished = trained(first, "first")
+    config.pipeline.objective = after
+    content = state(go_on(config, trained, finished, 2, "second"))
+    for part in ("pipeline", "optimizers"):
+        assert any(name.startswith("adapter") for name in content[part]) == (after == "vsd")
+
+
+def test_an_adapter_of_another_rank_is_refused(config: BridgeTrainerConfig, trained: Train) -> None:
+    config.pipeline.objective = "vsd"
+    finished = trained(deepcopy(config), "first")
+    config.pipeline.adapter_rank, config.load_dir = 2, finished.checkpoint_dir
+    assert "another model" in refused(config, trained)
+
+
+def test_the_errors_of_the_bridge_are_logged(config: BridgeTrainerConfig, trained: Train) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config.pipeline.objective, config.pipeline.errors_every = "vsd", 3
+    trained(config, "run")
+    events = EventAccumulator(str(config.get_base_dir()))
+    events.Reload()
+    for error in ("mismatch", "first_order"):
+        for source in ("null", "source", "adapter"):
+            steps = [e.step for e in events.Scalars(f"Train Metrics Dict/{error}_{source}")]
+            assert steps == [0, 3], (error, source)
+
+
+def test_perp_neg_avoids_the_opposite_view() -> None:
+    g, orbit = guidance(replace(CONFIG, perp_neg=1.0)), turntable(4, 15.0, 3.3, 40.0)
+    assert isinstance(g.prior, PicturePrior)
+    g.prior.asked.clear()
+    g.loss(torch.rand(4, 3, SIZE, SIZE), orbit, None, 0)
+    views = [text.split(", ")[1] for text in g.prior.asked if text]
+    assert views[:4] == ["front view", "side view", "back view", "side view"]
+    assert views[-4:] == ["back view", "front view", "front view", "front view"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"objective": "dds"}, "edits one image"),
+        ({"objective": "nfsd", "perp_neg": 1.0}, "negative prompt of its own"),
+        ({"objective": "bridge-ode", "ode_steps": 0}, "0 steps"),
+        ({"weighting": "gaussian"}, "sigma/alpha"),
+        ({"objective": "csd", "guidance_rescale": 0.5}, "guidance_rescale"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_loaded(change: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        replace(CONFIG, **change).stages()
