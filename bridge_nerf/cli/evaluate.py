@@ -77,10 +77,10 @@ class EvaluateImages(Wishes):
 class Evaluate:
     """Measure on the toybox: what the 2D half makes (toybox), or the prior, the judge and 3D (prior)."""
 
-    subject: (
+    subject: tyro.conf.OmitSubcommandPrefixes[
         Annotated[EvaluateImages, tyro.conf.subcommand("toybox")]
         | Annotated[EvaluateToybox, tyro.conf.subcommand("prior")]
-    )
+    ]
 
     def run(self) -> None:
         self.subject.run()

@@ -158,6 +158,7 @@ class Reproduce:
     """Where the run's folder goes."""
 
     def run(self) -> None:
+        from bridge_nerf.images.fingerprint import fingerprint
         from bridge_nerf.images.progress import Bar
         from bridge_nerf.images.reproduce import noted_spec, other_versions, reproduce
 
@@ -165,6 +166,8 @@ class Reproduce:
         if other := other_versions(note):
             print(f"made with other versions ({'; '.join(other)}): pixels may differ")
         _, prior = load(spec.prior)
+        if fingerprint(prior) != spec.weights:
+            print(f"the weights of {spec.prior} have changed since: pixels will differ")
         with Bar() as bar:
             again, difference = reproduce(self.file, self.out, prior, bar.of("again"))
         if difference is None:

@@ -16,7 +16,6 @@ from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.files import write_whole
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.seeding import generator
 
 
 class Counted:
@@ -35,22 +34,12 @@ class Counted:
         return self.prior.eps(x_t, t, condition)
 
 
-def fingerprint(prior: ImagePrior) -> str:
-    """Eight letters that change with the prior's weights: a hash of what it answers at one point."""
-    x_t = torch.randn(1, *prior.latent_shape, generator=generator(0, "fingerprint")).to(prior.device)
-    t = torch.full((1,), prior.schedule.num_timesteps // 2, device=prior.device)
-    with torch.no_grad():
-        answer = prior.eps(x_t, t, prior.embed([""]))
-    rounded = (answer.float().cpu() * 1000).round().int().numpy()  # no matter how many threads computed it
-    return hashlib.sha256(rounded.tobytes()).hexdigest()[:8]
-
-
 def made(
     spec: Spec, prior: ImagePrior, folder: Path, start: Float[Tensor, "b 3 h w"] | None = None
 ) -> tuple[Float[Tensor, "b 3 h w"], float, int]:
     """(pictures, seconds, rows that the network answered), from the folder where they were made before."""
     begun = b"" if start is None else start.numpy().tobytes()
-    key = hashlib.sha256(f"{spec.to_json()} {fingerprint(prior)}".encode() + begun).hexdigest()[:16]
+    key = hashlib.sha256(spec.to_json().encode() + begun).hexdigest()[:16]
     path = folder / f"{key}.npz"
     if not path.exists():
         counted, begin = Counted(prior), time.perf_counter()

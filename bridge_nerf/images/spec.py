@@ -40,6 +40,8 @@ class Spec:
     """File of the picture to start from; empty to start from noise."""
     source_hash: str = ""
     """SHA-256 of that file."""
+    weights: str = ""
+    """The prior's `fingerprint`: with other weights it is another run."""
 
     def __post_init__(self) -> None:
         if not self.subjects:

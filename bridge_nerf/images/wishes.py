@@ -73,6 +73,7 @@ class Wishes:
         Raises:
             UserError: Something asked for is impossible, or the picture cannot be read.
         """
+        from bridge_nerf.images.fingerprint import fingerprint
         from bridge_nerf.images.pictures import file_hash, fitting_size, read_picture
         from bridge_nerf.images.recipe import CANVAS
         from bridge_nerf.images.spec import Spec
@@ -94,6 +95,7 @@ class Wishes:
             tuple(views),
             str(source.resolve()) if source else "",
             file_hash(source) if source else "",
+            fingerprint(prior),
         )
 
 

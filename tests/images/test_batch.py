@@ -1,0 +1,133 @@
+"""The prompt farm: no item lost, none done twice, whoever dies."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.images import batch
+from bridge_nerf.images.batch import items_for, read_prompts, run_batch, seed_for
+from bridge_nerf.images.gallery import write_gallery
+from bridge_nerf.images.pictures import note_in
+from tests.images.conftest import SPEC
+from tests.nerf.stub import PicturePrior
+
+PROMPTS = [f"a ball, {'very ' * k}round" for k in range(12)]
+
+
+def pixels(item) -> np.ndarray:
+    return np.asarray(Image.open(item.folder / "picture.png"))
+
+
+def worker(out: Path, pause: float) -> None:
+    """Notes every item that it begins and ends, and takes its time in between."""
+    made, journal = batch.make, out / f"journal-{os.getpid()}"
+
+    def slow(item, module):
+        with journal.open("a") as file:
+            file.write(f"begin {item.prompt}\n")
+        for k, _ in enumerate(made(item, module)):
+            time.sleep(pause if k == 5 else 0)
+            yield
+        with journal.open("a") as file:
+            file.write(f"end {item.prompt}\n")
+
+    batch.make = slow
+    run_batch(items_for(PROMPTS, SPEC, 0, out), PicturePrior())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    items = items_for(PROMPTS, SPEC, 0, tmp_path_factory.mktemp("alone"))
+    made = run_batch(items, PicturePrior())
+    assert made == [item.folder.name for item in items]
+    return items
+
+
+def test_two_workers_and_a_killed_one_lose_nothing_and_repeat_nothing(tmp_path, alone):
+    context = multiprocessing.get_context("fork")
+    doomed, other = (context.Process(target=worker, args=(tmp_path, 0.2)) for _ in range(2))
+    doomed.start()
+    other.start()
+    while not any("end" in path.read_text() for path in tmp_path.glob(f"journal-{doomed.pid}")):
+        time.sleep(0.01)
+    while not (tmp_path / f"journal-{doomed.pid}").read_text().splitlines()[-1].startswith("begin"):
+        time.sleep(0.01)
+    os.kill(doomed.pid, signal.SIGKILL)
+    doomed.join()
+    other.join()
+    assert other.exitcode == 0
+    ended = [line for path in tmp_path.glob("journal-*") for line in path.read_text().splitlines()]
+    ends = Counter(line.removeprefix("end ") for line in ended if line.startswith("end"))
+    items = items_for(PROMPTS, SPEC, 0, tmp_path)
+    assert ends.keys() == set(PROMPTS) and set(ends.values()) == {1}
+    for item, reference in zip(items, alone, strict=True):
+        assert np.array_equal(pixels(item), pixels(reference))
+    assert not list((tmp_path / "items").glob(".*"))
+
+
+def test_finished_items_are_skipped_and_missing_ones_made(alone):
+    victim = alone[3]
+    before, data = {i.prompt: i.folder.stat().st_ino for i in alone if i is not victim}, pixels(victim)
+    for path in victim.folder.iterdir():
+        path.unlink()
+    victim.folder.rmdir()
+    assert run_batch(alone, PicturePrior()) == [victim.folder.name]
+    assert {i.prompt: i.folder.stat().st_ino for i in alone if i is not victim} == before
+    assert np.array_equal(pixels(victim), data)
+
+
+def test_what_a_dead_worker_left_half_done_is_swept_away(tmp_path):
+    items = items_for(PROMPTS[:1], SPEC, 0, tmp_path)
+    left = items[0].folder.with_name(f".{items[0].folder.name}.123")
+    left.mkdir(parents=True)
+    run_batch(items, PicturePrior())
+    assert items[0].finished and not left.exists()
+
+
+def test_seeds_depend_on_prompt_and_base_seed_alone():
+    seeds = {seed_for(prompt, base) for prompt in PROMPTS for base in range(5)}
+    assert len(seeds) == 5 * len(PROMPTS)
+    shuffled = items_for(PROMPTS[::-1], SPEC, 0, Path("x"))
+    assert shuffled[::-1] == items_for(PROMPTS, SPEC, 0, Path("x"))
+
+
+def test_the_gallery_shows_every_item_and_quotes_its_words(tmp_path, alone):
+    out = alone[0].folder.parent.parent
+    items = items_for(["a ball, <b>", *PROMPTS], SPEC, 0, out)
+    run_batch(items, PicturePrior())
+    write_gallery(items, out)
+    page = (out / "index.html").read_text()
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [line["prompt"] for line in lines] == ["a ball, <b>", *PROMPTS]
+    assert "a ball, &lt;b&gt;" in page and "<b>" not in page
+    assert all((out / "items" / line["folder"] / "picture.png").exists() for line in lines)
+    assert page.count("<img") == len(items)
+    assert note_in(items[0].folder / "picture.png")["prompt"] == "a ball, <b>"
+
+
+def test_a_prompt_that_the_prior_cannot_read_stops_the_batch_before_it_begins(tmp_path):
+    items = items_for(["a ball", "a xylophone"], SPEC, 0, tmp_path)
+    with pytest.raises(UserError, match="xylophone"):
+        run_batch(items, PicturePrior())
+    assert not any(item.finished for item in items)
+
+
+def test_a_file_of_prompts(tmp_path):
+    (tmp_path / "a.txt").write_text("a ball\n\n# note\n a car # red\na ball\n")
+    assert read_prompts(tmp_path / "a.txt") == ["a ball", "a car"]
+    (tmp_path / "b.txt").write_text("# nothing\n")
+    (tmp_path / "c.txt").write_bytes(b"\xff\xfe\x00")
+    for name, words in (("b.txt", "holds no prompt"), ("c.txt", "is no text"), ("d.txt", "there is no file")):
+        with pytest.raises(UserError, match=words):
+            read_prompts(tmp_path / name)

@@ -1,0 +1,106 @@
+"""Specifications and their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+
+import pytest
+
+from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.recipe import (
+    MOMENTS,
+    PAPER,
+    TOYBOX,
+    Recipe,
+    names,
+    recipe_for,
+    with_numbers,
+    with_steps,
+)
+from bridge_nerf.images.spec import Spec, slug, subjects_for
+from bridge_nerf.images.wishes import Wishes
+from tests.images.conftest import SPEC
+
+
+def test_a_specification_survives_json():
+    spec = replace(SPEC, views=("180",), source="a.png", source_hash="00", canvas="pixels")
+    assert Spec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no", '{"subjects": 3}'])
+def test_foreign_notes_are_refused(text):
+    with pytest.raises(UserError, match="cannot be read"):
+        Spec.from_json(text)
+
+
+def test_names_tell_specifications_apart():
+    other = replace(SPEC, recipe=replace(SPEC.recipe, learning_rate=0.2))
+    assert SPEC.name != other.name and SPEC.name.startswith("image-a-ball-bridge-s3-")
+    assert slug("Ärger/../x") == "rger-x" and slug("...") == "untitled"
+
+
+def test_impossible_specifications_are_refused():
+    with pytest.raises(UserError, match="at least 1"):
+        replace(SPEC, subjects=subjects_for(("a ball",), 0, 0))
+    with pytest.raises(UserError, match="every picture needs 2 prompts"):
+        replace(SPEC, views=("0", "180"))
+
+
+def test_numbers_are_replaced_by_name():
+    recipe = with_numbers(
+        Recipe(), ["learning_rate=0.5", "stages.stage_start=7", "times.minimum=0.1", "stages.unit_norm=true"]
+    )
+    assert (recipe.learning_rate, recipe.stages.stage_start, recipe.times.minimum) == (0.5, 7, 0.1)
+    assert recipe.stages.unit_norm is True
+    assert with_numbers(Recipe(), ["stages.guidance_scale=3"]).stages.guidance_scale == 3.0
+    assert "stages.stage_start" in names() and "steps" in names() and "stages" not in names()
+
+
+@pytest.mark.parametrize(
+    "assignment, words",
+    [
+        ("speed=3", "unknown number 'speed=3'; give name=value with one of steps, "),
+        ("steps", "unknown number 'steps'"),
+        ("stages=3", "unknown number"),
+        ("stages.nothing=3", "unknown number"),
+        ("steps=many", "steps = 'many' is no int"),
+        ("stages.unit_norm=perhaps", "is no bool"),
+        ("steps=0", "steps = 0 is impossible"),
+        ("learning_rate=nan", "learning_rate = nan is impossible"),
+        ("rest=2", "rest = 2.0 is no share"),
+        ("times.minimum=3", "fractions must obey"),
+    ],
+)
+def test_impossible_numbers_are_one_line(assignment, words):
+    with pytest.raises(UserError) as caught:
+        with_numbers(Recipe(), [assignment])
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_stretched_recipe_keeps_its_shares():
+    recipe = with_numbers(Recipe(), ["stages.stage_start=500", "times.anneal_steps=250"])
+    half = with_steps(recipe, 500)
+    assert (half.steps, half.stages.stage_start, half.times.anneal_steps) == (500, 250, 125)
+    assert with_steps(half, 1000) == recipe
+
+
+def test_every_number_of_stages_that_counts_steps_is_stretched():
+    counting = {f.name for f in fields(StageOptions) if f.name.endswith(("_start", "_steps"))}
+    assert counting - {"ode_steps"} == set(MOMENTS)
+
+
+@pytest.mark.parametrize("table", [PAPER, TOYBOX])
+@pytest.mark.parametrize("objective", METHODS)
+def test_every_objective_has_stages_in_every_recipe(table, objective):
+    for recipe in table.values():
+        assert stages_for(objective, **asdict(recipe.stages)).stages
+
+
+def test_wishes_override_what_suits_the_prior():
+    recipe = Wishes(steps=10, guidance_scale=2.0, source_descriptors="bad", set=("rest=1",)).recipe(
+        "toybox", "image"
+    )
+    assert (recipe.steps, recipe.stages.guidance_scale, recipe.source_descriptors) == (10, 2.0, "bad")
+    assert recipe.rest == 1.0 and recipe.target_descriptors == TOYBOX["image"].target_descriptors
+    assert recipe_for("some/where", "image") == PAPER["image"]
