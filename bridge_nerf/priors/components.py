@@ -102,6 +102,9 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
         raise UserError(
             f"the {name} in {folder} lacks {len(absent)} weights, the first is {absent[0]}: get it again"
         )
+    if name in family.networks:
+        # Diffusers leaves SD3Transformer2DModel in float32, and its own `to` would print a warning.
+        torch.nn.Module.to(model, dtype)
     return model.eval().requires_grad_(False)
 
 

@@ -29,8 +29,13 @@ def exact(folder: Path) -> DiffusersPrior:
 
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def prior(request: pytest.FixtureRequest, folder: Path) -> DiffusersPrior:
-    return DiffusersPrior.load(folder, dtype=request.param)
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def prior(dtype: torch.dtype, folder: Path) -> DiffusersPrior:
+    return DiffusersPrior.load(folder, dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +53,11 @@ def pictures(prior: DiffusersPrior) -> torch.Tensor:
     return torch.rand(2, 3, size, size, generator=generator(0, "images"))
 
 
-def test_it_is_an_image_prior_and_no_module(prior: DiffusersPrior) -> None:
+def test_it_is_an_image_prior_and_no_module(prior: DiffusersPrior, dtype: torch.dtype) -> None:
     assert isinstance(prior, ImagePrior) and not isinstance(prior, torch.nn.Module)
     assert prior.device == torch.device("cpu") and prior.image_size % prior.latent_shape[1] == 0
     parts = prior.components
+    assert prior.dtype == dtype and (parts.vae is None or parts.vae.dtype == dtype)
     for network in (parts.unet, parts.vae, *(text.encoder for text in prior.texts)):
         if network is not None:
             assert not network.training and not any(p.requires_grad for p in network.parameters())

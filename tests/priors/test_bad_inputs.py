@@ -1,0 +1,302 @@
+"""Bad inputs, each of which ends in one line that says what was looked for, what was found, and the fix."""
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants, errors
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer, T5Tokenizer
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors import hub, memory
+from bridge_nerf.priors.diffusers_prior import DiffusersPrior
+from bridge_nerf.priors.pipeline_files import files_in
+from bridge_nerf.priors.registry import REMOVED, load_prior
+from tests.priors.test_registry import REPO, put_in_cache
+from tests.priors.tiny import WORDS, build_tiny_pipeline
+from tests.priors.tiny_families import build
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+HTTP: Any = SimpleNamespace(headers={}, request=None)
+"""A response as the hub's errors want one."""
+
+
+class Machine:
+    """A pipeline's folder to damage, a cache, and a hub that answers as it is told to."""
+
+    def __init__(self, folders: dict[str, Path], tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folders, self.tmp_path, self.patch = folders, tmp_path, patch
+        self.cache = tmp_path / "hub"
+        patch.setattr(constants, "HF_HUB_CACHE", str(self.cache))
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def folder(self, family: str = "sd") -> Path:
+        return shutil.copytree(self.folders[family], self.tmp_path / "prior")
+
+    def load(self, damage: Callable[[Path], object], family: str = "sd") -> None:
+        damage(folder := self.folder(family))
+        load_prior(str(folder), "cpu")
+
+    def hub(self, answer: Any, token: str | None = None, revision: str | None = None) -> None:
+        """Ask a hub that raises the answer, or lists these files."""
+
+        def model_info(*_: object, **__: object) -> SimpleNamespace:
+            if isinstance(answer, Exception):
+                raise answer
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in answer])
+
+        def hf_hub_download(*_: object, **__: object) -> str:
+            (index := self.tmp_path / "index.json").write_text('{"_class_name": "FluxPipeline"}')
+            return str(index)
+
+        self.patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        self.patch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+        self.patch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
+        self.patch.setattr(huggingface_hub, "get_token", lambda: token)
+        load_prior(REPO, "cpu", revision=revision)
+
+    def half_downloaded(self) -> None:
+        shutil.rmtree(put_in_cache(self.cache, REPO, self.folders["sd"]) / "unet")
+        load_prior(REPO, "cpu")
+
+    def short_of_memory(self, free: int) -> None:
+        self.patch.setattr(memory, "free_bytes", lambda device: free)
+        load_prior(str(self.folders["sd"]), "cpu")
+
+    def out_of_memory(self) -> None:
+        def full(*_: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+        self.patch.setattr(DiffusersPrior, "load", full)
+        load_prior(str(self.folders["sd"]), "cpu")
+
+    def ask(self, prompt: str) -> None:
+        prior = load_prior(str(self.folders["sd"]), "cpu")
+        prior.check_prompts([prompt])
+
+
+def edit(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def cut(file: Path, length: int = 1000) -> None:
+    file.write_bytes(file.read_bytes()[:length])
+
+
+def drop_a_weight(folder: Path) -> None:
+    weights = load_file(folder / UNET)
+    del weights["conv_in.weight"]
+    save_file(weights, folder / UNET, metadata={"format": "pt"})
+
+
+def keep_one_shard(folder: Path) -> None:
+    (folder / UNET).rename(folder / "unet/diffusion_pytorch_model-00001-of-00002.safetensors")
+
+
+def only_a_pickle(folder: Path) -> None:
+    (folder / UNET).rename(folder / "unet/diffusion_pytorch_model.bin")
+
+
+def only_sentencepiece(folder: Path) -> None:
+    (folder / "tokenizer/tokenizer.json").rename(folder / "tokenizer/spiece.model")
+
+
+def say_vp(folder: Path, name: str) -> None:
+    edit(folder / "scheduler/scheduler_config.json", _class_name=name)
+
+
+def other_unet(folder: Path, **config: object) -> None:
+    from diffusers import UNet2DConditionModel
+
+    usual = UNet2DConditionModel.load_config(folder / "unet")
+    UNet2DConditionModel.from_config({**usual, **config}).save_pretrained(folder / "unet")
+
+
+Bad = tuple[Callable[[Machine], object], list[str]]
+BAD: dict[str, Bad] = {
+    # A folder
+    "empty folder": (lambda m: load_prior(str(m.tmp_path), "cpu"), ["no model_index.json", "found: nothing"]),
+    "torn index": (
+        lambda m: m.load(lambda f: (f / "model_index.json").write_text("{")),
+        ["model_index.json cannot be read", "download the pipeline again"],
+    ),
+    "wrong family": (
+        lambda m: m.load(lambda f: edit(f / "model_index.json", _class_name="FluxPipeline")),
+        ["is a FluxPipeline", "StableDiffusionPipeline, StableDiffusionXLPipeline", "toybox"],
+    ),
+    "no config": (lambda m: m.load(lambda f: (f / "vae/config.json").unlink()), ["no vae/config.json"]),
+    "torn config": (lambda m: m.load(lambda f: cut(f / "vae/config.json", 9)), ["the vae", "cannot be read"]),
+    "no scheduler": (
+        lambda m: m.load(lambda f: shutil.rmtree(f / "scheduler")),
+        ["no scheduler/scheduler_config.json"],
+    ),
+    "EDM scheduler": (
+        lambda m: m.load(lambda f: say_vp(f, "EDMEulerScheduler")),
+        ["is a EDMEulerScheduler", "give the base model"],
+    ),
+    "flow scheduler": (
+        lambda m: m.load(lambda f: say_vp(f, "FlowMatchEulerDiscreteScheduler")),
+        ["is a FlowMatchEulerDiscreteScheduler", "Stable Diffusion 1.x or 2.x"],
+    ),
+    "unknown prediction": (
+        lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type="flow")),
+        ['unknown prediction type "flow"', "epsilon, v_prediction, sample"],
+    ),
+    "diffusion scheduler in a flow model": (
+        lambda m: m.load(lambda f: say_vp(f, "DDPMScheduler"), "sd3"),
+        ["is a DDPMScheduler", "Stable Diffusion 3 or 3.5"],
+    ),
+    # Weights
+    "no weights": (
+        lambda m: m.load(lambda f: (f / UNET).unlink()),
+        [f"looked for {UNET}", "found unet/config"],
+    ),
+    "pickle only": (
+        lambda m: m.load(only_a_pickle),
+        [f"looked for {UNET}", "save the pipeline again as safe"],
+    ),
+    "a shard missing": (lambda m: m.load(keep_one_shard), ["weights of the unet, or not all", "00001-of"]),
+    "half a file": (lambda m: m.load(lambda f: cut(f / UNET, 200_000)), ["200000 bytes instead of", "again"]),
+    "torn header": (lambda m: m.load(lambda f: cut(f / UNET)), ["cannot be read", "download it again"]),
+    "a weight missing": (
+        lambda m: m.load(drop_a_weight),
+        ["lacks 1 weights", "conv_in.weight", "get it again"],
+    ),
+    # Parts that do not fit
+    "inpainting model": (
+        lambda m: m.load(lambda f: other_unet(f, in_channels=9)),
+        ["takes 9 channels", "base"],
+    ),
+    "other model's text": (
+        lambda m: m.load(lambda f: other_unet(f, cross_attention_dim=8)),
+        ["wants text of width 8", "encoder gives 16"],
+    ),
+    "no second encoder": (
+        lambda m: m.load(lambda f: shutil.rmtree(f / "text_encoder_2"), "sdxl"),
+        ["no text_encoder_2/config.json"],
+    ),
+    # Tokenizers
+    "no tokenizer": (
+        lambda m: m.load(lambda f: shutil.rmtree(f / "tokenizer")),
+        ["no vocabulary", "tokenizer/vocab.json with tokenizer/merges.txt"],
+    ),
+    "tokenizer of two tokens": (
+        lambda m: m.load(lambda f: CLIPTokenizer().save_pretrained(f / "tokenizer")),
+        ["has 2 tokens", "download the tokenizer files"],
+    ),
+    "T5 tokenizer without words": (
+        lambda m: m.load(lambda f: T5Tokenizer(extra_ids=0).save_pretrained(f / "tokenizer"), "if"),
+        ["the tokenizer in", "tokens, its text encoder 256"],
+    ),
+    "sentencepiece not installed": (
+        lambda m: m.load(only_sentencepiece, "if"),
+        ["pip install sentencepiece"],
+    ),
+    "torn tokenizer": (
+        lambda m: m.load(lambda f: cut(f / "tokenizer/tokenizer.json")),
+        ["the tokenizer", "cannot be read"],
+    ),
+    "torn words": (lambda m: m.load(lambda f: (f / "words.json").write_text("{")), ["words.json is no JSON"]),
+    "wrong words": (
+        lambda m: m.load(lambda f: (f / "words.json").write_text("[1]")),
+        ["must map categories"],
+    ),
+    # Names, devices, revisions
+    "unknown name": (
+        lambda m: load_prior("toybx", "cpu"),
+        ['unknown prior "toybx"', "sdxl, sd3.5, if, a folder"],
+    ),
+    "no such folder": (lambda m: load_prior("./absent", "cpu"), ['unknown prior "./absent"', "no folder"]),
+    "unknown device": (lambda m: load_prior("toybox", "gpu"), ['unknown device "gpu"', "cuda:1"]),
+    "absent device": (lambda m: load_prior("toybox", "cuda:99"), ["no device cuda:99", "cpu"]),
+    "revision of the toybox": (
+        lambda m: load_prior("toybox", "cpu", revision="v2"),
+        ['revision "v2" means nothing for "toybox"'],
+    ),
+    # The hub
+    "offline": (
+        lambda m: load_prior(REPO, "cpu"),
+        [REPO, "is not in the cache", "HF_HUB_OFFLINE is set: unset"],
+    ),
+    "removed and offline": (
+        lambda m: load_prior("runwayml/stable-diffusion-v1-5", "cpu"),
+        [REMOVED["runwayml/stable-diffusion-v1-5"], "HF_HUB_OFFLINE"],
+    ),
+    "half downloaded": (Machine.half_downloaded, ["incomplete in the cache", "unet/config.json"]),
+    "gated, no token": (
+        lambda m: m.hub(errors.GatedRepoError("403", response=HTTP)),
+        ["no token is set: run `hf auth login`", f"licence at https://huggingface.co/{REPO}"],
+    ),
+    "gated, not accepted": (
+        lambda m: m.hub(errors.GatedRepoError("403", response=HTTP), token="hf_x"),
+        ["a token is set", f"accept the licence at https://huggingface.co/{REPO}"],
+    ),
+    "not found": (
+        lambda m: m.hub(errors.RepositoryNotFoundError("404", response=HTTP)),
+        ["RepositoryNotFoundError", "check the name"],
+    ),
+    "no such revision": (
+        lambda m: m.hub(errors.RevisionNotFoundError("404", response=HTTP), revision="v9"),
+        ['has no revision "v9"', "main branch"],
+    ),
+    "no network": (
+        lambda m: m.hub(ConnectionError("no route\nto host")),
+        ["cannot be downloaded (no route)", "go online"],
+    ),
+    "no pipeline on the hub": (lambda m: m.hub(["model.safetensors"]), ["has no model_index.json", "toybox"]),
+    "wrong family on the hub": (lambda m: m.hub(["model_index.json"]), [f"{REPO} is a FluxPipeline"]),
+    # Memory
+    "not enough memory": (
+        lambda m: m.short_of_memory(1000),
+        ["not enough memory on cpu", "choose a smaller"],
+    ),
+    "memory runs out": (Machine.out_of_memory, ["not enough memory on cpu", "(CUDA out of memory.)"]),
+    # Prompts
+    "empty prompt": (lambda m: m.ask(" "), ["the prompt is empty"]),
+    "long prompt": (lambda m: m.ask("apple " * 31), ["has 31 tokens", "takes 30: shorten it"]),
+    "unknown word": (lambda m: m.ask("a pinapple"), ['"pinapple"', 'did you mean "pineapple"?']),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {name: build(name, tmp_path_factory.mktemp(name)) for name in ("sdxl", "sd3", "if")}
+    return {"sd": build_tiny_pipeline(tmp_path_factory.mktemp("sd"), "v_prediction", words=WORDS), **made}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_input_is_one_line_with_its_fix(
+    name: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provoke, parts = BAD[name]
+    with pytest.raises(UserError) as caught:
+        provoke(Machine(folders, tmp_path, monkeypatch))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message, f"{part!r} is not in {message!r}"
+
+
+def test_there_are_at_least_thirty_of_them() -> None:
+    assert len(BAD) >= 30
+
+
+def test_a_hub_that_never_answers_is_given_up_soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(hub, "PATIENCE", 0.3)
+        start = time.monotonic()
+        with pytest.raises(UserError, match="cannot be downloaded"):
+            load_prior(REPO, "cpu")
+        assert time.monotonic() - start < 8 and files_in(tmp_path) == []
