@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -128,5 +129,5 @@ class PerpNeg(Problem):
 def perpendicular(vector: Float[Tensor, "b *dims"], to: Float[Tensor, "b *dims"]) -> Float[Tensor, "b *dims"]:
     """The part of `vector` that is perpendicular to `to`, each sample as one vector."""
     flat, along = vector.flatten(1), to.flatten(1)
-    share = (flat * along).sum(1) / along.square().sum(1).clamp(min=1e-12)
+    share = (flat * along).sum(1) / along.square().sum(1).clamp(min=torch.finfo(to.dtype).tiny)
     return vector - per_sample(share, to) * to

@@ -1,0 +1,146 @@
+"""Every method by name: its numbers, its cost, and that it takes a batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bridge_nerf.distillation.epsilon import NEGATIVE, NULL, Slot
+from bridge_nerf.distillation.loss import distillation_loss
+from bridge_nerf.distillation.objectives import Objective
+from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.stages import METHODS, PRESETS, guidance_of, stages_for
+from bridge_nerf.errors import UserError
+
+from .brute import LAST_STAGE, NOW, PROMPTS, REFERENCE, STEPS
+from .worlds import MIXED_T, Counting, draws
+
+X, NOISE = draws("x", 6, 2), draws("noise", 6, 2)
+
+
+def last(name: str) -> Objective:
+    return stages_for(name, ode_steps=STEPS).stages[-1].objective
+
+
+def everything() -> tuple[Problem, Counting, Counting]:
+    """A problem that answers every slot, its prior and its adapter."""
+    prior, adapter = Counting(), Counting(NOW)
+    conditions = {
+        Slot(slot): (adapter if slot == "ADAPTER" else prior).embed([prompt])
+        for slot, prompt in PROMPTS.items()
+    }
+    return Problem(prior, conditions, adapter, REFERENCE), prior, adapter
+
+
+def test_every_method_has_its_reference():
+    assert METHODS.keys() == LAST_STAGE.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_of_mixed_t_against_brute_force(name):
+    gradient = last(name).gradient(everything()[0], X, MIXED_T, NOISE)
+    rows = zip(X.split(1), MIXED_T.tolist(), NOISE.split(1), strict=True)
+    torch.testing.assert_close(gradient, torch.cat([LAST_STAGE[name](*row) for row in rows]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_of_mixed_t_equals_single_calls(name):
+    p, objective = everything()[0], last(name)
+    together = objective.gradient(p, X, MIXED_T, NOISE)
+    rows = zip(X.split(1), MIXED_T.split(1), NOISE.split(1), strict=True)
+    torch.testing.assert_close(together, torch.cat([objective.gradient(p, *row) for row in rows]))
+
+
+COST = {
+    "sds": ([12], []),
+    "nfsd": ([18], []),
+    "csd": ([12], []),
+    "asd": ([18], []),
+    "vsd": ([12], [6]),
+    "dds": ([24], []),
+    "pds": ([24], []),
+    "bridge": ([12], []),
+    "ism": ([6] * STEPS + [12], []),
+    "sdi": ([12] * STEPS + [12], []),
+    "bridge-ode": ([6] * 2 * STEPS, []),
+    "vsd-bridge": ([6] * STEPS, [6] * STEPS),
+}
+"""Rows of each call of the prior, and of the adapter, for a batch of 6."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_network_calls_of_a_step(name):
+    p, prior, adapter = everything()
+    last(name).gradient(p, X, MIXED_T, NOISE)
+    assert (prior.rows, adapter.rows) == COST[name]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_graph_goes_through_the_networks(name, monkeypatch):
+    recording = []
+    eps = Counting.eps
+
+    def spied(self, x_t, t, condition):
+        recording.append(torch.is_grad_enabled() or x_t.requires_grad)
+        return eps(self, x_t, t, condition)
+
+    monkeypatch.setattr(Counting, "eps", spied)
+    x = X.clone().requires_grad_()
+    distilled = distillation_loss(last(name), everything()[0], x, MIXED_T, NOISE)
+    distilled.loss.backward()
+    assert recording and not any(recording)
+    assert x.grad is not None and torch.equal(x.grad, distilled.gradient)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_slots_are_all_that_is_asked(name):
+    stages = stages_for(name, stage_start=1)
+    p = everything()[0]
+    needed = {slot: condition for slot, condition in p.conditions.items() if slot in stages.slots}
+    for step in (0, 1):
+        objective = stages.at(step).objective
+        full = objective.gradient(p, X, MIXED_T, NOISE)
+        assert torch.equal(objective.gradient(replace(p, conditions=needed), X, MIXED_T, NOISE), full)
+    for slot in needed:
+        less = {other: condition for other, condition in needed.items() if other != slot}
+        with pytest.raises(UserError, match="nothing answers"):
+            for step in (0, 1):
+                stages.at(step).objective.gradient(replace(p, conditions=less), X, MIXED_T, NOISE)
+
+
+@pytest.mark.parametrize("name", ["dds", "pds"])
+def test_an_edit_needs_its_reference(name):
+    assert stages_for(name).edits and not stages_for("sds").edits
+    p = everything()[0]
+    with pytest.raises(UserError, match="reference"):
+        last(name).gradient(replace(p, reference=None), X, MIXED_T, NOISE)
+    # An image that is its own reference, described alike, is left alone.
+    alike = replace(p, conditions={**p.conditions, Slot.SOURCE: p.conditions[Slot.TARGET]}, reference=X)
+    assert not last(name).gradient(alike, X, MIXED_T, NOISE).any()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_keep_the_numbers_of_their_authors(name):
+    stages = stages_for(name, guidance_scale=3.0, stage_start=7)
+    assert stages == PRESETS[name]
+    assert stages_for(name, weighting="uniform") != PRESETS[name]
+    p = everything()[0]
+    assert torch.isfinite(stages.stages[0].objective.gradient(p, X, MIXED_T, NOISE)).all()
+
+
+def test_release_presets_are_the_defaults_where_those_are_the_release():
+    for name, step in (("sds", 0), ("bridge", 0), ("bridge", 499), ("bridge", 500), ("bridge", 10**6)):
+        assert stages_for(name).at(step) == PRESETS[f"{name}:release"].at(step)
+
+
+def test_the_methods_own_guidance():
+    assert [guidance_of(name) for name in ("sds", "vsd", "pds", "bridge:paper-eval")] == [40, 7.5, 100, 40]
+    assert stages_for("vsd", guidance_scale=3.0) != stages_for("vsd") == stages_for("vsd", guidance_scale=7.5)
+
+
+def test_the_source_of_csd_moves_to_the_negative_prompt():
+    stages = stages_for("csd", guidance_scale=2.0, negative_share=0.5, negative_anneal_steps=100)
+    assert stages.at(0).objective.source == 2 * NULL
+    assert stages.at(50).objective.source == 1.5 * NULL + 0.5 * NEGATIVE
+    assert stages.at(10**6).objective.source == NULL + NEGATIVE
+    assert Slot.NEGATIVE in stages.slots and Slot.NEGATIVE not in stages_for("csd").slots
