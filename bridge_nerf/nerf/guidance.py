@@ -74,7 +74,7 @@ class Guidance:
         self.prior.check_prompts([compose(wishes.prompt)])
         described = (wishes.target_descriptors, wishes.source_descriptors)
         everything = [
-            self._text(wishes.prompt, self.config.view.words(view), background, words)
+            self._text(wishes.prompt, view, background, words)
             for view in VIEWS
             for background in self.backgrounds
             for words in described
@@ -137,8 +137,7 @@ class Guidance:
         wishes, prior, config = self.wishes, self.prior, self.config
 
         def told(descriptors: str, views: Sequence[View]) -> Condition:
-            words = [config.view.words(view) for view in views]
-            return prior.embed([self._text(wishes.prompt, word, background, descriptors) for word in words])
+            return prior.embed([self._text(wishes.prompt, view, background, descriptors) for view in views])
 
         conditions = {
             Slot.TARGET: told(wishes.target_descriptors, views),
@@ -148,7 +147,7 @@ class Guidance:
         }
         if self.adapter is not None:
             # The camera says from where; the words need not.
-            text = self._text(wishes.prompt, "", background, wishes.target_descriptors)
+            text = self._text(wishes.prompt, None, background, wishes.target_descriptors)
             alike = prior.embed([text]).expand(len(views))
             cameras = {"camera": orbit.poses().to(alike.embedding.device)}
             conditions[Slot.ADAPTER] = replace(alike, extra={**alike.extra, **cameras})
@@ -157,6 +156,8 @@ class Guidance:
         conditions[Slot.NEGATIVE] = told(wishes.target_descriptors, [OPPOSITE[view] for view in views])
         return PerpNeg(prior, conditions, self.adapter, strength=config.perp_neg)
 
-    def _text(self, prompt: str, view: str, background: str | None, descriptors: str) -> str:
+    def _text(self, prompt: str, view: View | None, background: str | None, descriptors: str) -> str:
         behind = f"{background} background" if background and self.config.background_words else ""
-        return compose(prompt, view, behind, descriptors)
+        words = self.config.view
+        seen = (prompt,) if view is None else (words.debiased(prompt, view), words.words(view))
+        return compose(*seen, behind, descriptors)

@@ -19,7 +19,8 @@ class PriorConfig:
     prior_revision: str | None = None
     """Branch, tag or commit of a hub id."""
     prior_checkpointing: bool = False
-    """Encoding keeps few activations for its gradient and computes the others again: less memory, slower."""
+    """Encoding keeps few activations for its gradient and computes the others again, and takes pictures one
+    at a time: less memory, slower."""
 
     def prior_options(self) -> dict[str, Any]:
         """What `load_prior` takes besides the name and the device."""

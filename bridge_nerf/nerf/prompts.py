@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -32,6 +33,10 @@ class ViewConfig:
     overhead_elevation: float = 60.0
     """Above: from this many degrees of elevation on."""
 
+    front_only: tuple[str, ...] = ()
+    """Phrases of the prompt to leave out where the camera is not in front, as in "smiling", because they
+    contradict the view (prompt debiasing, Hong et al. 2023)."""
+
     def view(self, azimuth: float, elevation: float) -> View:
         """Which view a camera has; angles in degrees, azimuth 0 in front of the object."""
         if elevation >= self.overhead_elevation:
@@ -44,6 +49,12 @@ class ViewConfig:
     def words(self, view: View) -> str:
         """What a prompt says about the view."""
         return getattr(self, view)
+
+    def debiased(self, prompt: str, view: View) -> str:
+        """The prompt without what contradicts the view."""
+        for phrase in self.front_only if view != "front" else ():
+            prompt = re.sub(rf"\b{re.escape(phrase)}\b", "", prompt, flags=re.IGNORECASE)
+        return " ".join(prompt.split()).replace(" ,", ",")
 
 
 def compose(*parts: str) -> str:

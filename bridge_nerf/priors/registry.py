@@ -84,7 +84,8 @@ def load_prior(
         device: Where it computes; also decides what "auto" means.
         dtype: Of the networks; None is the family's half precision on a GPU and float32 elsewhere.
         revision: Branch, tag or commit of a hub id.
-        checkpointing: `encode` keeps few activations for its gradient and computes the others again.
+        checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
+            autoencoder takes pictures one at a time.
 
     Raises UserError, in one line, where it cannot be had or does not fit into memory.
     """
@@ -112,6 +113,7 @@ def load_prior(
         raise UserError(too_big(resolved, device, str(error).splitlines()[0])) from None
     if checkpointing and prior.components.vae is not None:
         prior.components.vae.enable_gradient_checkpointing()
+        prior.components.vae.enable_slicing()
     return prior
 
 

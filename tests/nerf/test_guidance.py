@@ -10,6 +10,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.orbit import turntable
+from bridge_nerf.nerf.prompts import ViewConfig
 from tests.nerf.stub import SIZE, PicturePrior
 
 CONFIG = GuidanceConfig(prior="toybox", stage_start=3, guidance_scale=5.0, source_descriptors="blurry")
@@ -84,6 +85,15 @@ def test_background_words_can_be_left_out() -> None:
     assert isinstance(g.prior, PicturePrior)
     g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), "white", 0)
     assert not any("background" in text for text in g.prior.asked)
+
+
+def test_what_only_a_front_shows_is_told_in_front_only() -> None:
+    g = guidance(replace(CONFIG, view=ViewConfig(front_only=("smiling",))), "a smiling ball")
+    assert isinstance(g.prior, PicturePrior)
+    g.prior.asked.clear()
+    g.loss(torch.rand(4, 3, SIZE, SIZE), turntable(4, 15.0, 3.3, 40.0), None, 0)
+    said = [text.split(", ")[0] for text in g.prior.asked[:4]]
+    assert said == ["a smiling ball", "a ball", "a ball", "a ball"]
 
 
 def test_pictures_are_brought_to_the_priors_size() -> None:

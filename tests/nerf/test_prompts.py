@@ -20,6 +20,14 @@ def test_thresholds_can_be_moved() -> None:
     assert config.view(55, 31) == "overhead"
 
 
+def test_what_contradicts_a_view_is_left_out_of_the_prompt() -> None:
+    config = ViewConfig(front_only=("smiling", "a big nose"))
+    prompt = "a Smiling corgi with a big nose, unsmiling eyes"
+    assert config.debiased(prompt, "front") == prompt
+    assert config.debiased(prompt, "back") == "a corgi with, unsmiling eyes"
+    assert ViewConfig().debiased(prompt, "back") == prompt
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

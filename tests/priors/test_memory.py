@@ -82,7 +82,7 @@ def test_running_out_while_loading_is_one_line(folder: Path, monkeypatch: pytest
 
 def test_what_checkpointing_saves(open_sd: Any) -> None:
     """Bytes that autograd keeps for the gradient of one encoding."""
-    images = torch.rand(1, 3, 32, 32, requires_grad=True)
+    images = torch.rand(2, 3, 32, 32, requires_grad=True)
     kept, gradients = {}, {}
     for checkpointing in (False, True):
         prior = load_prior(str(open_sd), "cpu", checkpointing=checkpointing)
