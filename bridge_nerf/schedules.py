@@ -112,7 +112,7 @@ class Ramp:
     def __call__(self, step: int) -> float:
         if step >= self.end:
             return self.final
-        share = max(step - self.begin, 0) / (self.end - self.begin)
+        share = max(step - self.begin, 0) / max(self.end - self.begin, 1)
         return self.initial + share * (self.final - self.initial)
 
 

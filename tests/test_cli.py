@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bridge_nerf import cli
+from bridge_nerf.images.pictures import note_in
 
 
 def test_help_needs_no_torch():
@@ -37,3 +41,113 @@ def test_bad_input_is_one_line_without_a_traceback(arguments, words, monkeypatch
         cli.main()
     message = str(stop.value)
     assert words in message and "\n" not in message
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """A prior that needs no loading."""
+    from tests.nerf.stub import PicturePrior
+
+    prior = PicturePrior()
+    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda name: ("stub", prior))
+    return prior
+
+
+def called(monkeypatch, *arguments) -> str | None:
+    """What the command line answers to an error; None where all is well."""
+    monkeypatch.setattr(sys, "argv", ["bridge-nerf", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return str(stop.code)
+    return None
+
+
+QUICK = ("--steps", 6, "--objective", "sds")
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("picture*.png"))
+
+
+def test_image_makes_pictures_that_can_be_reproduced(stub, monkeypatch, capsys, tmp_path):
+    asked = ("image", "--prompt", "a ball", "--count", 2, *QUICK)
+    assert called(monkeypatch, *asked, "--out", tmp_path / "a") is None
+    assert called(monkeypatch, *asked, "--out", tmp_path / "b") is None
+    first, second = pictures(tmp_path / "a"), pictures(tmp_path / "b")
+    assert len(first) == 2 and "picture-s1.png" in capsys.readouterr().out
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(Image.open(one), Image.open(other))
+    assert called(monkeypatch, "reproduce", first[1], "--out", tmp_path / "c") is None
+    assert "identical" in capsys.readouterr().out
+
+
+def test_image_sees_changed_weights(stub, monkeypatch, capsys, tmp_path):
+    called(monkeypatch, "image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
+    stub.schedule = type(stub.schedule).scaled_linear(beta_end=0.02)
+    called(monkeypatch, "reproduce", pictures(tmp_path / "a")[0], "--out", tmp_path / "b")
+    assert "the weights of stub have changed" in capsys.readouterr().out
+
+
+def test_paint_begins_with_the_picture(stub, monkeypatch, tmp_path):
+    source = tmp_path / "painting.jpg"
+    Image.new("CMYK", (30, 30), (0, 200, 200, 40)).save(source)
+    asked = (
+        "paint",
+        "--input",
+        source,
+        "--prompt",
+        "a ball",
+        "--out",
+        tmp_path / "out",
+        "--set",
+        "learning_rate=0",
+    )
+    assert called(monkeypatch, *asked, *QUICK) is None
+    (result,) = pictures(tmp_path / "out")
+    made = np.asarray(Image.open(result)).astype(int)
+    assert made.shape == (16, 16, 3)
+    assert np.abs(made - np.asarray(Image.open(source).convert("RGB"))[0, 0]).max() < 6
+    assert Image.open(result.with_name("before-after.png")).width == 2 * 16 + 4
+
+
+def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
+    asked = ("illusion", "--prompt", "a ball", "--out", tmp_path, *QUICK)
+    assert "--prompt twice" in (called(monkeypatch, *asked) or "")
+    assert called(monkeypatch, *asked, "--prompt", "a ball, blurry", "--view", "flip") is None
+    assert note_in(pictures(tmp_path)[0])["prompt"] == "a ball | a ball, blurry"
+
+
+def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
+    asked = ("compare", "--prompt", "a ball", "--objectives", "sds,csd", "--steps", 6, "--out", tmp_path)
+    assert called(monkeypatch, *asked) is None
+    assert len(list(tmp_path.glob("*/video.mp4"))) == len(list(tmp_path.glob("*/grid.png"))) == 1
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a ball\na ball, sharp\n")
+    assert called(monkeypatch, "batch", prompts, "--out", tmp_path / "batch", *QUICK) is None
+    assert len((tmp_path / "batch" / "manifest.jsonl").read_text().splitlines()) == 2
+
+
+BAD = [
+    (["image", "--prompt", "a xylophone"], "xylophone"),
+    (["image", "--prompt", " "], "prompt is empty"),
+    (["image", "--prompt", "a ball", "--steps", "0"], "steps = 0 is impossible"),
+    (["image", "--prompt", "a ball", "--count", "0"], "at least 1"),
+    (["image", "--prompt", "a ball", "--objective", "magic"], "unknown method 'magic'"),
+    (["image", "--prompt", "a ball", "--objective", "dds"], "edits a picture"),
+    (["image", "--prompt", "a ball", "--size", "-8"], "size (-8, -8) does not suit"),
+    (["image", "--prompt", "a ball", "--guidance-scale", "nan"], "guidance_scale = nan is impossible"),
+    (["image", "--prompt", "a ball", "--set", "speed=3"], "unknown number 'speed=3'"),
+    (["paint", "--input", "/nowhere.png", "--prompt", "a ball"], "there is no file /nowhere.png"),
+    (["compare", "--prompt", "a ball", "--objectives", ","], "no objectives"),
+    (["compare", "--prompt", "a ball", "--objectives", "sds,magic"], "unknown method 'magic'"),
+    (["batch", "/nowhere.txt"], "there is no file /nowhere.txt"),
+    (["reproduce", "/nowhere.png"], "there is no file /nowhere.png"),
+]
+
+
+@pytest.mark.parametrize("arguments, words", BAD)
+def test_impossible_wishes_are_one_line_and_leave_nothing(stub, monkeypatch, tmp_path, arguments, words):
+    answer = called(monkeypatch, *arguments, "--out", tmp_path / "out")
+    assert answer is not None and words in answer and "\n" not in answer
+    assert not (tmp_path / "out").exists()

@@ -70,6 +70,8 @@ def test_ramp():
     ramp = Ramp(1.0, 0.2, begin=100, end=300)
     assert [ramp(step) for step in (0, 100, 200, 300, 10**6)] == pytest.approx([1, 1, 0.6, 0.2, 0.2])
     assert Ramp()(0) == Ramp()(7) == 1.0
+    sudden = Ramp(1.0, 0.2, begin=5, end=5)
+    assert [sudden(step) for step in (0, 4, 5, 9)] == [1.0, 1.0, 0.2, 0.2]
 
 
 @pytest.mark.parametrize("steps", [(-1, 5), (5, 4), (0, -1)])

@@ -43,7 +43,7 @@ def ssim(
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
 
     def mean(x: Tensor) -> Tensor:
-        return F.conv2d(x.flatten(0, 1)[:, None], kernel[None, None]).unflatten(0, x.shape[:2])
+        return F.conv2d(x.flatten(0, 1)[:, None], kernel[None, None])[:, 0].unflatten(0, x.shape[:2])
 
     mu_1, mu_2 = mean(one), mean(other)
     var_1, var_2 = mean(one**2) - mu_1**2, mean(other**2) - mu_2**2

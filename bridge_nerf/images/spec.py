@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bridge_nerf.distillation.stages import stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
 
@@ -44,6 +45,7 @@ class Spec:
     """The prior's `fingerprint`: with other weights it is another run."""
 
     def __post_init__(self) -> None:
+        stages_for(self.objective, **asdict(self.recipe.stages))
         if not self.subjects:
             raise UserError("nothing to make: count must be at least 1")
         if any(len(subject.prompts) != len(self.views) for subject in self.subjects):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bridge_nerf.evaluation.sampling import ddim
+from bridge_nerf.evaluation.sampling import ddim, sdedit
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
 
 
@@ -46,3 +46,20 @@ def test_a_picture_depends_on_its_own_generator_only():
         return ddim(PicturePrior(), ["left"] * count, 5, 2.0, draws)
 
     assert torch.equal(draw(3), draw(3)) and torch.allclose(draw(1), draw(3)[:1])
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.5, 0.8])
+def test_sdedit_moves_a_picture_as_far_as_the_probability_flow_says(strength):
+    """N(m, s^2)'s flow leads from x_t to m + s (x_t - alpha m) / sqrt(alpha^2 s^2 + sigma^2)."""
+    prior, n, s = PicturePrior(), 4000, 0.5
+    start, mean = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([-2.0, 0.0])
+    draws = [torch.Generator().manual_seed(0)] * n
+    pictures = start.view(1, 3, 1, 1).expand(n, -1, -1, -1)
+    x = sdedit(prior, pictures, ["left"] * n, strength, 400, 1.0, draws)[:, :2, 0, 0]
+    t = torch.tensor([round(strength * 999)])
+    alpha, sigma = prior.schedule.alpha(t), prior.schedule.sigma(t)
+    spread = (alpha**2 * s**2 + sigma**2).sqrt()
+    torch.testing.assert_close(
+        x.mean(0), (mean + s * alpha * (start[:2] - mean) / spread).float(), rtol=0, atol=0.05
+    )
+    torch.testing.assert_close(x.std(0), (s * sigma / spread).float().expand(2), rtol=0, atol=0.03)

@@ -19,8 +19,8 @@ def test_letters_change_with_the_weights_only(prior):
 
 def test_what_was_made_is_kept_and_counted(prior, tmp_path):
     pictures, seconds, rows = made(SPEC, prior, tmp_path)
-    # TARGET and NULL in stage one (guidance 2), TARGET and SOURCE in stage two (no guidance).
-    assert rows == 12 * 2 and seconds > 0
+    # Stage one asks TARGET and NULL; of stage two's (TARGET - SOURCE) + (SOURCE - NOISE) TARGET remains.
+    assert rows == 6 * 2 + 6 * 1 and seconds > 0
     again = made(SPEC, prior, tmp_path)
     assert (again[0] == pictures).all() and again[1:] == (seconds, rows)
     assert len(list(tmp_path.iterdir())) == 1
