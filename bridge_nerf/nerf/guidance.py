@@ -72,12 +72,11 @@ class Guidance:
                 f'the objective "{self.config.objective}" has no stage {wishes.stage}: choose auto'
             )
         self.prior.check_prompts([compose(wishes.prompt)])
-        described = (wishes.target_descriptors, wishes.source_descriptors)
         everything = [
-            self._text(wishes.prompt, view, background, words)
+            self._text(prompt, view, background, words)
             for view in VIEWS
             for background in self.backgrounds
-            for words in described
+            for prompt, words in self._described(wishes)
         ]
         if negative := compose(self.config.negative_prompt):
             everything.append(negative)
@@ -136,25 +135,30 @@ class Guidance:
         views: list[View] = [self.config.view.view(*pair) for pair in angles]
         wishes, prior, config = self.wishes, self.prior, self.config
 
-        def told(descriptors: str, views: Sequence[View]) -> Condition:
-            return prior.embed([self._text(wishes.prompt, view, background, descriptors) for view in views])
+        def told(prompt: str, descriptors: str, views: Sequence[View]) -> Condition:
+            return prior.embed([self._text(prompt, view, background, descriptors) for view in views])
 
+        target, source = self._described(wishes)
         conditions = {
-            Slot.TARGET: told(wishes.target_descriptors, views),
-            Slot.SOURCE: told(wishes.source_descriptors, views),
+            Slot.TARGET: told(*target, views),
+            Slot.SOURCE: told(*source, views),
             Slot.NEGATIVE: prior.embed([compose(config.negative_prompt)]),
             Slot.NULL: prior.embed([""]),
         }
         if self.adapter is not None:
             # The camera says from where; the words need not.
-            text = self._text(wishes.prompt, None, background, wishes.target_descriptors)
-            alike = prior.embed([text]).expand(len(views))
+            alike = prior.embed([self._text(target[0], None, background, target[1])]).expand(len(views))
             cameras = {"camera": orbit.poses().to(alike.embedding.device)}
             conditions[Slot.ADAPTER] = replace(alike, extra={**alike.extra, **cameras})
         if not config.perp_neg:
             return Problem(prior, conditions, self.adapter)
-        conditions[Slot.NEGATIVE] = told(wishes.target_descriptors, [OPPOSITE[view] for view in views])
+        conditions[Slot.NEGATIVE] = told(*target, [OPPOSITE[view] for view in views])
         return PerpNeg(prior, conditions, self.adapter, strength=config.perp_neg)
+
+    def _described(self, wishes: Wishes) -> tuple[tuple[str, str], tuple[str, str]]:
+        """(prompt, descriptors) of target and of source."""
+        source = self.config.source_prompt or wishes.prompt
+        return (wishes.prompt, wishes.target_descriptors), (source, wishes.source_descriptors)
 
     def _text(self, prompt: str, view: View | None, background: str | None, descriptors: str) -> str:
         behind = f"{background} background" if background and self.config.background_words else ""

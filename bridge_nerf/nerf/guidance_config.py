@@ -30,6 +30,8 @@ class GuidanceConfig(StageOptions):
         "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
     )
     """Added to the prompt to say what the picture is and should not be ("bridge", stage two)."""
+    source_prompt: str = ""
+    """What the object is now, if not the prompt: for a run that goes on from one of another prompt."""
     negative_prompt: str = ""
     """The whole text of the slot NEGATIVE, for objectives that have one. Empty, it is the unconditional
     prompt: a closed vocabulary such as the toybox's need not know the words that papers put here."""

@@ -66,6 +66,16 @@ def test_views_and_backgrounds_are_told() -> None:
     assert g.prior.asked[-1] == ""
 
 
+def test_the_source_may_have_a_prompt_of_its_own() -> None:
+    g = guidance(replace(CONFIG, source_prompt="a cube"))
+    assert isinstance(g.prior, PicturePrior)
+    g.prior.asked.clear()
+    g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), None, 0)
+    assert [text.split(", ")[0] for text in g.prior.asked[:2]] == ["a ball", "a cube"]
+    with pytest.raises(UserError, match="xylophone"):
+        guidance(replace(CONFIG, source_prompt="a xylophone"))
+
+
 def test_the_negative_prompt_stands_alone() -> None:
     g, orbit = guidance(replace(CONFIG, negative_prompt="blurry, ")), turntable(2, 15.0, 3.3, 40.0)
     problem = g._problem(orbit, "white")
