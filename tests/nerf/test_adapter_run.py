@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.orbit import turntable
@@ -120,6 +121,23 @@ def test_an_adapter_comes_and_goes_with_the_objective(
     content = state(go_on(config, trained, finished, 2, "second"))
     for part in ("pipeline", "optimizers"):
         assert any(name.startswith("adapter") for name in content[part]) == (after == "vsd")
+
+
+@pytest.mark.parametrize("objective", [name for name in METHODS if not stages_for(name).edits])
+def test_every_objective_trains(config: BridgeTrainerConfig, trained: Train, objective: str) -> None:
+    config.pipeline.objective, config.pipeline.ode_steps = objective, 2
+    config.pipeline.stage_start, config.max_num_iterations = 1, 2
+    before = {name: value.clone() for name, value in _fresh(config).items()}
+    after = state(trained(config, "run"))["pipeline"]
+    moved = [not torch.equal(value, after[name]) for name, value in before.items() if "field" in name]
+    assert moved and all(moved)
+
+
+def _fresh(config: BridgeTrainerConfig) -> dict[str, torch.Tensor]:
+    """The state that training starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.machine.seed)
+        return dict(deepcopy(config).pipeline.setup(device="cpu").named_parameters())
 
 
 def test_an_adapter_of_another_rank_is_refused(config: BridgeTrainerConfig, trained: Train) -> None:
