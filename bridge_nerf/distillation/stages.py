@@ -62,11 +62,14 @@ class StageOptions:
     stage_two_anneal_steps: int = 0
     """Steps of stage two until its weight has reached the final one, linearly."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises UserError for numbers that make no sense. Not done when made: command lines make it themselves."""
         if self.ode_steps < 1:
-            raise UserError(f"an ODE in {self.ode_steps} steps makes no sense; give 1 or more")
+            raise UserError(f"ode_steps {self.ode_steps} makes no sense; give 1 or more")
         if self.weighting not in ("own", *WEIGHTINGS):
             raise UserError(f"unknown weighting {self.weighting!r}; choose own, {', '.join(WEIGHTINGS)}")
+        if self.gradient_clip < 0:
+            raise UserError(f"gradient_clip {self.gradient_clip:g} is negative; give 0 for no limit, or more")
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -135,6 +138,7 @@ def stages_for(name: str, **options: Any) -> Stages:
         UserError: No such method, or an option that makes no sense with it.
     """
     given = StageOptions(**options)
+    given.check()
     own = guidance_of(name)
     if name in PRESETS:
         return _wrapped(PRESETS[name], given)

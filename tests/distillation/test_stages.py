@@ -43,6 +43,12 @@ def test_unknown_names_are_answered_with_the_known_ones():
         stages_for("sds", guidance=3.0)
 
 
+@pytest.mark.parametrize("option", [{"ode_steps": 0}, {"weighting": "x"}, {"gradient_clip": -1.0}])
+def test_numbers_that_make_no_sense(option):
+    with pytest.raises(UserError, match=next(iter(option))):
+        stages_for("sds", **option)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_acts_from_the_first_step(name):
     assert stages_for(name).at(0).index == 0

@@ -175,7 +175,7 @@ def test_perp_neg_avoids_the_opposite_view() -> None:
     [
         ({"objective": "dds"}, "edits one image"),
         ({"objective": "nfsd", "perp_neg": 1.0}, "negative prompt of its own"),
-        ({"objective": "bridge-ode", "ode_steps": 0}, "0 steps"),
+        ({"objective": "bridge-ode", "ode_steps": 0}, "ode_steps 0"),
         ({"weighting": "gaussian"}, "sigma/alpha"),
         ({"objective": "csd", "guidance_rescale": 0.5}, "guidance_rescale"),
     ],
