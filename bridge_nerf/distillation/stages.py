@@ -63,7 +63,7 @@ class StageOptions:
     """Steps of stage two until its weight has reached the final one, linearly."""
 
     def check(self) -> None:
-        """Raises UserError for numbers that make no sense. Not done when made: command lines make them too."""
+        """Raises UserError for numbers that make no sense. Not done when made, as command lines do."""
         if self.ode_steps < 1:
             raise UserError(f"ode_steps {self.ode_steps} makes no sense; give 1 or more")
         if self.weighting not in ("own", *WEIGHTINGS):
