@@ -122,7 +122,9 @@ METHODS: Mapping[str, Method] = {
     "pds": Method(lambda options, s: _single(objectives.pds(s)), 100.0),
     "ism": Method(lambda options, s: _single(objectives.ism(s, options.ode_steps))),
     "sdi": Method(lambda options, s: _single(objectives.sdi(s, options.ode_steps))),
-    "bridge-ode": Method(lambda options, s: _single(objectives.full_bridge(SOURCE, options.ode_steps))),
+    "bridge-ode": Method(
+        lambda options, s: _single(objectives.full_bridge(SOURCE, options.ode_steps)), guidance_scale=1.0
+    ),
     "bridge": Method(_bridge, 40.0),
 }
 """Every method by name. Nothing else lists them: a new objective is an entry here."""
