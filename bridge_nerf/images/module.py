@@ -26,11 +26,7 @@ from bridge_nerf.images.spec import Spec
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
 from bridge_nerf.schedules import Ramp, TimestepRange
 from bridge_nerf.seeding import generator
-
-
-def compose(*parts: str) -> str:
-    """The parts that say something, joined by commas."""
-    return ", ".join(part.strip(" ,.") for part in parts if part.strip(" ,."))
+from bridge_nerf.wording import compose
 
 
 class ImageModule(lightning.LightningModule):

@@ -152,10 +152,10 @@ TOYBOX: dict[Task, Recipe] = {
     "paint": replace(
         _TOYBOX,
         steps=100,
-        learning_rate=0.01,
+        learning_rate=0.006,
         source_descriptors="painting",
-        stages=replace(_TOYBOX.stages, stage_start=0),
-        times=TimestepRange(0.02, 0.6, 0.3, 80),
+        stages=replace(_TOYBOX.stages, stage_start=0, stage_two_scale=2.0, stage_two_guidance=3.0),
+        times=TimestepRange(0.02, 0.4, 0.2, 80),
     ),
     "illusion": _TOYBOX,
 }

@@ -24,9 +24,10 @@ from bridge_nerf.distillation.wrappers import PerpNeg
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.orbit import Orbit
-from bridge_nerf.nerf.prompts import OPPOSITE, VIEWS, View, compose
+from bridge_nerf.nerf.prompts import OPPOSITE, VIEWS, View
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.seeding import generator
+from bridge_nerf.wording import compose
 
 
 class Judged(NamedTuple):

@@ -55,8 +55,3 @@ class ViewConfig:
         for phrase in self.front_only if view != "front" else ():
             prompt = re.sub(rf"\b{re.escape(phrase)}\b", "", prompt, flags=re.IGNORECASE)
         return " ".join(prompt.split()).replace(" ,", ",")
-
-
-def compose(*parts: str) -> str:
-    """The parts that say something, joined by commas."""
-    return ", ".join(part.strip(" ,.") for part in parts if part.strip(" ,."))

@@ -17,8 +17,8 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_whole
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
-from bridge_nerf.nerf.prompts import compose
 from bridge_nerf.priors.registry import check_device, resolve_prior
+from bridge_nerf.wording import compose
 
 
 @contextmanager

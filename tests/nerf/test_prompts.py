@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from bridge_nerf.nerf.background import Background
-from bridge_nerf.nerf.prompts import ViewConfig, compose
+from bridge_nerf.nerf.prompts import ViewConfig
 from bridge_nerf.toybox.render import View
 from bridge_nerf.toybox.words import BACKGROUNDS
+from bridge_nerf.wording import compose
 
 
 def test_views_are_those_of_the_toybox() -> None:
