@@ -22,8 +22,8 @@ class GuidanceConfig(StageOptions):
     """One of "auto" (Stable Diffusion on a GPU, else the toybox), "toybox", the folder of a Stable
     Diffusion pipeline, or a hub id."""
     objective: str = "bridge"
-    """Method, as in bridge (the paper's two stages), sds or vsd, or an authors' preset, as in bridge:paper-eval;
-    a name that is none is answered with all of them."""
+    """Method, as in bridge (the paper's two stages), sds or vsd, or an authors' preset, as in
+    bridge:paper-eval; a name that is none is answered with all of them."""
     target_descriptors: str = "detailed high resolution, high quality, sharp"
     """Added to the prompt to say what the picture should be."""
     source_descriptors: str = (
