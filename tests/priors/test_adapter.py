@@ -1,6 +1,7 @@
 """The adapter against a distribution whose best prediction is known, and on the layout of real pipelines."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,3 +149,18 @@ def test_what_cannot_be_adapted_is_said(pipeline: DiffusersPrior):
     prior.components.unet = nn.Linear(3, 3)
     with pytest.raises(UserError, match="no attention"):
         Adapter(prior)
+
+
+def test_it_learns_in_float32_beside_a_prior_in_half_precision(open_folder: Path):
+    pipeline = DiffusersPrior.load(open_folder, dtype=torch.bfloat16)
+    adapter = Adapter(pipeline, rank=2, camera=True)
+    told = replace(
+        pipeline.embed(["a red apple"]).expand(4), extra={"camera": torch.eye(3, 4).expand(4, 3, 4)}
+    )
+    x, noise = (torch.randn(4, *pipeline.latent_shape, generator=generator(0, name)) for name in ("x", "n"))
+    assert torch.equal(adapter.eps(x, T, told), pipeline.eps(x, T, told))
+    adapter.loss(x, T, noise, told).backward()
+    # The camera's first layer learns once its last one, zero at first, has moved; so do the LoRA's.
+    learning = {name for name, p in adapter.named_parameters() if p.grad is not None and p.grad.any()}
+    assert learning == {name for name in adapter.state_dict() if name.endswith((".up", "shift"))}
+    assert all(p.dtype == torch.float32 for p in adapter.parameters())
