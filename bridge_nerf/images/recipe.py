@@ -121,8 +121,8 @@ def _parsed(name: str, text: str, like: Any) -> Any:
         raise UserError(f"{name} = {text!r} is no {kind.__name__}; its value here is {like!r}") from None
 
 
-CANVAS: dict[Task, CanvasKind] = {"image": "latents", "paint": "latents", "illusion": "pixels"}
-"""What is optimised where nothing else is asked for; latents do not turn with the picture."""
+CANVAS: dict[Task, CanvasKind] = {"image": "latents", "paint": "latents", "illusion": "latents"}
+"""What is optimised where nothing else is asked for."""
 
 PAPER: dict[Task, Recipe] = {
     "image": Recipe(),

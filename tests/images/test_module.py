@@ -88,3 +88,16 @@ def test_a_gradient_that_is_not_finite_is_said_with_its_step(prior):
     module.canvas.values.data.fill_(float("nan"))
     with pytest.raises(UserError, match="step 5: non-finite gradient"):
         module.loss(5)
+
+
+def test_a_turned_view_pulls_as_hard_as_the_upright_one(prior):
+    """However much the way through the decoder and the encoder stretches what comes back."""
+    prior.decode = lambda latents: (latents / 50).clamp(0, 1)
+    prior.encode = lambda images: 50 * images * torch.linspace(1, 100, 16)
+    spec = replace(SPEC, objective="sds", views=("180",))
+    module = ImageModule(spec, prior)
+    module.canvas.values.data.uniform_(1, 40, generator=torch.Generator().manual_seed(0))
+    seen = module.canvas.latents("180")
+    seen.retain_grad()
+    (seen * torch.linspace(0, 1, seen.numel()).view_as(seen)).sum().backward()
+    assert module.canvas.values.grad.norm() == pytest.approx(seen.grad.norm().item(), rel=1e-5)
