@@ -12,18 +12,22 @@ from bridge_nerf import cli
 from bridge_nerf.images.pictures import note_in
 
 
-def test_help_needs_no_torch():
+@pytest.mark.parametrize(
+    "command, words",
+    [((), "evaluate-toybox"), (("image",), "--guidance-scale"), (("evaluate", "toybox"), "--objectives")],
+)
+def test_help_needs_no_torch(command, words):
     code = """
 import sys
 from bridge_nerf import cli
-sys.argv = ["bridge-nerf", "--help"]
+sys.argv = ["bridge-nerf", *sys.argv[1:], "--help"]
 try:
     cli.main()
 except SystemExit:
     print("torch" in sys.modules)
 """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.stdout.strip().endswith("False") and "evaluate-toybox" in answer.stdout
+    answer = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert answer.stdout.strip().endswith("False") and words in answer.stdout
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +101,7 @@ class Wishes:
 
 
 def load(name: str) -> tuple[str, ImagePrior]:
-    """(resolved name, prior), on the GPU where there is one.
+    """(resolved name, prior), on the GPU where there is one: of several processes each takes its own.
 
     Raises:
         UserError: It cannot be had.
@@ -109,7 +110,8 @@ def load(name: str) -> tuple[str, ImagePrior]:
 
     from bridge_nerf.priors.registry import load_prior, resolve_prior
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
+    device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     resolved, line = resolve_prior(name, device)
     print(line, flush=True)
     return resolved, load_prior(resolved, device)

@@ -123,6 +123,23 @@ def test_a_prompt_that_the_prior_cannot_read_stops_the_batch_before_it_begins(tm
     assert not any(item.finished for item in items)
 
 
+def test_an_interrupted_batch_says_so_and_goes_on(tmp_path, monkeypatch, alone):
+    items, made = items_for(PROMPTS[:3], SPEC, 0, tmp_path), batch.make
+
+    def interrupted(item, module):
+        for _ in made(item, module):
+            if item is items[1]:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield
+
+    monkeypatch.setattr(batch, "make", interrupted)
+    with pytest.raises(UserError, match="stopped with 1 of 3 done; the same command goes on"):
+        run_batch(items, PicturePrior())
+    monkeypatch.setattr(batch, "make", made)
+    assert len(run_batch(items, PicturePrior())) == 2
+    assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(items, alone[:3], strict=True))
+
+
 def test_a_file_of_prompts(tmp_path):
     (tmp_path / "a.txt").write_text("a ball\n\n# note\n a car # red\na ball\n")
     assert read_prompts(tmp_path / "a.txt") == ["a ball", "a car"]
