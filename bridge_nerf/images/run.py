@@ -143,11 +143,9 @@ def provenance(spec: Spec, done: int) -> dict[str, Any]:
     }
 
 
-def note(spec: Spec, folder: Path, done: int) -> dict[str, Any]:
-    """Write into the folder what is made there and how far it is; answers what was written."""
-    noted = provenance(spec, done)
-    write_whole(folder / "run.json", json.dumps(noted, indent=1).encode())
-    return noted
+def note(spec: Spec, folder: Path, done: int) -> None:
+    """Write into the folder what is made there and how far it is."""
+    write_whole(folder / "run.json", json.dumps(provenance(spec, done), indent=1).encode())
 
 
 def _trainer(prior: ImagePrior, steps: int, callbacks: list[Any]) -> lightning.Trainer:
@@ -172,7 +170,7 @@ def _write_results(
 ) -> Result:
     spec = module.spec
     pixels = to_bytes(module.pictures())
-    noted = note(spec, folder, done)
+    noted = provenance(spec, done)
     for k, (path, picture) in enumerate(zip(names(spec, folder), pixels, strict=True)):
         subject = spec.subjects[k]
         seen = {"prompt": " | ".join(subject.prompts), "seed": subject.seed, "index": k}
@@ -181,6 +179,7 @@ def _write_results(
         pairs = [list(pair) for pair in zip(to_bytes(before), pixels, strict=True)]
         write_whole(folder / "before-after.png", png(side_by_side(pairs)))
     write_whole(folder / "video.mp4", video(np.stack([enlarged(frame) for frame in frames(folder)])))
+    note(spec, folder, done)  # last: what says that all is there must not be there before
     return Result(folder, names(spec, folder), done, done == spec.recipe.steps)
 
 

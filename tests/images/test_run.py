@@ -91,6 +91,20 @@ def test_a_killed_run_goes_on_and_ends_alike(prior, whole, tmp_path, blow):
     assert (resumed.folder / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
 
 
+def test_a_run_that_dies_while_it_writes_its_results_writes_them_next_time(
+    prior, whole, tmp_path, monkeypatch
+):
+    def die(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr("bridge_nerf.images.run.video", die)
+        optimise_images(SPEC, tmp_path / "run", prior)
+    resumed = optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: pytest.fail("made again"))
+    assert resumed.finished and np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    assert (resumed.folder / "video.mp4").read_bytes() == (whole.folder / "video.mp4").read_bytes()
+
+
 def test_a_finished_run_is_not_made_again(prior, whole):
     before = time.time_ns()
     again = optimise_images(SPEC, whole.folder, prior, on_step=lambda p: pytest.fail("made again"))
