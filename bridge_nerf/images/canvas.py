@@ -15,7 +15,6 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.images.views import UPRIGHT, view
-from bridge_nerf.schedules import per_sample
 from bridge_nerf.seeding import generator
 
 
@@ -36,10 +35,8 @@ class Canvas(nn.Module, ABC):
 
 
 class LatentCanvas(Canvas):
-    """The latents themselves. A turned view passes through the pictures: latents do not turn with them.
-
-    A view is an isometry, but decoding and encoding stretch what comes back through them: without
-    `keep_length` the turned reading would drown the upright one.
+    """The latents themselves. Latents do not turn with their picture (turning their gradient instead leaves
+    ripples all over it), so a turned view goes through decoder and encoder, there and back.
     """
 
     def __init__(self, prior: ImagePrior, start: Float[Tensor, "b c lh lw"]) -> None:
@@ -50,25 +47,7 @@ class LatentCanvas(Canvas):
         return self.prior.decode(self.values)
 
     def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
-        if name == UPRIGHT:
-            return self.values
-        inner = self.values.clone()
-        seen = self.prior.encode(view(name, self.prior.decode(inner)))
-        keep_length(inner, seen)
-        return seen
-
-
-def keep_length(inner: Float[Tensor, "b *dims"], outer: Float[Tensor, "b *others"]) -> None:
-    """On the way back, picture by picture, the gradient arrives at `inner` as long as it was at `outer`."""
-    lengths: list[Tensor] = []
-    outer.register_hook(lambda gradient: lengths.append(gradient.flatten(1).norm(dim=1)))
-
-    def rescaled(gradient: Tensor) -> Tensor:
-        return gradient * per_sample(
-            lengths.pop() / gradient.flatten(1).norm(dim=1).clamp_min(1e-12), gradient
-        )
-
-    inner.register_hook(rescaled)
+        return self.values if name == UPRIGHT else super().latents(name)
 
 
 class PixelCanvas(Canvas):
