@@ -155,7 +155,7 @@ TOYBOX: dict[Task, Recipe] = {
         learning_rate=0.006,
         source_descriptors="painting",
         stages=replace(_TOYBOX.stages, stage_start=0, stage_two_scale=2.0, stage_two_guidance=3.0),
-        times=TimestepRange(0.02, 0.4, 0.2, 80),
+        times=TimestepRange(0.02, 0.25, 0.15, 80),
     ),
     "illusion": _TOYBOX,
 }
