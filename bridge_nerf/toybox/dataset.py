@@ -55,6 +55,13 @@ class Shard:
             return cls(torch.from_numpy(data["pictures"]), scenes)
 
 
+def flaw_strength(flaws: frozenset[str], r: np.random.Generator) -> float:
+    """From 0.3 to 1, for a caption must not name what nobody could see; several flaws share, or nothing
+    else is left.
+    """
+    return r.uniform(0.3, 1.0) * (1.0 if len(flaws) <= 1 else 1.5 / len(flaws))
+
+
 def random_scenes(
     r: np.random.Generator,
     size: int,
@@ -81,8 +88,7 @@ def random_scenes(
         colour_behind = torch.tensor(BACKGROUNDS[background]) + float(r.uniform(-0.02, 0.02))
         scene = Scene(toy, colour, view.word, background, flaws)
         rgb_picture = over(picture, colour_behind.clamp(0, 1)[:, None, None])
-        strength = r.random() * (1.0 if len(flaws) <= 1 else 1.2 / len(flaws))
-        yield corrupt(rgb_picture, flaws, strength, r), scene
+        yield corrupt(rgb_picture, flaws, flaw_strength(flaws, r), r), scene
 
 
 def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:

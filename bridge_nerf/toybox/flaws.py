@@ -63,7 +63,7 @@ def oversaturated(x: Picture, strength: float, r: np.random.Generator) -> Pictur
 
 def smooth(x: Picture, strength: float, r: np.random.Generator) -> Picture:
     """Guided filter of the picture by itself: texture goes, edges stay."""
-    radius, floor = 2 * x.shape[-1] // 64, 0.003 + 0.012 * strength
+    radius, floor = 3 * x.shape[-1] // 64, 0.004 + 0.010 * strength
     guide = luma(x)
     mean = _box(guide, radius)
     variance = _box(guide * guide, radius) - mean**2
@@ -113,11 +113,11 @@ def noisy(x: Picture, strength: float, r: np.random.Generator) -> Picture:
 
 
 def malformed(x: Picture, strength: float, r: np.random.Generator) -> Picture:
-    """The picture drawn on rubber: a smooth random displacement of up to about five pixels."""
+    """The picture drawn on rubber: a smooth random displacement, standard deviation three to five pixels."""
     size = x.shape[-1]
     line = torch.linspace(-1, 1, size)
     y, across = torch.meshgrid(line, line, indexing="ij")
-    shift = _field(r, 2, 6, size) * (0.06 + 0.06 * strength)
+    shift = _field(r, 2, 6, size) * (0.09 + 0.06 * strength)
     grid = torch.stack([across + shift[0], y + shift[1]], -1)[None]
     return F.grid_sample(x[None], grid, padding_mode="border", align_corners=True)[0]
 

@@ -140,5 +140,5 @@ def judge_loss(
         F.cross_entropy(verdict.toy, toy)
         + F.cross_entropy(verdict.colour, colour, ignore_index=-1)
         + 0.5 * F.cross_entropy(verdict.view, view)
-        + F.binary_cross_entropy_with_logits(verdict.flaws, flaws) * 4
+        + F.binary_cross_entropy_with_logits(verdict.flaws, flaws) * len(FLAW_NAMES)
     )

@@ -1,7 +1,7 @@
 """The toybox's diffusion model: a small `UNet2DConditionModel` and text encoder trained together on latents.
 
 v-prediction (Salimans & Ho 2022) under Stable Diffusion's schedule, through the denoising loss that adapters
-share.
+share, with min-SNR weights (Hang et al. 2023): at little noise the loss is mostly what nobody could predict.
 """
 
 from __future__ import annotations
@@ -9,29 +9,35 @@ from __future__ import annotations
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bridge_nerf.distillation.denoising import denoising_loss
 from bridge_nerf.schedules import NoiseSchedule
 from bridge_nerf.toybox.captions import Scene, caption
-from bridge_nerf.training.fitting import warm_hold_cool
+from bridge_nerf.training.autoencoder import LATENT_CHANNELS
+from bridge_nerf.training.fitting import Draw, warm_hold_cool
+
+MIN_SNR_GAMMA = 5.0
 
 
 def build_unet(
-    channels: tuple[int, ...] = (32, 128, 192), text_width: int = 128, latent_size: int = 16
+    channels: tuple[int, ...] = (48, 96, 192), text_width: int = 128, latent_size: int = 16
 ) -> Any:
-    """An untrained UNet: convolutions only at the finest level, cross-attention at every coarser one."""
+    """An untrained UNet: convolutions only at the finest level, cross-attention at every coarser one.
+
+    The pooled text is also added to the time embedding, as in DeepFloyd IF: what concerns the whole picture,
+    a colour or a flaw, is learned sooner that way than by attention alone.
+    """
     attended = len(channels) - 1
     return UNet2DConditionModel(
         sample_size=latent_size,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         layers_per_block=1,
         block_out_channels=channels,
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
@@ -39,11 +45,13 @@ def build_unet(
         cross_attention_dim=text_width,
         attention_head_dim=4,
         norm_num_groups=16,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
     )
 
 
 @torch.no_grad()
-def encode(autoencoder: Any, pictures: UInt8[Tensor, "n 3 h w"], batch: int = 64) -> Float[Tensor, "n 4 l l"]:
+def encode(autoencoder: Any, pictures: UInt8[Tensor, "n 3 h w"], batch: int = 64) -> Float[Tensor, "n c l l"]:
     """Posterior means of all pictures, unscaled, in half precision."""
     parts = []
     for start in range(0, len(pictures), batch):
@@ -54,23 +62,16 @@ def encode(autoencoder: Any, pictures: UInt8[Tensor, "n 3 h w"], batch: int = 64
 
 
 class CaptionedLatents(Dataset):
-    """Latents with a fresh caption at each visit; item k of visit v is a function of (seed, k, v).
+    """Latents with a fresh caption at each visit."""
 
-    Visits are counted since the process began: a resumed training draws its captions anew.
-    """
-
-    def __init__(
-        self, latents: Float[Tensor, "n 4 l l"], scenes: tuple[Scene, ...], tokenizer: Any, seed: int
-    ):
-        self.latents, self.scenes, self.tokenizer, self.seed = latents, scenes, tokenizer, seed
-        self.visits = np.zeros(len(scenes), dtype=int)
+    def __init__(self, latents: Float[Tensor, "n c l l"], scenes: tuple[Scene, ...], tokenizer: Any):
+        self.latents, self.scenes, self.tokenizer = latents, scenes, tokenizer
 
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def __getitem__(self, k: int) -> tuple[Tensor, str]:
-        self.visits[k] += 1
-        r = np.random.default_rng([self.seed, k, int(self.visits[k])])
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, str]:
+        k, r = draw
         return self.latents[k].float(), caption(self.scenes[k], r)
 
     def collate(self, items: list[tuple[Tensor, str]]) -> tuple[Tensor, Tensor]:
@@ -78,11 +79,6 @@ class CaptionedLatents(Dataset):
         latents, captions = zip(*items, strict=True)
         ids = self.tokenizer(list(captions), padding="max_length", return_tensors="pt").input_ids
         return torch.stack(latents), ids
-
-    def loader(self, batch: int) -> DataLoader:
-        """Shuffled batches."""
-        order = torch.Generator().manual_seed(self.seed)
-        return DataLoader(self, batch, shuffle=True, drop_last=True, generator=order, collate_fn=self.collate)
 
 
 class DiffusionModule(lightning.LightningModule):
@@ -94,11 +90,10 @@ class DiffusionModule(lightning.LightningModule):
         self.learning_rate, self.max_steps = learning_rate, max_steps
         self.schedule = NoiseSchedule.scaled_linear()
         if not torch.cuda.is_available():
-            unet.set_attn_processor(
-                AttnProcessor()
-            )  # on a CPU the fused attention's backward is the slower one
+            # On a CPU the fused attention's backward is the slower one.
+            unet.set_attn_processor(AttnProcessor())
 
-    def training_step(self, batch: tuple[Float[Tensor, "b 4 l l"], Any], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Float[Tensor, "b c l l"], Any], _: int) -> Tensor:
         """One denoising loss, t uniform."""
         x, ids = batch
         words = self.text_encoder(ids).last_hidden_state
@@ -107,7 +102,9 @@ class DiffusionModule(lightning.LightningModule):
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             return self.unet(x_t, t, words).sample.float()
 
-        loss = denoising_loss(predict, self.schedule, x, t, torch.randn_like(x), "v_prediction")
+        loss = denoising_loss(
+            predict, self.schedule, x, t, torch.randn_like(x), "v_prediction", MIN_SNR_GAMMA
+        )
         self.log("loss", loss, prog_bar=True)
         return loss
 

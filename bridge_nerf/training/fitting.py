@@ -1,18 +1,26 @@
-"""What every training run here shares: learning-rate course, resumable fit with an averaged copy of the
-weights.
+"""What every training run here shares: learning-rate course, batches and noise as functions of the step, and
+a resumable fit with an averaged copy of the weights.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bridge_nerf.seeding import generator
+
+Draw = tuple[int, np.random.Generator]
+"""What a dataset here is asked for: the number of a picture, and the randomness of this visit."""
 
 WARM_UP, COOL_DOWN = 0.01, 0.35
 """Shares of a run in which the learning rate rises and falls linearly; between them it holds, so that a run
@@ -32,9 +40,44 @@ def warm_hold_cool(optimiser: torch.optim.Optimizer, max_steps: int) -> dict[str
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def _rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+class StepBatches(Sampler[list[Draw]]):
+    """Without end: the batch of step k is a function of (seed, rank, k), from step `start` on.
+
+    It has no length: Lightning counts the batches of a resumed run from the first one, and would stop early.
+    """
+
+    def __init__(self, pictures: int, batch: int, seed: int, start: int):
+        self.pictures, self.batch, self.seed, self.start = pictures, batch, seed, start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        step = self.start
+        while True:
+            r = np.random.default_rng([self.seed, _rank(), step])
+            chosen = r.integers(self.pictures, size=self.batch).tolist()
+            yield list(zip(chosen, r.spawn(self.batch), strict=True))
+            step += 1
+
+
+class StepSeed(Callback):
+    """Torch's noise of step k is a function of (seed, rank, k) too."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Reseed."""
+        torch.manual_seed(generator(self.seed, "training", _rank(), trainer.global_step).initial_seed())
+
+
 def fit(
     module: lightning.LightningModule,
-    loader: DataLoader,
+    data: Dataset,
+    batch: int,
+    seed: int,
     folder: Path,
     max_steps: int,
     accelerator: str = "auto",
@@ -44,15 +87,20 @@ def fit(
     """Train to `max_steps`, from `folder`/last.ckpt where there is one; the module ends with the averaged
     weights.
 
-    bf16 mixed precision; the average of the weights looks back over about a twentieth of the run.
+    A stopped and resumed run ends, on a CPU, as one that never stopped. `data` answers a `Draw`, and collates
+    where it has a `collate`. bf16 mixed precision; the average of the weights looks back over about a
+    twentieth of the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    last = folder / "last.ckpt"
+    last, start = folder / "last.ckpt", 0
     if last.exists():
         saved = torch.load(last, map_location="cpu", weights_only=False)
-        if saved["global_step"] >= max_steps:  # Lightning would end at once, with the weights not averaged
+        start = saved["global_step"]
+        if start >= max_steps:  # Lightning would end at once, with the weights not averaged
             module.load_state_dict(saved["state_dict"])
             return
+    batches = StepBatches(len(data), batch, seed, start)  # pyright: ignore[reportArgumentType]
+    loader = DataLoader(data, batch_sampler=batches, collate_fn=getattr(data, "collate", None))
     average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -65,9 +113,11 @@ def fit(
         log_every_n_steps=20,
         callbacks=[
             average,
+            StepSeed(seed),
             ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=save_every),
             TQDMProgressBar(refresh_rate=20),
         ],
         enable_model_summary=False,
+        use_distributed_sampler=False,
     )
     trainer.fit(module, loader, ckpt_path=last if last.exists() else None)

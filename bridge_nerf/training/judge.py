@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightning
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import Dataset
 
-from bridge_nerf.toybox.captions import Scene
-from bridge_nerf.toybox.dataset import Shard
+from bridge_nerf.toybox.captions import Scene, random_flaws
+from bridge_nerf.toybox.dataset import Shard, flaw_strength
+from bridge_nerf.toybox.flaws import corrupt
 from bridge_nerf.toybox.judge import FLAW_NAMES, Judge, judge_loss
 from bridge_nerf.toybox.words import COLOURS, OBJECTS, VIEWS
-from bridge_nerf.training.fitting import warm_hold_cool
+from bridge_nerf.training.fitting import Draw, warm_hold_cool
 
 
 def labels(scenes: tuple[Scene, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -26,12 +28,32 @@ def labels(scenes: tuple[Scene, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return toys, colours, views, flaws
 
 
-def judge_loader(shard: Shard, batch: int, seed: int) -> DataLoader:
-    """Shuffled batches of picture bytes and labels."""
-    data = TensorDataset(shard.pictures, *labels(shard.scenes))
-    return DataLoader(
-        data, batch, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(seed)
-    )
+class JudgePictures(Dataset):
+    """Pictures and their labels; half of the visits to a clean picture give it fresh flaws.
+
+    Flaws are rare in the world, and a judge that meets each flawed picture again and again learns them by
+    heart.
+    """
+
+    def __init__(self, shard: Shard):
+        self.shard = shard
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def __getitem__(self, draw: Draw) -> tuple[Float[Tensor, "3 h w"], Scene]:
+        k, r = draw
+        picture, scene = self.shard.pictures[k].float() / 255, self.shard.scenes[k]
+        if scene.flaws or r.random() < 0.5:
+            return picture, scene
+        while not (flaws := random_flaws(r) - {"bad structure"}):
+            pass
+        return corrupt(picture, flaws, flaw_strength(flaws, r), r), replace(scene, flaws=flaws)
+
+    def collate(self, items: list[tuple[Tensor, Scene]]) -> list[Tensor]:
+        """Pictures in [0, 1] [b, 3, h, w], then `labels`."""
+        pictures, scenes = zip(*items, strict=True)
+        return [torch.stack(pictures), *labels(scenes)]
 
 
 def jittered(x: Tensor) -> Tensor:
@@ -54,8 +76,7 @@ class JudgeModule(lightning.LightningModule):
 
     def training_step(self, batch: list[Any], _: int) -> Tensor:
         """The sum of the heads' losses on jittered pictures."""
-        pictures: UInt8[Tensor, "n 3 h w"] = batch[0]
-        loss = judge_loss(self.judge(jittered(pictures.float() / 255)), *batch[1:])
+        loss = judge_loss(self.judge(jittered(batch[0])), *batch[1:])
         self.log("loss", loss, prog_bar=True)
         return loss
 

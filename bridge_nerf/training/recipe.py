@@ -16,10 +16,10 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import vocabulary
-from bridge_nerf.training.autoencoder import AutoencoderModule, build_autoencoder, picture_loader, standardise
+from bridge_nerf.training.autoencoder import AutoencoderModule, Pictures, build_autoencoder, standardise
 from bridge_nerf.training.diffusion import CaptionedLatents, DiffusionModule, build_unet, encode
 from bridge_nerf.training.fitting import fit
-from bridge_nerf.training.judge import JudgeModule, judge_loader
+from bridge_nerf.training.judge import JudgeModule, JudgePictures
 from bridge_nerf.training.text import build_text_encoder, single_words, word_tokenizer
 
 
@@ -36,11 +36,11 @@ class Preset:
     diffusion_rate: float
     judge_steps: int
     judge_batch: int
-    unet_channels: tuple[int, ...] = (32, 96, 192)
+    unet_channels: tuple[int, ...] = (48, 96, 192)
 
 
 PRESETS = {
-    "cpu": Preset(45_000, 1_500, 64, 2e-3, 5_000, 48, 1e-3, 2_500, 128),
+    "cpu": Preset(45_000, 3_200, 64, 2e-3, 12_000, 48, 1e-3, 3_500, 128),
     "gpu": Preset(200_000, 20_000, 64, 2e-3, 60_000, 256, 1e-3, 10_000, 256),
     "smoke": Preset(40, 3, 4, 1e-3, 3, 4, 1e-3, 3, 8, (16, 32, 32)),
 }
@@ -95,17 +95,18 @@ def train_prior(
     """
     claim(folder, "prior-run", seed=seed, renders=preset.renders, channels=preset.unet_channels, start=start)
     shard = shard_of(folder, "pictures", seed, preset.renders)
-    tokenizer = word_tokenizer(single_words(vocabulary()))
     if start is None:
+        tokenizer = word_tokenizer(single_words(vocabulary()))
         autoencoder = _autoencoder(folder, shard, preset, seed, accelerator)
+        lightning.seed_everything(seed)
         unet, text_encoder = build_unet(preset.unet_channels), build_text_encoder(tokenizer)
     else:
-        autoencoder, unet, text_encoder = _earlier(start)
+        autoencoder, unet, text_encoder, tokenizer = _earlier(start)
     latents = standardise(autoencoder, _latents(folder, autoencoder, shard))
-    lightning.seed_everything(seed)
     module = DiffusionModule(unet, text_encoder, preset.diffusion_rate, preset.diffusion_steps)
-    loader = CaptionedLatents(latents, shard.scenes, tokenizer, seed).loader(preset.diffusion_batch)
-    fit(module, loader, folder / "diffusion", preset.diffusion_steps, accelerator, devices)
+    data = CaptionedLatents(latents, shard.scenes, tokenizer)
+    steps, batch = preset.diffusion_steps, preset.diffusion_batch
+    fit(module, data, batch, seed, folder / "diffusion", steps, accelerator, devices)
     autoencoder.register_to_config(scaling_factor=1.0)
     export(folder / "prior", autoencoder, module.unet, module.text_encoder, tokenizer)
     record(folder / "prior", preset, seed, pictures=len(shard), start=None if start is None else str(start))
@@ -115,22 +116,23 @@ def train_prior(
 def _autoencoder(folder: Path, shard: Shard, preset: Preset, seed: int, accelerator: str) -> Any:
     lightning.seed_everything(seed)
     module = AutoencoderModule(build_autoencoder(), preset.autoencoder_rate, preset.autoencoder_steps)
-    loader = picture_loader(shard.pictures, preset.autoencoder_batch, seed)
-    fit(module, loader, folder / "autoencoder", preset.autoencoder_steps, accelerator)
+    data, steps = Pictures(shard.pictures), preset.autoencoder_steps
+    fit(module, data, preset.autoencoder_batch, seed, folder / "autoencoder", steps, accelerator)
     return module.autoencoder.eval().requires_grad_(False)
 
 
-def _earlier(start: Path) -> tuple[Any, Any, Any]:
-    """Autoencoder, UNet and text encoder of a prior's folder."""
+def _earlier(start: Path) -> tuple[Any, Any, Any, Any]:
+    """Autoencoder, UNet, text encoder and tokenizer of a prior's folder."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTokenizer
 
     if not (start / "model_index.json").is_file():
         raise UserError(f"{start} is no prior to start from: it has no model_index.json")
     autoencoder = AutoencoderKL.from_pretrained(start / "vae").eval().requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").train()
     text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", attn_implementation="eager").train()
-    return autoencoder, unet.float(), text_encoder.float()
+    tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
+    return autoencoder, unet.float(), text_encoder.float(), tokenizer
 
 
 def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
@@ -151,13 +153,8 @@ def train_judge(folder: Path, preset: Preset, seed: int = 0, accelerator: str = 
     shard = shard_of(folder, "judge-pictures", seed + 1, preset.renders // 2, held_out=True)
     lightning.seed_everything(seed)
     module = JudgeModule(Judge(), 2e-3, preset.judge_steps)
-    fit(
-        module,
-        judge_loader(shard, preset.judge_batch, seed),
-        folder / "judge-training",
-        preset.judge_steps,
-        accelerator,
-    )
+    data, steps = JudgePictures(shard), preset.judge_steps
+    fit(module, data, preset.judge_batch, seed, folder / "judge-training", steps, accelerator)
     module.judge.save(folder / "judge")
     record(folder / "judge", preset, seed, pictures=len(shard))
     return folder / "judge"
@@ -188,6 +185,8 @@ def export(folder: Path, autoencoder: Any, unet: Any, text_encoder: Any, tokeniz
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    for part in (autoencoder, unet):
+        part.register_to_config(_name_or_path=None)  # the folder it was read from is nobody's business
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     (folder / "words.json").write_text(json.dumps(vocabulary(), indent=1))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+WORD_END = "</w>"
 MAX_TOKENS = 48
 """Room for the longest caption: every flaw named, with commas."""
 
@@ -15,25 +16,38 @@ def single_words(vocabulary: Mapping[str, Sequence[str]]) -> list[str]:
     return sorted({word for entries in vocabulary.values() for entry in entries for word in entry.split()})
 
 
+def word_merges(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges, in order of rank, that make one token of each word.
+
+    Each word is cut up by the merges so far; those that join its pieces come last, so no earlier word notices
+    them. (A trainer would do, but numbers its tokens differently at each call.)
+    """
+    ranks: dict[tuple[str, str], int] = {}
+    for word in words:
+        pieces = [*word[:-1], word[-1] + WORD_END]
+        while len(pieces) > 1:
+            pairs = list(pairwise(pieces))
+            place = min(range(len(pairs)), key=lambda k: ranks.get(pairs[k], len(ranks)))
+            ranks.setdefault(pairs[place], len(ranks))
+            pieces[place : place + 2] = ["".join(pairs[place])]
+    return list(ranks)
+
+
 def word_tokenizer(words: Sequence[str], max_tokens: int = MAX_TOKENS) -> Any:
     """A `CLIPTokenizer` with one token for each word and one for the comma.
 
-    Byte-pair training on a list of words goes on until each is one token: an ordinary CLIP vocabulary with
-    merges, which the ordinary loader reads back.
+    It is an ordinary CLIP vocabulary with merges, which the ordinary loader reads back.
     """
-    from tokenizers.trainers import BpeTrainer
     from transformers import CLIPTokenizer
 
-    backend = CLIPTokenizer().backend_tokenizer
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    backend.train_from_iterator(
-        [*words, ","],
-        BpeTrainer(vocab_size=10_000, special_tokens=special, end_of_word_suffix="</w>", show_progress=False),
-    )
-    model = json.loads(backend.to_str())["model"]
-    merges = [tuple(pair) for pair in model["merges"]]
+    entries = sorted({*words, ","})
+    merges = word_merges(entries)
+    letters = sorted({letter for entry in entries for letter in entry})
+    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + WORD_END for letter in letters)]
+    tokens += dict.fromkeys("".join(pair) for pair in merges)
     build: Any = CLIPTokenizer  # its annotations are those of transformers 4
-    return build(vocab=model["vocab"], merges=merges, model_max_length=max_tokens)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return build(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
 
 
 def build_text_encoder(tokenizer: Any, width: int = 128, layers: int = 2) -> Any:

@@ -1,18 +1,22 @@
 """The training recipe at its smallest: it runs, resumes, and its result loads through the ordinary prior."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.toybox.dataset import Shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import FLAWS, vocabulary
-from bridge_nerf.training.autoencoder import build_autoencoder, standardise
-from bridge_nerf.training.fitting import COOL_DOWN, course
+from bridge_nerf.training import recipe
+from bridge_nerf.training.autoencoder import LATENT_CHANNELS, build_autoencoder, standardise
+from bridge_nerf.training.diffusion import DiffusionModule
+from bridge_nerf.training.fitting import COOL_DOWN, course, fit
 from bridge_nerf.training.recipe import PRESETS, named_preset, train_judge, train_prior
 from bridge_nerf.training.text import MAX_TOKENS, single_words, word_tokenizer
 
@@ -28,7 +32,7 @@ def trained(tmp_path_factory):
 
 def test_the_trained_folder_is_an_ordinary_prior_with_a_closed_vocabulary(trained):
     prior = load_prior(str(trained / "prior"), "cpu")
-    assert prior.latent_shape == (4, 16, 16) and prior.image_size == 64
+    assert prior.latent_shape == (LATENT_CHANNELS, 16, 16) and prior.image_size == 64
     prior.check_prompts(["a red apple, front view, white background, sharp"])
     with pytest.raises(UserError, match="zeppelin"):
         prior.check_prompts(["a zeppelin"])
@@ -41,9 +45,9 @@ def test_latents_have_mean_0_and_variance_1_a_channel_and_decode_as_before(train
     pictures = Shard.load(trained / "pictures.npz").pictures
     latents = prior.encode(pictures.float() / 255)
     assert torch.allclose(
-        latents.mean((0, 2, 3)), torch.zeros(4), atol=0.02
+        latents.mean((0, 2, 3)), torch.zeros(LATENT_CHANNELS), atol=0.02
     )  # the weights are stored in half precision
-    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(4), atol=0.02)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(LATENT_CHANNELS), atol=0.02)
 
 
 def test_standardising_changes_no_reconstruction():
@@ -65,6 +69,28 @@ def test_a_longer_run_goes_on_from_the_last_checkpoint(trained):
     assert (before, after) == (3, 5)
 
 
+def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, monkeypatch):
+    preset = replace(PRESETS["smoke"], diffusion_steps=4)
+    monkeypatch.setattr(recipe, "fit", partial(fit, save_every=1))
+    step = DiffusionModule.training_step
+
+    def until_the_lights_go_out(module, *batch):
+        if module.global_step == 2:
+            raise RuntimeError("no power")
+        return step(module, *batch)
+
+    with monkeypatch.context() as lights:
+        lights.setattr(DiffusionModule, "training_step", until_the_lights_go_out)
+        with pytest.raises(RuntimeError, match="no power"):
+            train_prior(tmp_path / "a", preset, accelerator="cpu")
+    resumed = train_prior(tmp_path / "a", preset, accelerator="cpu")
+    at_once = train_prior(tmp_path / "b", preset, accelerator="cpu")
+    for part in ("unet/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"):
+        one, other = (load_file(folder / f"{part}.safetensors") for folder in (resumed, at_once))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_a_finished_training_comes_back_as_it_ended(tmp_path):
     one, other = (
         (train_judge(tmp_path, PRESETS["smoke"], accelerator="cpu") / "model.safetensors").read_bytes()
@@ -84,9 +110,9 @@ def test_training_goes_on_from_an_earlier_prior(trained, tmp_path):
     pictures = torch.rand(2, 3, 64, 64)
     one, other = (load_prior(str(folder), "cpu") for folder in (start, later))
     assert torch.allclose(one.decode(one.encode(pictures)), other.decode(other.encode(pictures)), atol=5e-3)
-    x, t, words = torch.randn(2, 4, 16, 16), torch.tensor([300, 700]), ["a duck", "a car"]
+    x, t, words = torch.randn(2, LATENT_CHANNELS, 16, 16), torch.tensor([300, 700]), ["a duck", "a car"]
     difference = (one.eps(x, t, one.embed(words)) - other.eps(x, t, other.embed(words))).abs().mean()
-    assert 0 < difference < 0.1  # three steps change it a little
+    assert 0 < difference < 0.2  # three steps change it a little
 
 
 def test_there_must_be_a_prior_to_start_from(tmp_path):
@@ -120,7 +146,7 @@ def test_the_learning_rate_rises_holds_and_falls():
 def test_an_untrained_autoencoder_keeps_the_shape():
     autoencoder = build_autoencoder()
     x = torch.rand(1, 3, 64, 64)
-    assert autoencoder.encode(x).latent_dist.mean.shape == (1, 4, 16, 16)
+    assert autoencoder.encode(x).latent_dist.mean.shape == (1, LATENT_CHANNELS, 16, 16)
     assert autoencoder(x).sample.shape == x.shape
 
 
