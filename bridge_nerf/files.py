@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,6 +33,23 @@ def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def add_row(path: Path, row: Mapping[str, object]) -> None:
+    """Add a row to a CSV file that has a column "step"; the file is whole at any moment.
+
+    Rows of this step and of later ones go: a resumed run makes them again. Columns may come and go.
+    """
+    rows: list[Mapping[str, object]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows += [old for old in csv.DictReader(file) if int(old["step"]) < int(str(row["step"]))]
+    rows.append(row)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for line in rows for name in line)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
 
 
 def video(pictures: UInt8[np.ndarray, "b h w 3"], frames_per_second: int = 24) -> bytes:

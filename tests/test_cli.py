@@ -14,7 +14,12 @@ from bridge_nerf.images.pictures import note_in
 
 @pytest.mark.parametrize(
     "command, words",
-    [((), "evaluate-toybox"), (("image",), "--guidance-scale"), (("evaluate", "toybox"), "--objectives")],
+    [
+        ((), "evaluate-toybox"),
+        (("image",), "--guidance-scale"),
+        (("evaluate", "toybox"), "--objectives"),
+        (("plot-errors",), "errors.svg"),
+    ],
 )
 def test_help_needs_no_torch(command, words):
     code = """
@@ -123,6 +128,15 @@ def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
 
 
 def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
+def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
+    asked = ("image", "--prompt", "a ball", *QUICK, "--set", "errors_every=2", "--out", tmp_path)
+    assert called(monkeypatch, *asked) is None
+    (run,) = tmp_path.iterdir()
+    assert called(monkeypatch, "plot-errors", run) is None
+    assert "first_order" in capsys.readouterr().out and (run / "errors.svg").exists()
+    assert "neither errors.csv" in (called(monkeypatch, "plot-errors", tmp_path) or "")
+
+
     asked = ("compare", "--prompt", "a ball", "--objectives", "sds,csd", "--steps", 6, "--out", tmp_path)
     assert called(monkeypatch, *asked) is None
     assert len(list(tmp_path.glob("*/video.mp4"))) == len(list(tmp_path.glob("*/grid.png"))) == 1

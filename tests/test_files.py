@@ -26,6 +26,14 @@ def test_a_write_that_dies_leaves_the_old_file(
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_rows_that_a_resumed_run_makes_again_replace_the_old_ones(tmp_path) -> None:
+    path = tmp_path / "numbers.csv"
+    for step in (0, 5, 10):
+        files.add_row(path, {"step": step, "a": 0.1})
+    files.add_row(path, {"step": 5, "a": 0.25, "b": 3})
+    assert path.read_text().split() == ["step,a,b", "0,0.1,", "5,0.25,3"]
+
+
 def test_a_video_has_every_frame() -> None:
     ramp = np.linspace(0, 255, 10).astype(np.uint8)[:, None, None, None]
     data = files.video(np.broadcast_to(ramp, (10, 32, 48, 3)).copy(), 12)

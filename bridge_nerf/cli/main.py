@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from bridge_nerf.cli.doctor import Doctor
+from bridge_nerf.cli.errors import PlotErrors
 from bridge_nerf.cli.evaluate import Evaluate
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
@@ -23,6 +24,7 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
     | Annotated[EvaluateToybox, tyro.conf.subcommand("evaluate-toybox")]
+    | Annotated[PlotErrors, tyro.conf.subcommand("plot-errors")]
     | Annotated[SamplePrior, tyro.conf.subcommand("sample")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

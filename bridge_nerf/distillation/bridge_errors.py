@@ -16,6 +16,8 @@ from bridge_nerf.schedules import per_sample
 
 SOURCES = {Slot.NULL: NULL, Slot.SOURCE: SOURCE, Slot.ADAPTER: ADAPTER}
 """The estimates that methods take for the distribution of the current images."""
+ERRORS = tuple(f"{error}_{slot.lower()}" for error in ("first_order", "mismatch") for slot in SOURCES)
+"""Every name that `measure` may give an error."""
 
 
 @torch.no_grad()
@@ -68,7 +70,7 @@ def measure(
     """Both errors for every source that the problem can answer, means over the batch.
 
     Returns:
-        "mismatch_null", "first_order_null" and so on, for null, source and adapter.
+        "mismatch_null", "first_order_null" and so on, for null, source and adapter: some of `ERRORS`.
     """
     point = Point(problem.schedule.add_noise(x, noise, t), t)
     sources = {slot: epsilon for slot, epsilon in SOURCES.items() if problem.can_answer(slot)}

@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from bridge_nerf.distillation.bridge_errors import ERRORS
 from bridge_nerf.files import write_whole
 from bridge_nerf.images.module import ImageModule, Progress
 from bridge_nerf.images.pictures import png, side_by_side, to_bytes
@@ -41,7 +42,10 @@ class AfterStep(Callback):
 
 
 class Record(AfterStep):
-    """A frame (all pictures in a row) and a row of numbers, now and then: `frames`/N.png and metrics.csv."""
+    """A frame (all pictures in a row) and a row of numbers, now and then: `frames`/N.png and metrics.csv.
+
+    Steps that measured the bridge's errors have a row in any case, in columns that other runs do not have.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,13 +62,15 @@ class Record(AfterStep):
             self._frame(pl_module, 0)
 
     def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
-        steps = module.spec.recipe.steps
-        if done % max(1, steps // FRAMES) and done != steps:
+        recipe = module.spec.recipe
+        due = done % max(1, recipe.steps // FRAMES) == 0 or done == recipe.steps
+        if not due and not module.metrics.keys() & set(ERRORS):
             return
-        colourful = self._frame(module, done)
-        self.rows.append({name: module.metrics.get(name, "") for name in COLUMNS} | {"saturation": colourful})
+        columns = COLUMNS + (ERRORS if recipe.errors_every else ())
+        colourful = self._frame(module, done) if due else ""
+        self.rows.append({name: module.metrics.get(name, "") for name in columns} | {"saturation": colourful})
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
+        writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(self.folder / "metrics.csv", text.getvalue().encode())

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.prior import Condition, ImagePrior
@@ -101,6 +102,10 @@ class ImageModule(lightning.LightningModule):
             **{name: value.item() for name, value in distilled.metrics.items()},
         }
         return distilled.loss if self.adapter is None else distilled.loss + self._adapter_loss(step, x)
+        recipe = self.spec.recipe
+        if recipe.errors_every and step % recipe.errors_every == 0:
+            errors = measure(self.problem, x.detach(), t, noise, recipe.stages.ode_steps)
+            self.metrics |= {name: value.item() for name, value in errors.items()}
 
     def _adapter_loss(self, step: int, x: Float[Tensor, "n c lh lw"]) -> Float[Tensor, ""]:
         """The adapter follows the pictures (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike."""

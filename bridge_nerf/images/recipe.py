@@ -39,14 +39,17 @@ class Recipe:
     source_descriptors: str = FLAWS
     """Added to the prompt to say what the picture is and should not be."""
     negative_prompt: str = ""
-    """The whole text of the slot NEGATIVE, for objectives that have one; empty, the unconditional prompt."""
+    """The whole text of the slot NEGATIVE, for objectives that have one; empty, the source descriptors."""
+    errors_every: int = 0
+    """Measure the bridge's two errors every so many steps, for every source there is; 0 is never."""
     stages: StageOptions = field(default_factory=StageOptions)
     """The objective's numbers."""
     times: TimestepRange = field(default_factory=TimestepRange)
     """Which diffusion times are drawn."""
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("learning_rate", 0), ("initial_scale", 0), ("adapter_rate", 0)):
+        least = {"steps": 1, "learning_rate": 0, "initial_scale": 0, "adapter_rate": 0, "errors_every": 0}
+        for name, low in least.items():
             value = getattr(self, name)
             if not low <= value < float("inf"):
                 raise UserError(f"{name} = {value} is impossible; give a finite number from {low} on")

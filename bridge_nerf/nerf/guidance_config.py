@@ -60,6 +60,8 @@ class GuidanceConfig(StageOptions):
     """Say in the prompt what the background is, where its colour has a name ("white background")."""
 
     def stages(self) -> Stages:
+        if self.errors_every < 0:
+            raise UserError(f"errors_every {self.errors_every} makes no sense; give 0 for never, or more")
         """Which objective acts when; UserError for an unknown one, or one that cannot make an object."""
         names = StageOptions.__dataclass_fields__
         stages = stages_for(self.objective, **{name: getattr(self, name) for name in names})

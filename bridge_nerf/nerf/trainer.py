@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.engine.trainer import Trainer
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer
 from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from bridge_nerf.distillation.bridge_errors import ERRORS
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import video, write_whole
+from bridge_nerf.files import add_row, video, write_whole
 from bridge_nerf.nerf import checkpoint, commands, turntable
 from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config, one_line_errors
@@ -59,6 +60,15 @@ class BridgeTrainer(Trainer):
             if isinstance(stop, KeyboardInterrupt):
                 raise SystemExit(130) from None
             raise
+
+    def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        """As nerfstudio does; the bridge's errors, at the steps that measure them, go to errors.csv too,
+        which every run can have: the viewer alone keeps no log."""
+        loss, losses, metrics = super().train_iteration(step)
+        errors = {name: value.item() for name, value in metrics.items() if name in ERRORS}
+        if errors and comms.is_main_process():
+            add_row(self.base_dir / "errors.csv", {"step": step, **errors})
+        return loss, losses, metrics
 
     def _load_checkpoint(self) -> None:
         path = checkpoint.chosen(self.config.load_dir, self.config.load_step, self.config.load_checkpoint)

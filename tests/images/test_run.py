@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.evaluation.errors import read_errors
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.pictures import note_in, to_bytes
 from bridge_nerf.images.run import frames, optimise_images
@@ -136,6 +137,27 @@ def test_the_folder_says_everything(whole):
     assert len(shown) == len(frames(whole.folder)) == 13
     last = pixels(whole.pictures[0]).repeat(16, 0).repeat(16, 1)
     assert np.abs(shown[-1].astype(int) - last).mean() < 6
+
+
+def test_the_errors_of_the_bridge_are_logged_and_change_nothing(prior, whole, tmp_path):
+    spec = replace(SPEC, recipe=replace(SPEC.recipe, errors_every=5))
+    stopped = optimise_images(spec, tmp_path / "run", prior, on_step=lambda p: p.done < 7, save_every=3)
+    resumed = optimise_images(spec, stopped.folder, prior)
+    assert np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    series = read_errors(resumed.folder)
+    assert series.keys() == {"first_order_null", "mismatch_null", "first_order_source", "mismatch_source"}
+    assert [step for step, _ in series["mismatch_source"]] == [0, 5, 10]
+
+
+def test_errors_have_rows_between_the_frames(prior, tmp_path, monkeypatch):
+    monkeypatch.setattr("bridge_nerf.images.callbacks.FRAMES", 3)
+    spec = replace(SPEC, recipe=replace(SPEC.recipe, errors_every=5))
+    result = optimise_images(spec, tmp_path / "run", prior)
+    with (result.folder / "metrics.csv").open(newline="") as file:
+        rows = {int(row["step"]): row for row in csv.DictReader(file)}
+    assert list(rows) == [0, 3, 5, 7, 10, 11] and len(frames(result.folder)) == 4
+    assert rows[5]["mismatch_null"] and not rows[5]["saturation"]
+    assert rows[3]["saturation"] and not rows[3]["mismatch_null"]
 
 
 def test_checkpoints_hold_the_canvas_and_no_prior(whole):

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bridge_nerf.distillation.bridge_errors import ERRORS
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
+from bridge_nerf.evaluation.errors import read_errors
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.orbit import turntable
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
@@ -158,6 +160,11 @@ def test_the_errors_of_the_bridge_are_logged(config: BridgeTrainerConfig, traine
         for source in ("null", "source", "adapter"):
             steps = [e.step for e in events.Scalars(f"Train Metrics Dict/{error}_{source}")]
             assert steps == [0, 3], (error, source)
+    series = read_errors(config.get_base_dir())  # without TensorBoard too
+    assert series.keys() == set(ERRORS)
+    logged = [(e.step, e.value) for e in events.Scalars("Train Metrics Dict/mismatch_adapter")]
+    for (step, value), (other_step, other) in zip(series["mismatch_adapter"], logged, strict=True):
+        assert step == other_step and value == pytest.approx(other)
 
 
 def test_perp_neg_avoids_the_opposite_view() -> None:
@@ -177,6 +184,7 @@ def test_perp_neg_avoids_the_opposite_view() -> None:
         ({"objective": "nfsd", "perp_neg": 1.0}, "negative prompt of its own"),
         ({"objective": "bridge-ode", "ode_steps": 0}, "ode_steps 0"),
         ({"weighting": "gaussian"}, "sigma/alpha"),
+        ({"errors_every": -1}, "errors_every -1"),
         ({"objective": "csd", "guidance_rescale": 0.5}, "guidance_rescale"),
     ],
 )
