@@ -120,14 +120,6 @@ def test_paint_begins_with_the_picture(stub, monkeypatch, tmp_path):
     assert Image.open(result.with_name("before-after.png")).width == 2 * 16 + 4
 
 
-def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
-    asked = ("illusion", "--prompt", "a ball", "--out", tmp_path, *QUICK)
-    assert "--prompt twice" in (called(monkeypatch, *asked) or "")
-    assert called(monkeypatch, *asked, "--prompt", "a ball, blurry", "--view", "flip") is None
-    assert note_in(pictures(tmp_path)[0])["prompt"] == "a ball | a ball, blurry"
-
-
-def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
 def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
     asked = ("image", "--prompt", "a ball", *QUICK, "--set", "errors_every=2", "--out", tmp_path)
     assert called(monkeypatch, *asked) is None
@@ -137,6 +129,14 @@ def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
     assert "neither errors.csv" in (called(monkeypatch, "plot-errors", tmp_path) or "")
 
 
+def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
+    asked = ("illusion", "--prompt", "a ball", "--out", tmp_path, *QUICK)
+    assert "--prompt twice" in (called(monkeypatch, *asked) or "")
+    assert called(monkeypatch, *asked, "--prompt", "a ball, blurry", "--view", "flip") is None
+    assert note_in(pictures(tmp_path)[0])["prompt"] == "a ball | a ball, blurry"
+
+
+def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
     asked = ("compare", "--prompt", "a ball", "--objectives", "sds,csd", "--steps", 6, "--out", tmp_path)
     assert called(monkeypatch, *asked) is None
     assert len(list(tmp_path.glob("*/video.mp4"))) == len(list(tmp_path.glob("*/grid.png"))) == 1

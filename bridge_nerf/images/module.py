@@ -73,7 +73,8 @@ class ImageModule(lightning.LightningModule):
             Slot.TARGET: target,
             Slot.ADAPTER: target,
             Slot.SOURCE: told(*(compose(prompt, recipe.source_descriptors) for prompt in prompts)),
-            Slot.NEGATIVE: told(recipe.negative_prompt),
+            # Were it empty, nothing but guidance would be left of nfsd.
+            Slot.NEGATIVE: told(recipe.negative_prompt or recipe.source_descriptors),
             Slot.NULL: told(""),
         }
 
@@ -101,11 +102,11 @@ class ImageModule(lightning.LightningModule):
             "loss": distilled.loss.item() / len(x),
             **{name: value.item() for name, value in distilled.metrics.items()},
         }
-        return distilled.loss if self.adapter is None else distilled.loss + self._adapter_loss(step, x)
         recipe = self.spec.recipe
         if recipe.errors_every and step % recipe.errors_every == 0:
             errors = measure(self.problem, x.detach(), t, noise, recipe.stages.ode_steps)
             self.metrics |= {name: value.item() for name, value in errors.items()}
+        return distilled.loss if self.adapter is None else distilled.loss + self._adapter_loss(step, x)
 
     def _adapter_loss(self, step: int, x: Float[Tensor, "n c lh lw"]) -> Float[Tensor, ""]:
         """The adapter follows the pictures (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike."""

@@ -79,7 +79,7 @@ class Guidance:
             for background in self.backgrounds
             for prompt, words in self._described(wishes)
         ]
-        if negative := compose(self.config.negative_prompt):
+        if negative := self._negative(wishes):
             everything.append(negative)
         self.prior.check_prompts(everything)
         self.stages, self.wishes = stages, wishes
@@ -143,7 +143,6 @@ class Guidance:
         conditions = {
             Slot.TARGET: told(*target, views),
             Slot.SOURCE: told(*source, views),
-            Slot.NEGATIVE: prior.embed([compose(config.negative_prompt)]),
             Slot.NULL: prior.embed([""]),
         }
         if self.adapter is not None:
@@ -151,15 +150,21 @@ class Guidance:
             alike = prior.embed([self._text(target[0], None, background, target[1])]).expand(len(views))
             cameras = {"camera": orbit.poses().to(alike.embedding.device)}
             conditions[Slot.ADAPTER] = replace(alike, extra={**alike.extra, **cameras})
-        if not config.perp_neg:
-            return Problem(prior, conditions, self.adapter)
-        conditions[Slot.NEGATIVE] = told(*target, [OPPOSITE[view] for view in views])
-        return PerpNeg(prior, conditions, self.adapter, strength=config.perp_neg)
+        if config.perp_neg:
+            conditions[Slot.NEGATIVE] = told(*target, [OPPOSITE[view] for view in views])
+            return PerpNeg(prior, conditions, self.adapter, strength=config.perp_neg)
+        if Slot.NEGATIVE in self.stages.slots:
+            conditions[Slot.NEGATIVE] = prior.embed([self._negative(wishes)])
+        return Problem(prior, conditions, self.adapter)
 
     def _described(self, wishes: Wishes) -> tuple[tuple[str, str], tuple[str, str]]:
         """(prompt, descriptors) of target and of source."""
         source = self.config.source_prompt or wishes.prompt
         return (wishes.prompt, wishes.target_descriptors), (source, wishes.source_descriptors)
+
+    def _negative(self, wishes: Wishes) -> str:
+        """The whole text of NEGATIVE. Were it empty, nothing but guidance would be left of nfsd."""
+        return compose(self.config.negative_prompt) or compose(wishes.source_descriptors)
 
     def _text(self, prompt: str, view: View | None, background: str | None, descriptors: str) -> str:
         behind = f"{background} background" if background and self.config.background_words else ""

@@ -33,8 +33,7 @@ class GuidanceConfig(StageOptions):
     source_prompt: str = ""
     """What the object is now, if not the prompt: for a run that goes on from one of another prompt."""
     negative_prompt: str = ""
-    """The whole text of the slot NEGATIVE, for objectives that have one. Empty, it is the unconditional
-    prompt: a closed vocabulary such as the toybox's need not know the words that papers put here."""
+    """The whole text of the slot NEGATIVE, for objectives that have one; empty, the source descriptors."""
     perp_neg: float = 0.0
     """How strongly each view's prompt avoids the opposite view's (Perp-Neg); 0 is not at all."""
     adapter_rank: int = 4
@@ -60,9 +59,9 @@ class GuidanceConfig(StageOptions):
     """Say in the prompt what the background is, where its colour has a name ("white background")."""
 
     def stages(self) -> Stages:
+        """Which objective acts when; UserError for an unknown one, or one that cannot make an object."""
         if self.errors_every < 0:
             raise UserError(f"errors_every {self.errors_every} makes no sense; give 0 for never, or more")
-        """Which objective acts when; UserError for an unknown one, or one that cannot make an object."""
         names = StageOptions.__dataclass_fields__
         stages = stages_for(self.objective, **{name: getattr(self, name) for name in names})
         if stages.edits:

@@ -42,6 +42,13 @@ def test_every_gradient_of_a_batch_is_that_of_its_single_run(prior, canvas):
             torch.testing.assert_close(parameter.grad, alone, rtol=1e-5, atol=1e-7)
 
 
+def test_the_negative_prompt_is_the_source_descriptors_unless_it_is_given(prior):
+    for recipe, words in ((RECIPE, RECIPE.source_descriptors), (replace(RECIPE, negative_prompt="b"), "b")):
+        prior.asked.clear()
+        ImageModule(replace(SPEC, recipe=recipe), prior)
+        assert prior.asked.count(words) == 1
+
+
 def test_pictures_of_different_prompts_share_a_batch(prior):
     spec = replace(SPEC, subjects=(Subject(("a ball",), 3), Subject(("a ball, blurry",), 4)))
     together = made(ImageModule(spec, prior))

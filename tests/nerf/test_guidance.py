@@ -76,13 +76,17 @@ def test_the_source_may_have_a_prompt_of_its_own() -> None:
         guidance(replace(CONFIG, source_prompt="a xylophone"))
 
 
-def test_the_negative_prompt_stands_alone() -> None:
-    g, orbit = guidance(replace(CONFIG, negative_prompt="blurry, ")), turntable(2, 15.0, 3.3, 40.0)
-    problem = g._problem(orbit, "white")
-    embedded = {slot: problem.conditions[slot].embedding[0] for slot in (Slot.NEGATIVE, Slot.NULL)}
-    assert torch.equal(embedded[Slot.NEGATIVE], PicturePrior().picture("blurry"))
-    plain = guidance()._problem(orbit, "white").conditions
-    assert torch.equal(plain[Slot.NEGATIVE].embedding, plain[Slot.NULL].embedding)
+def test_the_negative_prompt_stands_alone_and_is_the_source_descriptors_unless_given() -> None:
+    orbit = turntable(2, 15.0, 3.3, 40.0)
+
+    def negative(**changes: str) -> torch.Tensor:
+        g = guidance(replace(CONFIG, objective="nfsd", **changes))
+        return g._problem(orbit, "white").conditions[Slot.NEGATIVE].embedding
+
+    for given, said in (("foggy, ", "foggy"), ("", "blurry")):
+        assert torch.equal(negative(negative_prompt=given)[0], PicturePrior().picture(said))
+    assert torch.equal(negative(source_descriptors="")[0], PicturePrior().picture(""))
+    assert Slot.NEGATIVE not in guidance()._problem(orbit, "white").conditions, "bridge asks none"
 
 
 def test_a_negative_prompt_that_cannot_be_read() -> None:
