@@ -34,8 +34,8 @@ class EvaluateImages(Wishes):
     """Which tables."""
     prior: str = "toybox"
     """The toybox, or a folder of another prior of that world."""
-    objectives: tuple[str, ...] = ("sds", "nfsd", "csd", "vsd", "bridge")
-    """Methods of the first table."""
+    objectives: tuple[str, ...] = ("all",)
+    """Methods of the first table; "all" is every one that needs no picture to start from."""
     editors: tuple[str, ...] = ("sds", "bridge")
     """Methods of the second, which start from paintings; SDEdit stands beside them."""
     turned: tuple[str, ...] = ("mushroom",)

@@ -64,9 +64,9 @@ class EvaluateToybox:
     toys: tuple[str, ...] = ()
     """Which toys for scenes; all by default."""
     objectives: tuple[str, ...] = ("bridge",)
-    """Methods for scenes, one after the other."""
+    """Methods for scenes, one after the other; "all" is every one that needs no picture to start from."""
     out: Path = Path("outputs/toybox-figures")
-    """Folder for figures.json and the scenes' turntables."""
+    """Folder for figures.json, the scenes' runs, and scenes.png: eight sides of each, a row a scene."""
 
     def run(self) -> None:
         from bridge_nerf.evaluation.report import evaluate_toybox

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,17 @@ from bridge_nerf.toybox.words import OBJECTS, article
 
 DDIM_STEPS, DDIM_GUIDANCE = 50, 4.0
 """Of the samples that stand beside the objectives."""
+
+PAPER: Mapping[str, tuple[float, float]] = {
+    "sds": (86.02, 4.48),
+    "nfsd": (91.70, 7.20),
+    "csd": (89.96, 6.21),
+    "vsd": (59.22, 16.02),
+    "vsd-bridge": (55.65, 21.46),
+    "bridge": (67.89, 4.48),
+}
+"""(COCO-FID, minutes an image) of the paper's table, as its project page has it. Prior, prompts and feature
+network are others there: only the order can be compared."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,10 @@ class Row:
     """Rows that the network answered for a picture."""
     seconds: float
     """For a picture."""
+    paper_fid: float | None
+    """The paper's COCO-FID for this method, where it has one; see PAPER."""
+    paper_minutes: float | None
+    """The paper's time for a picture."""
 
 
 def asked(count: int, seed: int) -> list[tuple[str, str | None]]:
@@ -98,6 +113,7 @@ def row(
         saturation(made.pictures).mean().item(),
         made.calls / n,
         made.seconds / n,
+        *PAPER.get(method, (None, None)),
     ), made.pictures
 
 

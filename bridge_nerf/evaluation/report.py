@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation import toybox
 from bridge_nerf.evaluation.illusions import illusion_rows
 from bridge_nerf.evaluation.making import Make
 from bridge_nerf.evaluation.objectives import objective_rows
 from bridge_nerf.evaluation.paintings import painting_rows
+from bridge_nerf.evaluation.sheets import labelled, sheet
 from bridge_nerf.evaluation.table import text_table, write_table
 from bridge_nerf.evaluation.toybox import Figure
 from bridge_nerf.paths import asset
@@ -27,15 +28,8 @@ from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS
 
-
-def sheet(pictures: Float[Tensor, "n 3 h w"], columns: int) -> Image.Image:
-    """Pictures (RGB in [0, 1]) row by row, `columns` a row."""
-    n, _, h, w = pictures.shape
-    rows = -(-n // columns)
-    blank = torch.ones(rows * columns - n, 3, h, w)
-    grid = torch.cat([pictures.cpu().float(), blank]).view(rows, columns, 3, h, w)
-    pixels = grid.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
-    return Image.fromarray((pixels * 255).round().byte().numpy())
+SIDES = 8
+"""Of a scene, in the contact sheet."""
 
 
 def sample_sheet(command: Any) -> None:
@@ -59,19 +53,27 @@ def sample_sheet(command: Any) -> None:
 
 def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, "n 3 h w"]]) -> list[Figure]:
     """Measure what `command.what` names; print each figure and write `command.out`/figures.json as soon as it
-    is there.
+    is there, and beside it scenes.png, eight sides of each scene.
 
     `turntable` trains a scene for (prompt, objective) and answers its pictures from all sides, RGB in [0, 1].
-    Raises UserError for unknown toys, OSError where `command.out` cannot be written.
+    Raises UserError for unknown toys or objectives, OSError where `command.out` cannot be written.
     """
     unknown = [toy for toy in command.toys if toy not in OBJECTS]
     if unknown:
         raise UserError(f"unknown toys {', '.join(unknown)}; toys: {', '.join(OBJECTS)}")
+    objectives = named(command.objectives)
     command.out.mkdir(parents=True, exist_ok=True)
+    scenes: dict[str, Float[Tensor, "n 3 h w"]] = {}
+
+    def seen(prompt: str, objective: str) -> Float[Tensor, "n 3 h w"]:
+        scenes[f"{objective}: {prompt}"] = views = turntable(prompt, objective)
+        labelled(scenes, SIDES).save(command.out / "scenes.png")
+        return views
+
     path = command.out / "figures.json"
     path.write_text("[]")
     figures = []
-    for figure in _measured(command, turntable):
+    for figure in _measured(command, objectives, seen):
         print(figure.line(), flush=True)
         figures.append(figure)
         path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
@@ -81,18 +83,21 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
 
 def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
     """Measure the tables that `command.what` names; each row is printed as soon as it is there, and its
-    pictures are saved as a sheet.
+    pictures are saved as a sheet. NAME.png has ten pictures of each row of the table.
+
+    Raises UserError for unknown objectives.
     """
+    objectives = named(command.objectives)
     judge = Judge.load(asset("toybox/judge"))
     size = (command.count, command.batch, command.seed)
     pairs = [("pineapple", toy) for toy in command.turned]
     tables = {
-        "objectives": lambda: objective_rows(make, prior, judge, command.objectives, *size),
+        "objectives": lambda: objective_rows(make, prior, judge, objectives, *size),
         "paintings": lambda: painting_rows(make, prior, judge, command.editors, *size),
         "illusions": lambda: illusion_rows(make, judge, pairs, "bridge", *size),
     }
     for name in command.what:
-        rows = []
+        rows, shown = [], {}
         for row, pictures in tables[name]():
             rows.append(row)
             print(text_table(rows).splitlines()[-1] if len(rows) > 1 else text_table(rows), flush=True)
@@ -100,10 +105,25 @@ def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
             write_table(rows, path, seed=command.seed)
             labels = [str(value) for value in asdict(row).values() if isinstance(value, str)]
             sheet(pictures[:40], 10).save(command.out / f"{name}-{'-'.join(labels).replace(' ', '')}.png")
-        print(f"wrote {command.out / name}.txt, .json, .svg and sheets\n", flush=True)
+            shown[" ".join(labels)] = pictures
+            labelled(shown, 10).save(path.with_suffix(".png"))
+        print(f"wrote {command.out / name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
 
 
-def _measured(command: Any, turntable: Callable) -> Iterator[Figure]:
+def named(objectives: Sequence[str]) -> list[str]:
+    """Methods by name, with "all" spelled out: every one that needs no picture to start from.
+
+    Raises:
+        UserError: An unknown one.
+    """
+    makers = [name for name in METHODS if not stages_for(name).edits]
+    names = [name for given in objectives for name in (makers if given == "all" else [given])]
+    for name in names:
+        stages_for(name)
+    return list(dict.fromkeys(names))
+
+
+def _measured(command: Any, objectives: Sequence[str], turntable: Callable) -> Iterator[Figure]:
     judge = Judge.load(command.judge or asset("toybox/judge"))
     if "judge" in command.what:
         yield from toybox.judge_figures(judge)
@@ -117,6 +137,6 @@ def _measured(command: Any, turntable: Callable) -> Iterator[Figure]:
             if name in command.what:
                 yield from figures(prior, judge)
     if "scenes" in command.what:
-        for objective in command.objectives:
+        for objective in objectives:
             scene = partial(turntable, objective=objective)
             yield from toybox.scene_figures(judge, scene, command.toys or OBJECTS, objective)

@@ -16,13 +16,15 @@ BAR, LINE, WIDE = 22, 260, 1000
 
 
 def text_table(rows: Sequence[Any]) -> str:
-    """Rows (one kind of dataclass) under the names of their fields, numbers with three digits."""
+    """Rows (one kind of dataclass) under the names of their fields; three digits a number, "-" for None."""
     table = [list(asdict(rows[0])), *([_cell(value) for value in asdict(row).values()] for row in rows)]
     widths = [max(len(line[k]) for line in table) for k in range(len(table[0]))]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in table)
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
@@ -35,9 +37,9 @@ def write_table(rows: Sequence[Any], path: Path, **facts: Any) -> None:
 
 
 def bars(rows: Sequence[Any]) -> str:
-    """A panel of bars for every field that is a fraction or another float, one bar a row."""
+    """A panel of bars for every field that is a fraction or another float, one bar a row, none for None."""
     records = [asdict(row) for row in rows]
-    names = [name for name, value in records[0].items() if isinstance(value, float)]
+    names = [name for name in records[0] if any(isinstance(record[name], float) for record in records)]
     labels = [" ".join(v for v in record.values() if isinstance(v, str)) for record in records]
     columns = WIDE // LINE
     height = BAR * (len(rows) + 2)
@@ -50,13 +52,14 @@ def bars(rows: Sequence[Any]) -> str:
     return f'{head} font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(panels)}</svg>\n'
 
 
-def _panel(name: str, labels: Sequence[str], values: Sequence[float], x: int, y: int) -> str:
-    largest = max([abs(value) for value in values if value == value] + [1e-9])
+def _panel(name: str, labels: Sequence[str], values: Sequence[float | None], x: int, y: int) -> str:
+    known = [abs(value) for value in values if value is not None and value == value]
+    largest = max([*known, 1e-9])
     parts = [f'<text x="{x + 4}" y="{y + 16}" font-weight="bold">{html.escape(name)}</text>']
     for k, (label, value) in enumerate(zip(labels, values, strict=True)):
-        top = y + BAR * (k + 1)
-        length = 0 if value != value else abs(value) / largest * (LINE - 150)
+        top, said = y + BAR * (k + 1), "-" if value is None else f"{value:.3g}"
+        length = 0 if value is None or value != value else abs(value) / largest * (LINE - 150)
         parts.append(f'<text x="{x + 96}" y="{top + 15}" text-anchor="end">{html.escape(label)}</text>')
         parts.append(f'<rect x="{x + 100}" y="{top + 4}" width="{length:.1f}" height="14" fill="#4878a8"/>')
-        parts.append(f'<text x="{x + 104 + length:.1f}" y="{top + 15}">{value:.3g}</text>')
+        parts.append(f'<text x="{x + 104 + length:.1f}" y="{top + 15}">{said}</text>')
     return "".join(parts)

@@ -65,8 +65,10 @@ def test_the_worlds_own_pictures_are_right_and_others_wrong(judge):
     figures, _ = row("world", Made(pictures, 6.0, 120), right, judge, known)
     assert min(figures.toy, figures.colour, figures.both) >= 0.9 and figures.frechet < 1e-3
     assert (figures.count, figures.calls, figures.seconds) == (60, 2.0, 0.1)
-    shifted, _ = row("shifted", Made(pictures.roll(2, 0), 0, 0), right, judge, known)
+    assert (figures.paper_fid, figures.paper_minutes) == (None, None)
+    shifted, _ = row("sds", Made(pictures.roll(2, 0), 0, 0), right, judge, known)
     assert shifted.both <= shifted.toy < 0.3
+    assert (shifted.paper_fid, shifted.paper_minutes) == (86.02, 4.48)
     gray, _ = row(
         "gray", Made(pictures.mean(1, keepdim=True).expand(-1, 3, -1, -1), 0, 0), right, judge, known
     )
@@ -138,14 +140,15 @@ class Line:
     count: int
     score: float
     distance: float
+    paper: float | None = None
 
 
-LINES = [Line("one <b>", 3, 0.5, 2.0), Line("two", 3, float("nan"), -4.0)]
+LINES = [Line("one <b>", 3, 0.5, 2.0), Line("two", 3, float("nan"), -4.0, 5.0)]
 
 
 def test_tables_are_text_json_and_a_plot(tmp_path):
     lines = text_table(LINES).splitlines()
-    assert [len(line) for line in lines] == [len(lines[0])] * 3 and lines[1].split()[-1] == "2.000"
+    assert [len(line) for line in lines] == [len(lines[0])] * 3 and lines[1].split()[-2:] == ["2.000", "-"]
     write_table(LINES, tmp_path / "table", seed=4)
     data = json.loads((tmp_path / "table.json").read_text())
     assert data["seed"] == 4 and data["rows"][0]["distance"] == 2.0
@@ -154,4 +157,5 @@ def test_tables_are_text_json_and_a_plot(tmp_path):
     plot = ElementTree.fromstring((tmp_path / "table.svg").read_text())
     lengths = [float(e.get("width", "")) for e in plot if e.tag.endswith("rect") and e.get("x")]
     assert lengths[2] * 2 == lengths[3] and lengths[1] == 0, "bars are in proportion"
-    assert bars(LINES).count("one &lt;b&gt;") == 2
+    assert lengths[4] == 0 < lengths[5], "what is not known has none"
+    assert bars(LINES).count("one &lt;b&gt;") == 3

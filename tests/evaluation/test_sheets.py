@@ -1,0 +1,57 @@
+"""Contact sheets, and which objectives they show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.evaluation.report import evaluate_toybox, named
+from bridge_nerf.evaluation.sheets import LABEL, labelled
+
+
+def ramp(n: int) -> torch.Tensor:
+    """n plain pictures, each brighter than the one before."""
+    return (torch.arange(n) / 24).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+
+
+def test_a_row_shows_all_sides_under_its_name() -> None:
+    picture = np.asarray(labelled({"one": ramp(24), "two": ramp(3)}, 8))
+    assert picture.shape == (2 * (LABEL + 4), 8 * 4, 3)
+    first, second = (picture[top + LABEL + 1, ::4, 0] for top in (0, LABEL + 4))
+    assert first.tolist() == [round(255 * k / 24) for k in range(0, 24, 3)]
+    assert second.tolist() == [0, 11, 21] + [255] * 5
+    assert picture[:LABEL].min() < 128, "the name is written"
+
+
+def test_all_means_what_needs_no_picture_to_start_from() -> None:
+    every = named(["all"])
+    assert {"sds", "bridge", "vsd-bridge", "ism"} <= set(every) and not {"dds", "pds"} & set(every)
+    assert named(["bridge", "all"])[0] == "bridge" and len(named(["bridge", "all"])) == len(every)
+    with pytest.raises(UserError, match="unknown method 'alchemy'"):
+        named(["sds", "alchemy"])
+
+
+def test_scenes_of_several_objectives_lie_on_one_sheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge_nerf.evaluation.toybox._before_white", lambda toy: torch.rand(8, 3, 64, 64))
+    made = []
+
+    def turntable(prompt: str, objective: str) -> torch.Tensor:
+        made.append((objective, prompt))
+        return torch.rand(24, 3, 64, 64)
+
+    command = SimpleNamespace(
+        what=("scenes",), toys=("pineapple",), objectives=("sds", "bridge"), judge=None, out=tmp_path
+    )
+    figures = evaluate_toybox(command, turntable)
+    assert made == [("sds", "a pineapple"), ("bridge", "a pineapple")]
+    assert Image.open(tmp_path / "scenes.png").size == (8 * 64, 2 * (LABEL + 64))
+    assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 6
