@@ -34,19 +34,21 @@ def latest(folder: Path) -> Path:
         int(m[1]): p for p in folder.glob("step-*.ckpt") if (m := re.fullmatch(r"step-(\d+)\.ckpt", p.name))
     }
     if not found:
-        raise UserError(
-            f"no checkpoint (step-*.ckpt) in {folder}; give the nerfstudio_models folder of a run"
-        )
+        raise UserError(f"no checkpoint (step-*.ckpt) in {folder}; give the folder of a run")
     return found[max(found)]
 
 
 def chosen(load_dir: Path | None, load_step: int | None, load_checkpoint: Path | None) -> Path | None:
     """The checkpoint that nerfstudio's three flags name together; None where they name none.
 
+    `load_dir` may be a run's folder as well as the folder of checkpoints in it.
+
     Raises:
         UserError: It does not exist.
     """
     if load_dir is not None:
+        within = load_dir / "nerfstudio_models"
+        load_dir = within if within.is_dir() else load_dir
         path = latest(load_dir) if load_step is None else load_dir / f"step-{load_step:09d}.ckpt"
     else:
         path = load_checkpoint

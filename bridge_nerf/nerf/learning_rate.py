@@ -27,6 +27,10 @@ class RampSchedulerConfig(SchedulerConfig):
     end: int = 1000
     """Absolute step from which on it rests."""
 
+    def ramp(self) -> Ramp:
+        """Share of the learning rate, by step; UserError where it ends before it begins."""
+        return Ramp(1.0, self.final, self.begin, self.end)
+
 
 class RampScheduler:
     """What nerfstudio asks for a torch scheduler."""
@@ -36,4 +40,4 @@ class RampScheduler:
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
         """The scheduler; torch knows the initial rate from the optimizer."""
-        return LambdaLR(optimizer, Ramp(1.0, self.config.final, self.config.begin, self.config.end))
+        return LambdaLR(optimizer, self.config.ramp())

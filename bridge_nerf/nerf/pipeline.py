@@ -74,7 +74,7 @@ class BridgePipeline(VanillaPipeline):
         """As configured; loading says which."""
         device = self.config.prior_device or self.device
         name, line = resolve_prior(self.config.prior, device)
-        CONSOLE.print(line, highlight=False, markup=False)
+        CONSOLE.print(f"{line} (--pipeline.prior)", highlight=False, markup=False)
         return load_prior(name, device, **self.config.prior_options())
 
     def add_adapter(self, seed: int) -> None:

@@ -16,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_whole
 from bridge_nerf.nerf import checkpoint, commands
+from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.priors.registry import check_device, resolve_prior
 from bridge_nerf.wording import compose
@@ -68,6 +69,9 @@ class BridgeTrainerConfig(TrainerConfig):
         self.pipeline.stages()
         self.pipeline.timesteps()
         self.pipeline.model.regularisation()
+        for group in self.optimizers.values():
+            if isinstance(scheduler := group["scheduler"], RampSchedulerConfig):
+                scheduler.ramp()
         device = self.pipeline.prior_device or self.machine.device_type
         resolve_prior(self.pipeline.prior, check_device(device))
         if path := checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint):
@@ -106,6 +110,7 @@ class BridgeTrainerConfig(TrainerConfig):
 
     def print_to_terminal(self) -> None:
         """The command that this configuration amounts to: its hundreds of lines stand in config.yml."""
+        self.set_experiment_name()
         CONSOLE.print(
             commands.train(self, default_config(self)), highlight=False, markup=False, soft_wrap=True
         )

@@ -37,6 +37,10 @@ def test_which_checkpoint_is_meant(tmp_path) -> None:
     assert checkpoint.chosen(tmp_path, 40, None) == tmp_path / "step-000000040.ckpt"
     assert checkpoint.chosen(None, None, tmp_path / "step-000000005.ckpt") == tmp_path / "step-000000005.ckpt"
     assert checkpoint.chosen(None, None, None) is None
+    run = tmp_path / "run" / "nerfstudio_models"
+    run.mkdir(parents=True)
+    (run / "step-000000007.ckpt").touch()
+    assert checkpoint.chosen(run.parent, None, None) == checkpoint.chosen(run, 7, None) == next(run.iterdir())
     with pytest.raises(UserError, match="there is no checkpoint"):
         checkpoint.chosen(tmp_path, 41, None)
     with pytest.raises(UserError, match="no checkpoint"):

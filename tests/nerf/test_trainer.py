@@ -47,6 +47,7 @@ def test_a_run_leaves_its_results(config: BridgeTrainerConfig, trained: Train, c
         assert len(list(video.decode(video=0))) == 4
     assert Image.open(folder / "turntable.png").size == (6 * 16, 16)
     said = capsys.readouterr().out
+    assert "(--pipeline.prior)" in said
     assert "ns-viewer --load-config" in said
     assert "--load-dir" in said
     assert "100%" in said and "0 min 00 s left" in said
@@ -170,6 +171,21 @@ def test_bad_input_ends_in_one_line(
     set_(config, field, value)
     assert said in refused(config, trained)
     assert not list(config.output_dir.rglob("*.ckpt"))
+
+
+def test_a_learning_rate_cannot_fall_backwards(config: BridgeTrainerConfig, trained: Train) -> None:
+    config.optimizers["network"]["scheduler"].end = 10
+    assert "from step 600 to step 10" in refused(config, trained)
+    assert not config.output_dir.exists()
+
+
+def test_the_command_that_is_printed_says_what_was_asked_and_no_more(
+    config: BridgeTrainerConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.print_to_terminal()
+    said = capsys.readouterr().out
+    assert said.startswith("ns-train bridge-distill --prompt 'a pineapple'")
+    assert "--max-num-iterations 6" in said and "None" not in said
 
 
 def test_a_folder_that_cannot_be_written(config: BridgeTrainerConfig, trained: Train, tmp_path: Path) -> None:
