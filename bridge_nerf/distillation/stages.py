@@ -1,5 +1,6 @@
 """Methods by name: from a name and numbers to stages."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -64,6 +65,11 @@ class StageOptions:
 
     def check(self) -> None:
         """Raises UserError for numbers that make no sense. Not done when made, as command lines do."""
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name} = {value} is impossible; give a finite number")
+        if self.stage_start < 0:
+            raise UserError(f"stage_start {self.stage_start} lies before the first step; give 0 or more")
         if self.ode_steps < 1:
             raise UserError(f"ode_steps {self.ode_steps} makes no sense; give 1 or more")
         if self.weighting not in ("own", *WEIGHTINGS):

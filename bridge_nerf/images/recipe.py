@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -53,9 +52,7 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value < float("inf"):
                 raise UserError(f"{name} = {value} is impossible; give a finite number from {low} on")
-        for name, value in asdict(self.stages).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{name} = {value} is impossible; give a finite number")
+        self.stages.check()
         if not 0 <= self.rest <= 1:
             raise UserError(f"rest = {self.rest} is no share of the steps; give a number from 0 to 1")
 

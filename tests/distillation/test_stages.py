@@ -43,7 +43,16 @@ def test_unknown_names_are_answered_with_the_known_ones():
         stages_for("sds", guidance=3.0)
 
 
-@pytest.mark.parametrize("option", [{"ode_steps": 0}, {"weighting": "x"}, {"gradient_clip": -1.0}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"ode_steps": 0},
+        {"weighting": "x"},
+        {"gradient_clip": -1.0},
+        {"stage_start": -4},
+        {"guidance_scale": float("nan")},
+    ],
+)
 def test_numbers_that_make_no_sense(option):
     with pytest.raises(UserError, match=next(iter(option))):
         stages_for("sds", **option)

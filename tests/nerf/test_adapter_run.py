@@ -185,6 +185,7 @@ def test_perp_neg_avoids_the_opposite_view() -> None:
         ({"objective": "bridge-ode", "ode_steps": 0}, "ode_steps 0"),
         ({"weighting": "gaussian"}, "sigma/alpha"),
         ({"errors_every": -1}, "errors_every -1"),
+        ({"guidance_scale": float("nan")}, "guidance_scale = nan"),
         ({"objective": "csd", "guidance_rescale": 0.5}, "guidance_rescale"),
     ],
 )
