@@ -77,7 +77,7 @@ def _refusal(repo_id: str, revision: str | None, state: str, error: Exception) -
             f"https://huggingface.co/{repo_id} with the account of your token, or {OTHERWISE}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f'"{repo_id}" has no revision "{revision}": leave --revision out for the main branch'
+        return f'"{repo_id}" has no revision "{revision}": leave it out for the main branch'
     if isinstance(error, errors.HfHubHTTPError):
         return (
             f'the hub does not give out "{repo_id}" ({type(error).__name__}): check the name, run '

