@@ -25,8 +25,11 @@ NOTE = "bridge_nerf"
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, largest: int = LARGEST) -> Image.Image:
     """The picture in a file, upright (EXIF), as 8-bit RGB; transparent parts become white.
+
+    Args:
+        largest: More pixels than that are refused before they are decoded.
 
     Raises:
         UserError: It is no picture, torn, animated, too large, or of a kind that Pillow cannot read.
@@ -37,26 +40,29 @@ def read_picture(path: Path) -> Image.Image:
     if not data:
         raise UserError(f"{path} is empty; give a picture")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Pillow also warns, of sizes and of torn metadata; what is wrong is said in one line below.
+        with warnings.catch_warnings(action="ignore"):
             picture = Image.open(io.BytesIO(data))
-        if picture.width * picture.height > LARGEST:
-            raise UserError(
-                f"{path} has {picture.width} x {picture.height} pixels; give one of at most {LARGEST:_}"
-            )
-        if getattr(picture, "n_frames", 1) > 1:
-            raise UserError(f"{path} is animated ({picture.n_frames} frames); save one frame")  # type: ignore[attr-defined]
-        picture.load()
-        return _rgb(ImageOps.exif_transpose(picture))
+            if picture.width * picture.height > largest:
+                raise UserError(
+                    f"{path} has {picture.width} x {picture.height} pixels; give one of at most {largest:_}"
+                )
+            # What telephones write (MPO) is a JPEG with a second view behind it, not an animation.
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            if frames > 1:
+                raise UserError(f"{path} is animated ({frames} frames); save one frame")
+            picture.load()
+            return _rgb(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError:
-        raise UserError(f"{path} is too large; give a picture of at most {LARGEST:_} pixels") from None
+        raise UserError(f"{path} is too large; give a picture of at most {largest:_} pixels") from None
     except UnidentifiedImageError:
         if data[4:8] == b"ftyp" and data[8:12] in HEIC:
             raise UserError(
                 f"{path} is a HEIC picture, which cannot be read; save it as PNG or JPEG"
             ) from None
         raise UserError(f"{path} is no picture that can be read; give a PNG or JPEG") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for torn files differs by format
+    # What Pillow raises for torn files differs by format.
+    except (OSError, SyntaxError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); get it again") from None

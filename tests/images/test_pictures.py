@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -66,6 +67,14 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
     assert seen.shape == (16, 8, 3) and (seen[:8] == 255).all() and (seen[8:] == 0).all()
 
 
+def test_of_two_views_the_first_is_the_picture(tmp_path):
+    views = [Image.new("RGB", (16, 8), colour) for colour in (RED, "blue")]
+    views[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=views[1:])
+    assert getattr(Image.open(tmp_path / "a.jpg"), "n_frames", 1) == 2
+    seen = np.asarray(read_picture(tmp_path / "a.jpg")).astype(int)
+    assert seen.shape == (8, 16, 3) and np.abs(seen - RED).max() <= 12
+
+
 def bad_files() -> dict[str, tuple[bytes, str]]:
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(buffer, "png")
@@ -79,10 +88,13 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
     import zlib
 
     huge[29:33] = zlib.crc32(bytes(huge[12:29])).to_bytes(4, "big")
+    tiff = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(tiff, "tiff")
     return {
         "text.png": (b"hello", "no picture that can be read"),
         "empty.png": (b"", "is empty"),
         "torn.png": (whole[: len(whole) // 2], "damaged"),
+        "torn.tif": (tiff.getvalue()[:100], "damaged|no picture that can be read"),
         "film.gif": (film.getvalue(), r"animated \(2 frames\)"),
         "huge.png": (bytes(huge), "too large|20000 x 20000"),
         "photo.heic": (b"\0\0\0\x18ftypheic" + bytes(16), "HEIC"),
@@ -93,7 +105,8 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
 def test_a_bad_file_is_one_line(tmp_path, name):
     data, words = bad_files()[name]
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught, warnings.catch_warnings():
+        warnings.simplefilter("error")
         read_picture(tmp_path / name)
     assert "\n" not in str(caught.value) and name in str(caught.value)
 
