@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
@@ -12,9 +13,13 @@ from bridge_nerf.images.module import Progress
 
 
 class Bar:
-    """Shows progress while it is open."""
+    """Shows progress while it is open.
 
-    def __init__(self) -> None:
+    Args:
+        console: Where to; by default the terminal.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
         self.rich = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -23,6 +28,7 @@ class Bar:
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[numbers]}"),
+            console=console,
         )
 
     def __enter__(self) -> Bar:
