@@ -19,30 +19,38 @@ from bridge_nerf.images import batch
 from bridge_nerf.images.batch import items_for, read_prompts, run_batch, seed_for
 from bridge_nerf.images.gallery import write_gallery
 from bridge_nerf.images.pictures import note_in
+from bridge_nerf.images.reproduce import reproduce
 from tests.images.conftest import SPEC
 from tests.nerf.stub import PicturePrior
 
-PROMPTS = [f"a ball, {'very ' * k}round" for k in range(12)]
+PROMPTS = [f"a ball, number {k}" for k in range(40)]
 
 
 def pixels(item) -> np.ndarray:
     return np.asarray(Image.open(item.folder / "picture.png"))
 
 
-def worker(out: Path, pause: float) -> None:
-    """Notes every item that it begins and ends, and takes its time in between."""
-    made, journal = batch.make, out / f"journal-{os.getpid()}"
+def worker(out: Path, doomed: bool) -> None:
+    """Notes every item that it begins and ends. The doomed one stops for good within its second item; the
+    other one waits for that within its first, so that neither makes everything alone.
+    """
+    made, journal, stopped = batch.make, out / f"journal-{os.getpid()}", out / "stopped"
 
-    def slow(item, module):
+    def noted(item, module):
+        first = not journal.exists()
         with journal.open("a") as file:
             file.write(f"begin {item.prompt}\n")
         for k, _ in enumerate(made(item, module)):
-            time.sleep(pause if k == 5 else 0)
+            if k == 5 and doomed and not first:
+                stopped.touch()
+                time.sleep(600)
+            while k == 5 and not doomed and not stopped.exists():
+                time.sleep(0.01)
             yield
         with journal.open("a") as file:
             file.write(f"end {item.prompt}\n")
 
-    batch.make = slow
+    batch.make = noted
     run_batch(items_for(PROMPTS, SPEC, 0, out), PicturePrior())
 
 
@@ -56,12 +64,11 @@ def alone(tmp_path_factory):
 
 def test_two_workers_and_a_killed_one_lose_nothing_and_repeat_nothing(tmp_path, alone):
     context = multiprocessing.get_context("fork")
-    doomed, other = (context.Process(target=worker, args=(tmp_path, 0.2)) for _ in range(2))
+    doomed, other = (context.Process(target=worker, args=(tmp_path, dies)) for dies in (True, False))
     doomed.start()
     other.start()
-    while not any("end" in path.read_text() for path in tmp_path.glob(f"journal-{doomed.pid}")):
-        time.sleep(0.01)
-    while not (tmp_path / f"journal-{doomed.pid}").read_text().splitlines()[-1].startswith("begin"):
+    journal = tmp_path / f"journal-{other.pid}"
+    while not (tmp_path / "stopped").exists() or journal.read_text().count("end") < 3:
         time.sleep(0.01)
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.join()
@@ -85,6 +92,11 @@ def test_finished_items_are_skipped_and_missing_ones_made(alone):
     assert run_batch(alone, PicturePrior()) == [victim.folder.name]
     assert {i.prompt: i.folder.stat().st_ino for i in alone if i is not victim} == before
     assert np.array_equal(pixels(victim), data)
+
+
+def test_an_item_can_be_reproduced(alone, tmp_path):
+    again, difference = reproduce(alone[2].folder / "picture.png", tmp_path, PicturePrior(), lambda _: None)
+    assert difference == 0 and note_in(again)["prompt"] == alone[2].prompt
 
 
 def test_what_a_dead_worker_left_half_done_is_swept_away(tmp_path):
