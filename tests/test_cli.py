@@ -1,15 +1,19 @@
 """The command line: quick help, one-line errors."""
 
+import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bridge_nerf import cli
 from bridge_nerf.images.pictures import note_in
+from tests.images.test_pictures import bad_files
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,7 @@ from bridge_nerf.images.pictures import note_in
         (("plot-errors",), "errors.svg"),
     ],
 )
-def test_help_needs_no_torch(command, words):
+def test_help_needs_no_torch_and_half_a_second(command, words):
     code = """
 import sys
 from bridge_nerf import cli
@@ -31,8 +35,12 @@ try:
 except SystemExit:
     print("torch" in sys.modules)
 """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     answer = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert answer.stdout.strip().endswith("False") and words in answer.stdout
+    # The processor's time, not the clock's: other processes are no business of this test.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def stub(monkeypatch):
     from tests.nerf.stub import PicturePrior
 
     prior = PicturePrior()
-    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda name: ("stub", prior))
+    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda name, revision=None: ("stub", prior))
     return prior
 
 
@@ -146,6 +154,17 @@ def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
     assert len((tmp_path / "batch" / "manifest.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_card_that_is_full_is_one_line(stub, monkeypatch, tmp_path):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    asked = ("image", "--prompt", "a ball", *QUICK, "--out", tmp_path)
+    monkeypatch.setattr(stub, "decode", full)
+    assert called(monkeypatch, *asked) == (
+        "bridge-nerf: not enough memory (CUDA out of memory.); ask for a smaller --size, or for fewer at once"
+    )
+
+
 BAD = [
     (["image", "--prompt", "a xylophone"], "xylophone"),
     (["image", "--prompt", " "], "prompt is empty"),
@@ -153,12 +172,16 @@ BAD = [
     (["image", "--prompt", "a ball", "--count", "0"], "at least 1"),
     (["image", "--prompt", "a ball", "--objective", "magic"], "unknown method 'magic'"),
     (["image", "--prompt", "a ball", "--objective", "dds"], "edits a picture"),
-    (["image", "--prompt", "a ball", "--size", "-8"], "size (-8, -8) does not suit"),
+    (["image", "--prompt", "a ball", "--size", "-8"], "size = -8 is impossible"),
+    (["image", "--prompt", "a ball", "--size", "0"], "size = 0 is impossible"),
+    (["image", "--prompt", "a ball", "--size", "100000"], "size = 100000 is impossible"),
+    (["image", "--prompt", "a ball", "--count", "1000000"], "count = 1000000 is impossible"),
     (["image", "--prompt", "a ball", "--guidance-scale", "nan"], "guidance_scale = nan is impossible"),
     (["image", "--prompt", "a ball", "--set", "speed=3"], "unknown number 'speed=3'"),
     (["paint", "--input", "/nowhere.png", "--prompt", "a ball"], "there is no file /nowhere.png"),
     (["compare", "--prompt", "a ball", "--objectives", ","], "no objectives"),
     (["compare", "--prompt", "a ball", "--objectives", "sds,magic"], "unknown method 'magic'"),
+    (["batch", __file__, "--devices", "0"], "devices = 0 is impossible"),
     (["batch", "/nowhere.txt"], "there is no file /nowhere.txt"),
     (["reproduce", "/nowhere.png"], "there is no file /nowhere.png"),
 ]
@@ -169,3 +192,19 @@ def test_impossible_wishes_are_one_line_and_leave_nothing(stub, monkeypatch, tmp
     answer = called(monkeypatch, *arguments, "--out", tmp_path / "out")
     assert answer is not None and words in answer and "\n" not in answer
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", bad_files())
+def test_a_bad_file_is_one_line_and_nothing_is_overwritten(stub, monkeypatch, tmp_path, name):
+    data, words = bad_files()[name]
+    (tmp_path / name).write_bytes(data)
+    out = tmp_path / "out"
+    assert called(monkeypatch, "image", "--prompt", "a ball", "--out", out, *QUICK) is None
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for asked in (
+        ("paint", "--input", tmp_path / name, "--prompt", "a ball"),
+        ("reproduce", tmp_path / name),
+    ):
+        answer = called(monkeypatch, *asked, "--out", out)
+        assert answer is not None and re.search(words, answer) and "\n" not in answer
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

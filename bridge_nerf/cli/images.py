@@ -40,7 +40,7 @@ class Image(WithObjective):
     def run(self) -> None:
         from bridge_nerf.images.spec import subjects_for
 
-        name, prior = load(self.prior)
+        name, prior = load(self.prior, self.revision)
         subjects = subjects_for((self.prompt,), self.seed, self.count)
         _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
 
@@ -61,7 +61,7 @@ class Paint(WithObjective):
         from bridge_nerf.images.spec import subjects_for
 
         read_picture(self.input)  # before the seconds that a prior takes
-        name, prior = load(self.prior)
+        name, prior = load(self.prior, self.revision)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         _make(self.spec(name, prior, "paint", self.objective, subjects, source=self.input), prior, self.out)
 
@@ -86,7 +86,7 @@ class Illusion(WithObjective):
             )
         from bridge_nerf.images.spec import subjects_for
 
-        name, prior = load(self.prior)
+        name, prior = load(self.prior, self.revision)
         subjects = subjects_for(self.prompt, self.seed, self.count)
         _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
 
@@ -110,7 +110,7 @@ class Compare(Wishes):
         names = list(dict.fromkeys(name.strip() for name in self.objectives.split(",") if name.strip()))
         if not names:
             raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
-        resolved, prior = load(self.prior)
+        resolved, prior = load(self.prior, self.revision)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
         folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
@@ -139,8 +139,11 @@ class Batch(WithObjective):
         from bridge_nerf.images.gallery import write_gallery
         from bridge_nerf.images.spec import Subject
 
+        for asked in ("devices", "num_nodes"):
+            if getattr(self, asked) < 1:
+                raise UserError(f"{asked} = {getattr(self, asked)} is impossible; give 1 or more")
         prompts = read_prompts(self.prompts)
-        name, prior = load(self.prior)
+        name, prior = load(self.prior, self.revision)
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
         items = items_for(prompts, pattern, self.seed, self.out)
         made = run_batch(items, prior, self.devices, self.num_nodes)

@@ -41,5 +41,10 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename or 'a file'}: {error.strerror or error}"
         sys.exit(f"bridge-nerf: {where}; free it or choose another place")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help does not import
+            raise
+        reason = str(error).splitlines()[0]
+        sys.exit(f"bridge-nerf: not enough memory ({reason}); ask for a smaller --size, or for fewer at once")
     except KeyboardInterrupt:
         sys.exit("bridge-nerf: interrupted; the same command goes on from what was saved")

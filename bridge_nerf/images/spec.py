@@ -12,6 +12,9 @@ from bridge_nerf.distillation.stages import stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
 
+MOST = 1024
+"""Pictures of one batch."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -98,5 +101,11 @@ def slug(text: str) -> str:
 
 
 def subjects_for(prompts: tuple[str, ...], seed: int, count: int) -> tuple[Subject, ...]:
-    """`count` subjects with seeds from `seed` on, so that any of them can be made alone."""
+    """`count` subjects with seeds from `seed` on, so that any of them can be made alone.
+
+    Raises:
+        UserError: More than a batch can hold.
+    """
+    if count > MOST:
+        raise UserError(f"count = {count} is impossible; give a number from 1 to {MOST}")
     return tuple(Subject(prompts, seed + k) for k in range(count))

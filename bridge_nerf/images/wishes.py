@@ -8,10 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bridge_nerf.errors import UserError
+
 if TYPE_CHECKING:
     from bridge_nerf.distillation.prior import ImagePrior
     from bridge_nerf.images.recipe import Recipe, Task
     from bridge_nerf.images.spec import Spec, Subject
+
+
+LARGEST_SIDE = 8192
+"""Pixels; a side of more is a slip of the finger, and no machine's memory holds it."""
 
 
 @dataclass(kw_only=True)
@@ -20,6 +26,8 @@ class Wishes:
 
     prior: str = "auto"
     """"auto" (Stable Diffusion on a GPU, else the toybox), "toybox", a pipeline's folder, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a prior on the hub."""
     canvas: Literal["latents", "pixels", "network"] | None = None
     """What is optimised: latents, pixels, or a small network of the coordinates."""
     steps: int | None = None
@@ -79,7 +87,9 @@ class Wishes:
         from bridge_nerf.images.recipe import CANVAS
         from bridge_nerf.images.spec import Spec
 
-        side = self.size or prior.image_size
+        side = prior.image_size if self.size is None else self.size
+        if not 1 <= side <= LARGEST_SIDE:
+            raise UserError(f"size = {side} is impossible; give a number from 1 to {LARGEST_SIDE}")
         height, width = side, side
         if source is not None:
             factor = prior.image_size // prior.latent_shape[-1]
@@ -100,8 +110,11 @@ class Wishes:
         )
 
 
-def load(name: str) -> tuple[str, ImagePrior]:
+def load(name: str, revision: str | None = None) -> tuple[str, ImagePrior]:
     """(resolved name, prior), on the GPU where there is one: of several processes each takes its own.
+
+    Args:
+        revision: Branch, tag or commit of a hub id; the resolved name says it too, as in "sdxl@main".
 
     Raises:
         UserError: It cannot be had.
@@ -112,6 +125,6 @@ def load(name: str) -> tuple[str, ImagePrior]:
 
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
     device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    resolved, line = resolve_prior(name, device)
+    resolved, line = resolve_prior(name if revision is None else f"{name}@{revision}", device)
     print(line, flush=True)
     return resolved, load_prior(resolved, device)
