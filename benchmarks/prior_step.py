@@ -6,13 +6,15 @@ published  the same step composed as the published 2D code does it: float32, the
            nothing goes back through it, both texts encoded at every step;
            goal: at least 2 times faster, with half the peak memory
 
-On a CPU the network has Stable Diffusion 2.1's structure at a fifth of its width. With a CUDA device it also
-runs with the full shape and says what 1000 steps take and what share of the card's own rate of matrix
+On a CPU the network has Stable Diffusion 2.1's structure at a fifth of its width, or at the share of it that
+`--width` names: the wider, the more of a step is matrix products. With a CUDA device it also runs with the
+full shape and says what 1000 steps take and what share of the card's own rate of matrix
 products the network reaches. So that a busy machine is busy for all, the bare call and our step take turns
 within a process, ours and the published one in processes of their own, and on a CPU it is the processor's
 time that counts, not the clock's. Memory on a CPU is read as Linux tells it.
 
     python benchmarks/prior_step.py --rounds 3 --steps 5
+    python benchmarks/prior_step.py --width two-fifths --objective sds --rounds 1 --steps 2
 """
 
 from __future__ import annotations
@@ -37,10 +39,13 @@ from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.seeding import generator
 
 PROMPTS = ("a red apple, sharp", "")
-# Stable Diffusion 2.1: channels of the UNet, width of the text, its layers and its inner width.
+# Stable Diffusion 2.1: channels of the UNet, width of the text, its layers and its inner width. Heads of
+# attention have 64 channels, so that no other shares than these divide.
 SHAPES = {
     "full": ((320, 640, 1280, 1280), 1024, 23, 4096),
-    "reduced": ((64, 128, 256, 256), 256, 23, 1024),
+    "three-fifths": ((192, 384, 768, 768), 640, 23, 2560),
+    "two-fifths": ((128, 256, 512, 512), 384, 23, 1536),
+    "fifth": ((64, 128, 256, 256), 256, 23, 1024),
 }
 
 
@@ -130,7 +135,7 @@ def prompt_of(slot: Slot) -> str:
     return PROMPTS[slot != Slot.TARGET]
 
 
-def work(way: str, method: str, device: torch.device, steps: int) -> dict[str, float]:
+def work(way: str, method: str, device: torch.device, width: str, steps: int) -> dict[str, float]:
     """Median seconds of each step after one to warm up, and MiB at the peak, without Python's libraries."""
     import diffusers  # noqa: F401  (imported now, so that it is not counted as memory of the prior)
     import transformers  # noqa: F401
@@ -138,7 +143,7 @@ def work(way: str, method: str, device: torch.device, steps: int) -> dict[str, f
     full = device.type == "cuda"
     half = torch.float16 if full else torch.bfloat16
     libraries = peak_memory(full, anew=True)
-    prior = build_prior("full" if full else "reduced", device, half if way == "half" else torch.float32)
+    prior = build_prior(width, device, half if way == "half" else torch.float32)
     problem = Problem(prior, {Slot.TARGET: prior.embed([PROMPTS[0]]), Slot.NULL: prior.embed([PROMPTS[1]])})
     x = torch.randn(1, 4, 64, 64, generator=generator(0, "x")).to(device).requires_grad_()
     noise = torch.randn(1, 4, 64, 64, generator=generator(0, "noise")).to(device)
@@ -192,22 +197,22 @@ def floating_point_rate(prior: Any, problem: Problem, x: Any, seconds: float) ->
     return counter.get_total_flops() / seconds / best
 
 
-def measure(way: str, method: str, device: str, steps: int) -> dict[str, float]:
+def measure(way: str, method: str, device: str, width: str, steps: int) -> dict[str, float]:
     """`work` in a fresh process."""
     command = [sys.executable, "-W", "ignore", __file__, "--work", way, method]
-    command += ["--device", device, "--steps", str(steps)]
+    command += ["--device", device, "--width", width, "--steps", str(steps)]
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(answer.splitlines()[-1])
 
 
-def compare(method: str, device: str, rounds: int, steps: int) -> None:
+def compare(method: str, device: str, width: str, rounds: int, steps: int) -> None:
     """Print the figures of all and their ratios."""
     figures: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:
-            figures[way].append(measure(way, method, device, steps))
+            figures[way].append(measure(way, method, device, width, steps))
             said = "  ".join(f"{name} {value:.3f}" for name, value in figures[way][-1].items())
-            print(f"{method} on {device}, {way:<10}{said}", flush=True)
+            print(f"{method} on {device}, {width} width, {way:<10}{said}", flush=True)
 
     def middle(way: str, name: str) -> float:
         return statistics.median(figure[name] for figure in figures[way])
@@ -235,15 +240,18 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3, help="turns of each way")
     parser.add_argument("--steps", type=int, default=5, help="steps measured each turn")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="only this one")
+    parser.add_argument("--width", choices=SHAPES, help="of the network: a fifth on a CPU, full on a card")
+    parser.add_argument("--objective", choices=OBJECTIVES, help="only this one")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         way, method = arguments.work
-        print(json.dumps(work(way, method, torch.device(arguments.device), arguments.steps)))
+        print(json.dumps(work(way, method, torch.device(arguments.device), arguments.width, arguments.steps)))
         sys.exit()
     for device in (arguments.device,) if arguments.device else ("cpu", "cuda"):
         if device == "cuda" and not torch.cuda.is_available():
             print("cuda: not run, there is no CUDA device")
             continue
-        for method in OBJECTIVES:
-            compare(method, device, arguments.rounds, arguments.steps)
+        width = arguments.width or ("full" if device == "cuda" else "fifth")
+        for method in (arguments.objective,) if arguments.objective else OBJECTIVES:
+            compare(method, device, width, arguments.rounds, arguments.steps)
