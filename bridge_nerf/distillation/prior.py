@@ -72,7 +72,10 @@ class Condition:
 class DiffusionPrior(Protocol):
     """A conditional diffusion model."""
 
-    schedule: NoiseSchedule
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The diffusion process that it models."""
+        ...
 
     def eps(
         self, x_t: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], condition: Condition

@@ -5,7 +5,7 @@ Everything random about a picture in step k is a function of (its seed, k), what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -177,7 +177,7 @@ class Progress:
         return self.module.pictures()
 
 
-def stream(module: ImageModule) -> Iterator[Progress]:
+def stream(module: ImageModule) -> Generator[Progress, None, None]:
     """Optimise from the start, in a plain loop, and hand over control after each step; stop by not asking on.
 
     Ends in the same pictures, bit for bit, as `optimise_images`.

@@ -1,0 +1,230 @@
+"""From what a visitor asks for to specifications, and to the command that makes the same.
+
+Whatever comes through the app's API is checked here once more: widgets bound what people enter, programs may
+send anything.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.distillation.stages import METHODS, stages_for
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.pictures import read_picture, to_tensor
+from bridge_nerf.images.recipe import Recipe, Task, recipe_for
+from bridge_nerf.images.spec import Spec, slug, subjects_for
+from bridge_nerf.images.wishes import Wishes
+
+STEPS = (10, 1000)
+"""Fewest and most steps."""
+GUIDANCE = (0.0, 100.0)
+SEEDS = (0, 2**31 - 1)
+LETTERS = 300
+"""Of the longest text that is read."""
+RACERS = (2, 4)
+"""Fewest and most objectives of a race."""
+PIXELS = 20_000_000
+"""Of the largest painting: the app's own, lower limit, because visitors share its memory."""
+
+STRENGTHS = {
+    "a light touch: keep nearly everything": 0.6,
+    "balanced": 1.0,
+    "bold: the prompt before the painting": 2.0,
+}
+"""Plain words -> what times and learning rate of the recipe are multiplied with."""
+BALANCED = "balanced"
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Pictures to be made together, from one start.
+
+    Args:
+        specs: One for each picture.
+        command: Makes the same at a terminal.
+        start: What all begin with; None for noise.
+    """
+
+    specs: tuple[Spec, ...]
+    command: str
+    start: Float[Tensor, "1 3 h w"] | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for orders whose results are equal."""
+        return " ".join(spec.digest for spec in self.specs)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names, in the order of the pictures."""
+        return tuple(spec.objective for spec in self.specs)
+
+    @property
+    def stem(self) -> str:
+        """For the names of files."""
+        first = self.specs[0].subjects[0]
+        return f"{slug(' '.join(first.prompts))}-s{first.seed}"
+
+
+def offered() -> list[str]:
+    """Objectives that start from noise."""
+    return [name for name in METHODS if not stages_for(name).edits]
+
+
+def text_to_image(
+    name: str,
+    prior: ImagePrior,
+    prompt: str,
+    objective: str = "bridge",
+    seed: int = 0,
+    steps: int = 300,
+    guidance: float = 5.0,
+    target: str | None = None,
+    source: str | None = None,
+) -> Order:
+    """One picture from a prompt. `name` is the prior's; `target` and `source` are descriptors.
+
+    Raises:
+        UserError: Something is out of range, too long, or unknown to the prior.
+    """
+    numbers: dict[str, Any] = {
+        "seed": whole("seed", seed, SEEDS),
+        "steps": whole("steps", steps, STEPS),
+    }
+    words = _descriptors(recipe_for(name, "image"), target, source)
+    wishes = Wishes(prior=name, guidance_scale=real("guidance", guidance, GUIDANCE), **numbers, **words)
+    spec = _spec(wishes, prior, "image", objective, prompt)
+    flags = ["--objective", objective, "--guidance-scale", f"{guidance:g}"]
+    return Order((spec,), _command("image", wishes, prompt, flags, words))
+
+
+def painting_to_real(
+    name: str,
+    prior: ImagePrior,
+    painting: Path | None,
+    prompt: str,
+    strength: str = BALANCED,
+    seed: int = 0,
+    steps: int = 100,
+    source: str | None = None,
+) -> Order:
+    """A picture that begins as the painting.
+
+    Raises:
+        UserError: As above; or the file is no picture that can be read.
+    """
+    if painting is None:
+        raise UserError("there is no painting yet; upload or paste one, or pick an example")
+    if strength not in STRENGTHS:
+        raise UserError(f"unknown strength {strength!r}; choose one of: {'; '.join(STRENGTHS)}")
+    picture = _painting(painting)
+    recipe = recipe_for(name, "paint")
+    numbers: dict[str, Any] = {
+        "seed": whole("seed", seed, SEEDS),
+        "steps": whole("steps", steps, STEPS),
+    }
+    words = _descriptors(recipe, None, source)
+    wishes = Wishes(prior=name, **numbers, **words, set=_strengthened(recipe, STRENGTHS[strength]))
+    # Without the folder: where the server keeps it is nobody's business, nor part of what is made.
+    spec = replace(_spec(wishes, prior, "paint", "bridge", prompt, painting), source=painting.name)
+    flags = ["--input", painting.name, *(("--set", *wishes.set) if wishes.set else ())]
+    return Order(
+        (spec,), _command("paint", wishes, prompt, flags, words), to_tensor(picture, spec.size)[None]
+    )
+
+
+def race(
+    name: str, prior: ImagePrior, prompt: str, objectives: Sequence[str], seed: int = 0, steps: int = 150
+) -> Order:
+    """A picture for each objective, all with the same start, times and noise.
+
+    Raises:
+        UserError: As above; or too few or too many objectives.
+    """
+    names = tuple(dict.fromkeys(objectives))
+    if not RACERS[0] <= len(names) <= RACERS[1]:
+        raise UserError(f"{len(names)} objectives make no race; choose {RACERS[0]} to {RACERS[1]}")
+    wishes = Wishes(prior=name, seed=whole("seed", seed, SEEDS), steps=whole("steps", steps, STEPS))
+    specs = tuple(_spec(wishes, prior, "image", objective, prompt) for objective in names)
+    return Order(specs, _command("compare", wishes, prompt, ["--objectives", ",".join(names)], {}))
+
+
+def whole(name: str, value: float, limits: tuple[int, int]) -> int:
+    """The value as a whole number; UserError outside of the limits, which count as inside."""
+    return round(real(name, value, limits))
+
+
+def real(name: str, value: float, limits: tuple[float, float]) -> float:
+    """The value; UserError where it is not finite, or outside of the limits."""
+    low, high = limits
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UserError(f"{name} = {value:g} is out of range; give {low:g} to {high:.10g}")
+    return value
+
+
+def _spec(
+    wishes: Wishes, prior: ImagePrior, task: Task, objective: str, prompt: str, source: Path | None = None
+) -> Spec:
+    if objective not in offered():
+        raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
+    if len(prompt) > LETTERS:
+        raise UserError(f"the prompt has {len(prompt)} letters; use at most {LETTERS}")
+    prior.check_prompts([prompt])
+    subjects = subjects_for((prompt.strip(),), wishes.seed, 1)
+    return wishes.spec(wishes.prior, prior, task, objective, subjects, source=source)
+
+
+def _descriptors(recipe: Recipe, target: str | None, source: str | None) -> dict[str, Any]:
+    """What differs from the recipe's, by the name of its field."""
+    said = {"target_descriptors": target, "source_descriptors": source}
+    for text in said.values():
+        if text is not None and len(text) > LETTERS:
+            raise UserError(f"descriptors of {len(text)} letters are too long; use at most {LETTERS}")
+    return {
+        name: text.strip()
+        for name, text in said.items()
+        if text is not None and text.strip() != getattr(recipe, name)
+    }
+
+
+def _painting(path: Path) -> Image.Image:
+    """The picture in a file; errors speak of "the painting", not of where the server keeps it."""
+    try:
+        picture = read_picture(path, PIXELS)
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), "the painting")) from None
+    if max(picture.size) > 8 * min(picture.size):
+        raise UserError(f"the painting is {picture.width} x {picture.height}; crop it to at most 8 : 1")
+    return picture
+
+
+def _strengthened(recipe: Recipe, factor: float) -> tuple[str, ...]:
+    """More noise and larger steps for a bolder change: assignments for `Wishes.set`."""
+    if factor == 1:
+        return ()
+    times = recipe.times
+    high, final = (min(0.98, factor * value) for value in (times.maximum, times.final_maximum))
+    return (
+        f"times.maximum={high:g}",
+        f"times.final_maximum={final:g}",
+        f"learning_rate={factor * recipe.learning_rate:g}",
+    )
+
+
+def _command(verb: str, wishes: Wishes, prompt: str, flags: Sequence[str], words: dict[str, str]) -> str:
+    said = [part for name, text in words.items() for part in (f"--{name.replace('_', '-')}", text)]
+    numbers = ["--seed", str(wishes.seed), "--steps", str(wishes.steps)]
+    # --set takes all that follows it up to the next flag, so it stays last.
+    return shlex.join(
+        ["bridge-nerf", verb, "--prior", wishes.prior, "--prompt", prompt.strip(), *numbers, *said, *flags]
+    )

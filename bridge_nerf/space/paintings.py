@@ -1,0 +1,55 @@
+"""The example paintings: toys of the world under its own painterly filter.
+
+python -m bridge_nerf.space.paintings        # makes assets/paintings anew
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from bridge_nerf.files import write_whole
+from bridge_nerf.images.pictures import png, to_bytes
+from bridge_nerf.toybox.flaws import painted
+from bridge_nerf.toybox.objects import build
+from bridge_nerf.toybox.render import View, over, render
+from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS
+
+SIZE = 128
+"""Pixels a side: twice the toybox's, so that strokes can be seen."""
+PAINTINGS = {
+    "house": ("house", "red", "blue", View(25, 15)),
+    "mushroom": ("mushroom", "orange", "gray", View(10, 20)),
+    "pineapple": ("pineapple", None, "white", View(0, 15)),
+    "car": ("car", "blue", "gray", View(60, 20)),
+    "snowman": ("snowman", None, "blue", View(-15, 10)),
+    "flower": ("flower", "pink", "white", View(0, 30)),
+}
+"""Name -> (toy, colour, background, view)."""
+
+
+def make(out: Path = Path("assets/paintings")) -> None:
+    """Paint all examples.
+
+    Args:
+        out: Their folder.
+    """
+    for k, (name, (toy, colour, background, view)) in enumerate(PAINTINGS.items()):
+        r = np.random.default_rng([2024, k])
+        toy_parts = build(toy, COLOURS[colour] if colour else (0.0, 0.0, 0.0), r)
+        behind = torch.tensor(BACKGROUNDS[background])[:, None, None]
+        picture = painted(over(render(toy_parts, view, SIZE, light_azimuth=40.0), behind), 0.8, r)
+        write_whole(out / f"{name}.png", png(to_bytes(picture[None].clamp(0, 1))[0]))
+
+
+def prompt_of(name: str) -> str:
+    """What an example shows, in words that the toybox knows."""
+    toy, colour, _, _ = PAINTINGS[name]
+    return f"a {colour} {toy}" if colour else f"a {toy}"
+
+
+if __name__ == "__main__":
+    tyro.cli(make)

@@ -1,0 +1,83 @@
+"""What a race leaves: pictures that say how they were made, a video, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from bridge_nerf.files import video, write_whole
+from bridge_nerf.images.pictures import enlarged, png, side_by_side
+from bridge_nerf.images.run import provenance
+from bridge_nerf.space.orders import Order
+from bridge_nerf.space.race import Shot, numbers
+
+COLUMNS = 2
+"""Of a sheet: as many as a phone shows well."""
+TITLE = 26
+"""Pixels of the line under a picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The files, as bytes."""
+
+    picture: bytes
+    """PNG with its metadata: the picture itself, or the sheet of a race."""
+    video: bytes
+    numbers: bytes
+    """CSV."""
+    shots: tuple[Shot, ...]
+    """All numbers, but the pictures of the last one only: results are remembered, films take room."""
+
+    def write(self, folder: Path, stem: str) -> Files:
+        """Into the folder, under names that begin with the stem."""
+        files = Files(*(folder / f"{stem}.{kind}" for kind in ("png", "mp4", "csv")))
+        for path, data in zip(files, (self.picture, self.video, self.numbers), strict=True):
+            write_whole(path, data)
+        return files
+
+
+class Files(NamedTuple):
+    """Where they lie."""
+
+    picture: Path
+    video: Path
+    numbers: Path
+
+
+def results_of(order: Order, shots: Sequence[Shot]) -> Results:
+    """Encode what there is after the last shot, be it the final one or not."""
+    last = shots[-1]
+    notes = [provenance(spec, last.done) | {"command": order.command} for spec in order.specs]
+    if len(notes) == 1:
+        subject = order.specs[0].subjects[0]
+        seen = {"prompt": " | ".join(subject.prompts), "seed": subject.seed, "index": 0}
+        picture = png(last.pictures[0], notes[0] | seen)
+    else:
+        picture = png(sheet(last.pictures, order.objectives), {"race": notes, "command": order.command})
+    films = [sheet(shot.pictures, order.objectives) for shot in shots]
+    lean = [replace(shot, pictures=shot.pictures[:0]) for shot in shots[:-1]]
+    return Results(picture, video(np.stack(films)), numbers(shots, order.objectives), (*lean, last))
+
+
+def sheet(pictures: UInt8[np.ndarray, "n h w 3"], titles: Sequence[str]) -> UInt8[np.ndarray, "hh ww 3"]:
+    """One picture enlarged, or several in rows with their titles under them."""
+    large = [enlarged(picture) for picture in pictures]
+    if len(large) == 1:
+        return large[0]
+    framed = [_titled(picture, title) for picture, title in zip(large, titles, strict=True)]
+    rows = [framed[k : k + COLUMNS] for k in range(0, len(framed), COLUMNS)]
+    return enlarged(side_by_side(rows, gap=8), least=1)
+
+
+def _titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:
+    line = Image.new("RGB", (picture.shape[1], TITLE), "white")
+    font = ImageFont.load_default(size=17)
+    ImageDraw.Draw(line).text((line.width / 2, TITLE / 2), title, "black", font, anchor="mm")
+    return np.concatenate([picture, np.asarray(line)])
