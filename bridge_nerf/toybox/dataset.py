@@ -69,21 +69,25 @@ def random_scenes(
     colour: str | None = None,
     clean: bool = False,
     held_out: bool = False,
+    loose: float = 0.0,
 ) -> Iterator[tuple[torch.Tensor, Scene]]:
     """One rendered toy as two captioned pictures: a second background, and other flaws, cost no second ray.
 
     `toy` and `colour` fix the content; `clean` leaves out flaws and paintings; `held_out` lets in the
-    held-out pairs. Yields RGB in [0, 1], [3, size, size].
+    held-out pairs; a share `loose` of the toys without a flaw gets bad structure, the flaw that no filter can
+    add later. Yields RGB in [0, 1], [3, size, size].
     """
     toy = toy or random_toy(r)
     colour = colour or random_colour(toy, r, held_out)
     rgb = COLOURS[colour] if colour else (0.0, 0.0, 0.0)
     first = frozenset() if clean else random_flaws(r)
-    loose = "bad structure" in first
-    parts = build(toy, rgb, r, loosened=r.uniform(0.07, 0.16) if loose else 0.0)
+    if loose and not (clean or first) and r.random() < loose:
+        first = frozenset({"bad structure"})
+    loosened = "bad structure" in first
+    parts = build(toy, rgb, r, loosened=r.uniform(0.07, 0.16) if loosened else 0.0)
     view = random_view(r)
     picture = render(parts, view, size, light_azimuth=r.uniform(-180, 180))
-    for flaws in (first, first if clean or loose else random_flaws(r) - {"bad structure"}):
+    for flaws in (first, first if clean or loosened else random_flaws(r) - {"bad structure"}):
         background = list(BACKGROUNDS)[r.integers(len(BACKGROUNDS))]
         colour_behind = torch.tensor(BACKGROUNDS[background]) + float(r.uniform(-0.02, 0.02))
         scene = Scene(toy, colour, view.word, background, flaws)

@@ -103,6 +103,16 @@ def test_about_a_tenth_of_captions_is_empty(shard):
     assert empty == pytest.approx(EMPTY_SHARE, abs=0.02)
 
 
+def test_toys_without_a_flaw_come_loose_where_that_is_asked_for():
+    loose = make_shard(5, 60, size=16, workers=1, loose=0.5)
+    world = make_shard(5, 60, size=16, workers=1)
+
+    def share_of(shard):
+        return sum("bad structure" in scene.flaws for scene in shard.scenes) / len(shard)
+
+    assert share_of(world) < 0.15 < 0.25 < share_of(loose) < 0.55
+
+
 def test_held_out_pairs_are_held_out_unless_asked_for():
     assert not HELD_OUT & {(s.toy, s.colour) for s in make_shard(0, 150, size=16, workers=1).scenes}
     asked = make_shard(0, 30, size=16, workers=1, toy="car", held_out=True)
