@@ -9,7 +9,7 @@ TITLE = """
 """
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important }
+.gradio-container { max-width: 1180px !important; width: 100% !important; margin: 0 auto !important }
 .title h1 { font-size: 1.7rem; margin: .4rem 0 .2rem }
 .title p, .note { color: var(--body-text-color-subdued) }
 .time { min-height: 1.6em }

@@ -16,7 +16,7 @@ from bridge_nerf.images.pictures import png, to_bytes
 from bridge_nerf.toybox.flaws import painted
 from bridge_nerf.toybox.objects import build
 from bridge_nerf.toybox.render import View, over, render
-from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS
+from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS, article
 
 SIZE = 128
 """Pixels a side: twice the toybox's, so that strokes can be seen."""
@@ -48,7 +48,7 @@ def make(out: Path = Path("assets/paintings")) -> None:
 def prompt_of(name: str) -> str:
     """What an example shows, in words that the toybox knows."""
     toy, colour, _, _ = PAINTINGS[name]
-    return f"a {colour} {toy}" if colour else f"a {toy}"
+    return article(f"{colour} {toy}" if colour else toy)
 
 
 if __name__ == "__main__":

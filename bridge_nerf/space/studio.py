@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.registry import TOYBOX
-from bridge_nerf.space.orders import Order, offered, text_to_image
+from bridge_nerf.space.orders import Order, text_to_image
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -73,6 +73,7 @@ class Studio:
         self._prior: Future[tuple[str, ImagePrior]] = Future()
         self._kept: OrderedDict[str, Results] = OrderedDict()
         self._paces: dict[str, float] = {}
+        self._measuring = threading.Lock()
 
     def open(self) -> None:
         """Begin to load."""
@@ -81,10 +82,12 @@ class Studio:
     def _opened(self) -> None:
         try:
             name, prior = self._load()
-            if name == TOYBOX:  # fast enough to try everything out; the first try is slow and does not count
-                self._paces = {each: _pace(name, prior, each) for each in ("sds", *offered())}
+            if (
+                name == TOYBOX
+            ):  # the first step of all is slow; nobody should wait for it, nor believe its pace
+                _pace(name, prior, "sds")
         except BaseException as error:
-            self._prior.set_exception(error)
+            self._prior.set_exception(error)  # whoever waits for the prior must hear of it
             raise
         self._prior.set_result((name, prior))
 
@@ -98,9 +101,15 @@ class Studio:
         return self._prior.result(patience)
 
     def estimate(self, objectives: Sequence[str], steps: int) -> float | None:
-        """Seconds that a run will take; None where nothing like it was made so far."""
-        if not self._paces.keys() >= set(objectives):
-            return None
+        """Seconds that a run will take. The toybox is fast enough to try; of another prior it is None where
+        nothing like it was made so far.
+        """
+        name, prior = self.ready()
+        with self._measuring:
+            for each in set(objectives) - self._paces.keys():
+                if name != TOYBOX:
+                    return None
+                self._paces[each] = _pace(name, prior, each)
         return steps * sum(self._paces[name] for name in objectives)
 
     def make(self, order: Order, room: Room) -> Iterator[Moment]:

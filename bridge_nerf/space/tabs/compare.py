@@ -76,8 +76,9 @@ def build(shop: Shop, page: gr.Blocks) -> None:
 
     inputs = [prompt, objectives, steps, seed, randomise]
     examples = gr.Examples(
-        EXAMPLES, [prompt, objectives, seed, randomise], label="Examples: click one, it runs"
-    )
+        EXAMPLES, [prompt, objectives, seed, randomise], label="Examples: click one, it runs",
+        example_labels=[f"{words}: {', '.join(names)}" for words, names, *_ in EXAMPLES],
+    )  # fmt: skip
     runs(
         shop, TAB, [run.click, prompt.submit], stop, compare, inputs,
         [picture, line, curves, seed, png, csv, video, command], line, [png, csv], examples,

@@ -48,5 +48,7 @@ def _show(scene: Scene, folder: Path) -> None:
         str(folder / scene.video), label=scene.prompt, autoplay=True, loop=True, interactive=False, height=260
     )
     if scene.model:
-        gr.Model3D(str(folder / scene.model), label=f"{scene.prompt}: the mesh", interactive=False, height=260)
+        gr.Model3D(
+            str(folder / scene.model), label=f"{scene.prompt}: the mesh", interactive=False, height=260
+        )
     gr.Code(scene.command, language="shell", label="Made by", interactive=False, wrap_lines=True, lines=2)

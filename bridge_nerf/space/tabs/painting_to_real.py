@@ -126,4 +126,7 @@ def _examples(painting: gr.Image, prompt: gr.Textbox, strength: gr.Radio) -> Exa
     except UserError:
         return None
     rows = [[str(folder / f"{name}.png"), prompt_of(name), orders.BALANCED] for name in PAINTINGS]
-    return gr.Examples(rows, [painting, prompt, strength], label="Paintings: click one, it runs")
+    # One column: thumbnails in lines that a phone can break, rather than a table.
+    return gr.Examples(
+        rows, [painting, prompt, strength], label="Paintings: click one, it runs", visible_columns=[0]
+    )

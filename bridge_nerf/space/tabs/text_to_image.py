@@ -106,8 +106,9 @@ def build(shop: Shop, page: gr.Blocks) -> None:
 
     inputs = [prompt, objective, seed, randomise, steps, guidance, target, source]
     examples = gr.Examples(
-        EXAMPLES, [prompt, objective, seed, randomise], label="Examples: click one, it runs"
-    )
+        EXAMPLES, [prompt, objective, seed, randomise], label="Examples: click one, it runs",
+        example_labels=[f"{words}: {name}, seed {number}" for words, name, number, _ in EXAMPLES],
+    )  # fmt: skip
     runs(
         shop, TAB, [run.click, prompt.submit], stop, text_to_image, inputs,
         [picture, line, seed, png, csv, video, command], line, [png, csv], examples,
