@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -86,9 +87,10 @@ class Studio:
                 name == TOYBOX
             ):  # the first step of all is slow; nobody should wait for it, nor believe its pace
                 _pace(name, prior, "sds")
-        except BaseException as error:
-            self._prior.set_exception(error)  # whoever waits for the prior must hear of it
-            raise
+        except Exception as error:  # of whatever kind, whoever waits for the prior must hear of it
+            self._prior.set_exception(error)
+            print(f"the prior cannot be had: {error}", file=sys.stderr)
+            return
         self._prior.set_result((name, prior))
 
     def ready(self, patience: float | None = None) -> tuple[str, ImagePrior]:

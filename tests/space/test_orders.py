@@ -1,0 +1,122 @@
+"""From what a visitor asks for to what is made: refused in words, or the same as at a terminal."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.wishes import load
+from bridge_nerf.space import orders
+from bridge_nerf.space.paintings import PAINTINGS, prompt_of
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return load("toybox")[1]
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    path = tmp_path / "a painting.png"
+    Image.fromarray(np.full((96, 128, 3), 90, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"prompt": " "}, "prompt is empty"),
+        ({"prompt": "a zeppelin"}, "zeppelin"),
+        ({"prompt": "a " + "red " * 200 + "apple"}, "letters"),
+        ({"objective": "magic"}, "unknown objective"),
+        ({"objective": "dds"}, "unknown objective"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**40}, "seed"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 10**9}, "steps"),
+        ({"guidance": math.inf}, "guidance"),
+        ({"guidance": -3.0}, "guidance"),
+        ({"target": "sharp, " * 100}, "letters"),
+        ({"source": "a zeppelin"}, "zeppelin"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_words(prior, changed, said):
+    with pytest.raises(UserError, match=said):
+        order = orders.text_to_image("toybox", prior, **{"prompt": "an apple"} | changed)
+        from bridge_nerf.images.module import ImageModule
+
+        ImageModule(order.specs[0], prior)  # descriptors are read where they are used
+
+
+def test_the_command_asks_for_the_same(prior):
+    """The specification of the command's words is the order's own."""
+    from bridge_nerf.images.spec import subjects_for
+    from bridge_nerf.images.wishes import Wishes
+
+    order = orders.text_to_image("toybox", prior, "a red apple", "sds", 7, 20, 3.0, source="blurry")
+    words = shlex.split(order.command)
+    assert words[:2] == ["bridge-nerf", "image"]
+    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    wishes = Wishes(
+        prior=flags["--prior"],
+        steps=int(flags["--steps"]),
+        seed=int(flags["--seed"]),
+        guidance_scale=float(flags["--guidance-scale"]),
+        source_descriptors=flags["--source-descriptors"],
+    )
+    subjects = subjects_for((flags["--prompt"],), wishes.seed, 1)
+    again = wishes.spec("toybox", prior, "image", flags["--objective"], subjects)
+    assert again.digest == order.specs[0].digest
+
+
+def test_a_painting_keeps_its_aspect_and_its_folder_stays_unknown(prior, painting):
+    order = orders.painting_to_real("toybox", prior, painting, "a house", seed=1, steps=10)
+    assert order.start is not None and order.start.shape[-1] > order.start.shape[-2]
+    assert str(painting.parent) not in order.specs[0].to_json() + order.command
+
+
+def test_strength_is_noise_and_step_size(prior, painting):
+    light, bold = (
+        orders.painting_to_real("toybox", prior, painting, "a house", strength).specs[0].recipe
+        for strength in (next(iter(orders.STRENGTHS)), list(orders.STRENGTHS)[-1])
+    )
+    assert light.times.maximum < bold.times.maximum <= 0.98
+    assert light.learning_rate < bold.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"no picture", "picture"), (b"", "empty"), (b"\x89PNG\r\n\x1a\n", "picture|torn")]
+)
+def test_bad_files_are_refused_without_their_place(prior, tmp_path, content, said):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as refused:
+        orders.painting_to_real("toybox", prior, path, "a house")
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_painting_too_large_or_too_long_is_refused(prior, tmp_path):
+    for size, said in (((5000, 5000), "pixels"), ((900, 10), "8 : 1")):
+        path = tmp_path / "a.png"
+        Image.new("L", size).save(path)
+        with pytest.raises(UserError, match=said):
+            orders.painting_to_real("toybox", prior, path, "a house")
+
+
+def test_a_race_has_two_to_four_objectives_from_one_start(prior):
+    order = orders.race("toybox", prior, "a duck", ["sds", "bridge", "sds"], 3, 10)
+    assert order.objectives == ("sds", "bridge")
+    assert {spec.subjects for spec in order.specs} == {order.specs[0].subjects}
+    for names in (["sds"], ["sds", "csd", "nfsd", "vsd", "bridge"]):
+        with pytest.raises(UserError, match="race"):
+            orders.race("toybox", prior, "a duck", names)
+
+
+def test_the_prior_can_read_every_example(prior):
+    prior.check_prompts([prompt_of(name) for name in PAINTINGS])
