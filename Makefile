@@ -13,7 +13,7 @@ setup: .venv/.ready
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) found: name one, as in 'make setup PYTHON=python3.12'" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[all]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[all]"
 	@touch $@
 
 demo: setup

@@ -123,7 +123,8 @@ class Studio:
             UserError: It would take too long, the prior cannot read a prompt, or a gradient is not finite.
         """
         from bridge_nerf.images.pictures import png
-        from bridge_nerf.space.results import results_of, sheet
+        from bridge_nerf.space.results import results_of
+        from bridge_nerf.space.sheets import sheet
 
         def moment(results: Results | None = None) -> Moment:
             picture = room.keep(png(sheet(shots[-1].pictures, order.objectives)), "png")

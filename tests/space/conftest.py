@@ -1,7 +1,7 @@
-"""The app, served once for all tests of this folder as a user serves it: in a process of its own, on the toybox.
+"""The app, served once for all tests of this folder as a user serves it, on the toybox.
 
-(In this process the shapes of all signatures are checked by wrapping every function, and gradio would no longer
-see which of them are generators.)
+In a process of its own: in this one the shapes of all signatures are checked by wrapping every function, and
+gradio would no longer see which of them are generators.
 """
 
 from __future__ import annotations

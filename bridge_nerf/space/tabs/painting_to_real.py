@@ -17,7 +17,7 @@ from bridge_nerf.images.recipe import recipe_for
 from bridge_nerf.paths import asset
 from bridge_nerf.space import orders
 from bridge_nerf.space.paintings import PAINTINGS, prompt_of
-from bridge_nerf.space.results import sheet
+from bridge_nerf.space.sheets import sheet
 from bridge_nerf.space.shop import Shop
 from bridge_nerf.space.tabs.common import buttons, drawn, plainly, results, runs, seed_row, tells_time
 

@@ -1,0 +1,36 @@
+"""Several pictures as one, with their titles.
+
+Apart from the optimisation, whose libraries take long to import: the page needs this and should not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from bridge_nerf.images.pictures import enlarged, side_by_side
+
+COLUMNS = 2
+"""Of a sheet: as many as a phone shows well."""
+TITLE = 26
+"""Pixels of the line under a picture."""
+
+
+def sheet(pictures: UInt8[np.ndarray, "n h w 3"], titles: Sequence[str]) -> UInt8[np.ndarray, "hh ww 3"]:
+    """One picture enlarged, or several in rows with their titles under them."""
+    large = [enlarged(picture) for picture in pictures]
+    if len(large) == 1:
+        return large[0]
+    framed = [_titled(picture, title) for picture, title in zip(large, titles, strict=True)]
+    rows = [framed[k : k + COLUMNS] for k in range(0, len(framed), COLUMNS)]
+    return enlarged(side_by_side(rows, gap=8), least=1)
+
+
+def _titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:
+    line = Image.new("RGB", (picture.shape[1], TITLE), "white")
+    font = ImageFont.load_default(size=17)
+    ImageDraw.Draw(line).text((line.width / 2, TITLE / 2), title, "black", font, anchor="mm")
+    return np.concatenate([picture, np.asarray(line)])
