@@ -1,6 +1,6 @@
 """Several pictures as one, with their titles.
 
-Apart from the optimisation, whose libraries take long to import: the page needs this and should not wait for them.
+Apart from the optimisation, whose libraries take long to import: the page needs this and should not wait.
 """
 
 from __future__ import annotations
