@@ -1,0 +1,20 @@
+"""A crowd at the app's door, by the benchmark's script."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "visitors.py"
+
+
+@pytest.mark.slow
+def test_every_request_of_a_crowd_comes_to_an_end():
+    command = [sys.executable, str(SCRIPT), "--visitors", "16", "--seconds", "45"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"short: answered", done.stdout)
+    assert "LOST" not in done.stdout
+    assert "tracebacks in the log: 0" in done.stdout
