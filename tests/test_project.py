@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bridge_nerf import __version__
 from bridge_nerf.errors import UserError
 from bridge_nerf.paths import asset
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from bridge_nerf.images.callbacks import OnStep
 from bridge_nerf.images.pictures import note_in
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.versions import version_of
 
 
 def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
@@ -32,7 +32,7 @@ def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
 
 def other_versions(note: dict[str, Any]) -> list[str]:
     """Packages that have changed since the picture was made, as in "torch 2.11.0, now 2.12.0"."""
-    now = {name: importlib.metadata.version(name) for name in note["versions"]}
+    now = {name: version_of(name) for name in note["versions"]}
     return [f"{name} {then}, now {now[name]}" for name, then in note["versions"].items() if now[name] != then]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import json
 import logging
@@ -39,6 +38,7 @@ from bridge_nerf.images.pictures import (
     to_tensor,
 )
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.versions import version_of
 
 PACKAGES = ("bridge_nerf", "torch", "lightning", "diffusers")
 
@@ -138,7 +138,7 @@ def provenance(spec: Spec, done: int) -> dict[str, Any]:
     return {
         "spec": json.loads(spec.to_json()),
         "done": done,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "command": shlex.join(["bridge-nerf", *sys.argv[1:]]),
     }
 

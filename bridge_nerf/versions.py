@@ -1,0 +1,15 @@
+"""Which versions of what are at work."""
+
+import importlib.metadata
+
+import bridge_nerf
+
+
+def version_of(package: str) -> str:
+    """The version, or "not installed". Its own the package knows in a Space too, where it is not installed."""
+    if package == bridge_nerf.__name__:
+        return bridge_nerf.__version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
