@@ -6,7 +6,7 @@ import bridge_nerf
 
 
 def version_of(package: str) -> str:
-    """The version, or "not installed". Its own the package knows in a Space too, where it is not installed."""
+    """The version, or "not installed". Its own the package knows where it is not installed, as in a Space."""
     if package == bridge_nerf.__name__:
         return bridge_nerf.__version__
     try:

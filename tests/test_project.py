@@ -101,7 +101,7 @@ def test_a_wheel_holds_the_method_and_the_assets(wheel: Path) -> None:
     for file in shipped:
         assert (file if file.parts[0] == "bridge_nerf" else "bridge_nerf" / file).as_posix() in names
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"bridge_nerf", f"bridge_nerf-{PROJECT['version']}.dist-info"}
+    assert tops == {"bridge_nerf", f"bridge_nerf-{__version__}.dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
