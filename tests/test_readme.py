@@ -1,7 +1,11 @@
 """The README: its pictures are there, and the files it speaks of."""
 
 import re
+import tomllib
 from pathlib import Path
+
+import yaml
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,3 +24,13 @@ def test_every_folder_of_the_overview_exists():
     assert len(named) >= 8
     for name in named:
         assert (ROOT / name).exists(), name
+
+
+def test_a_space_finds_what_it_needs():
+    """The front matter, as Hugging Face reads it."""
+    front = yaml.safe_load((ROOT / "README.md").read_text().split("---\n")[1])
+    assert front["sdk"] == "gradio" and (ROOT / front["app_file"]).is_file()
+    assert len(front["short_description"]) <= 60
+    assert f"gradio=={front['sdk_version']}\n" in (ROOT / "constraints.txt").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert front["python_version"] in SpecifierSet(project["requires-python"])
