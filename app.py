@@ -9,20 +9,22 @@ As a Hugging Face Space it runs unchanged, with ZeroGPU where the package `space
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shutil
+import signal
+import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 
 from bridge_nerf.images.wishes import load
 from bridge_nerf.priors.registry import resolve_prior
-from bridge_nerf.space.look import CSS, HEAD, TITLE
+from bridge_nerf.space import orders
+from bridge_nerf.space.look import CSS, TITLE
 from bridge_nerf.space.shop import Shop
 from bridge_nerf.space.studio import Studio
 from bridge_nerf.space.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
@@ -30,7 +32,6 @@ from bridge_nerf.space.visitors import Visitors
 
 WAITING = 12
 """Longest waiting line; whoever comes then is told to come back later."""
-LARGEST_UPLOAD = "10mb"
 KEPT_FOR = 3600
 """Seconds that uploads stay."""
 GPU_SECONDS = 120
@@ -56,22 +57,30 @@ def build(shop: Shop) -> gr.Blocks:
 
         def goodbye(request: gr.Request) -> None:
             shop.visitors.leave(request.session_hash)
+            forget_what_is_gone(page)
 
         page.unload(goodbye)
-    return page.queue(max_size=WAITING, default_concurrency_limit=2)
+    # Without api_open=False programs could pass the line by.
+    return page.queue(max_size=WAITING, default_concurrency_limit=2, api_open=False)
 
 
-def on_gpu() -> Callable[[Any], Any] | None:
-    """How a GPU is asked for; None where there is no ZeroGPU."""
-    if importlib.util.find_spec("spaces") is None:
-        return None
+def forget_what_is_gone(page: gr.Blocks) -> None:
+    """gradio remembers the path of every frame it ever showed, also of those that a room has removed."""
+    for files in page.temp_file_sets:
+        files.difference_update([file for file in list(files) if not Path(file).exists()])
+
+
+def studio_for(prior: str) -> Studio:
+    """Where pictures are made: in this process, or on ZeroGPU in one that has a GPU for a while."""
+    if not os.environ.get("SPACES_ZERO_GPU"):
+        return Studio(partial(load, prior))
     import spaces  # pyright: ignore[reportMissingImports]
 
-    return spaces.GPU(duration=GPU_SECONDS)
+    return Studio(partial(load, prior), spaces.GPU(duration=GPU_SECONDS), longest=GPU_SECONDS)
 
 
 def launched(prior: str, studio: Studio, **options: Any) -> tuple[gr.Blocks, Path]:
-    """(the page, its folder of files), served without blocking; the prior is loaded once the page answers.
+    """(the page, its folder of files), served without blocking, neither by itself nor by the prior's loading.
 
     Args:
         prior: Resolved name.
@@ -81,18 +90,17 @@ def launched(prior: str, studio: Studio, **options: Any) -> tuple[gr.Blocks, Pat
     root = Path(tempfile.mkdtemp(prefix="bridge-nerf-"))
     os.environ["GRADIO_TEMP_DIR"] = str(root)
     page = build(Shop(studio, Visitors(root / "visitors"), prior))
+    studio.open()
     page.launch(
         prevent_thread_lock=True,
-        max_file_size=LARGEST_UPLOAD,
+        max_file_size=orders.BYTES,
         show_error=True,
         ssr_mode=False,
         css=CSS,
-        head=HEAD,
         theme=gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"]),
         footer_links=["api", "settings"],
         **options,
     )
-    studio.open()
     return page, root
 
 
@@ -104,9 +112,10 @@ def main() -> None:
     parser.add_argument("--host", default=None, help="127.0.0.1 unless told otherwise")
     parser.add_argument("--port", type=int, default=None, help="7860, or the next free one")
     asked = parser.parse_args()
-    name, _ = resolve_prior(asked.prior, "cpu")
-    studio = Studio(partial(load, asked.prior), on_gpu())
-    page, root = launched(name, studio, server_name=asked.host, server_port=asked.port)
+    # A server is told to end by SIGTERM; its files are to go then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    name, _ = resolve_prior(asked.prior, "cuda" if torch.cuda.is_available() else "cpu")
+    page, root = launched(name, studio_for(name), server_name=asked.host, server_port=asked.port)
     try:
         page.block_thread()
     finally:

@@ -20,14 +20,13 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import tyro
 from gradio_client import Client
+from gradio_client.client import QueueError
 from gradio_client.exceptions import AppError
 
 ROOT = Path(__file__).parents[1]
@@ -61,12 +60,19 @@ def visitor(url: str, number: int, until: float, tally: Tally) -> None:
     """One request after the other until the time is over."""
     draw, client = random.Random(number), None
     while time.monotonic() < until:
-        # Often enough a visitor leaves and comes back as another one.
-        if client is None or draw.random() < 0.2:
-            client = Client(url, verbose=False, download_files=False)
         kind = draw.choices(["short", "plane", "refused", "cancelled"], [4, 3, 2, 2])[0]
         begun = time.monotonic()
-        outcome = _request(client, kind, draw)
+        try:
+            # Often enough a visitor leaves and comes back as another one.
+            if client is None or draw.random() < 0.2:
+                client = Client(url, verbose=False, download_files=False)
+            outcome = _request(client, kind, draw)
+        except AppError as error:
+            outcome = f"refused ({str(error).split(';')[0][:40]})"
+        except QueueError:
+            outcome = "refused (the line is full)"
+        except Exception as error:  # of whatever kind, it is what the measurement is about
+            outcome = f"LOST ({type(error).__name__}: {error})"
         tally.outcomes[f"{kind}: {outcome}"] += 1
         if outcome == "answered":
             tally.seconds.append(time.monotonic() - begun)
@@ -74,24 +80,19 @@ def visitor(url: str, number: int, until: float, tally: Tally) -> None:
 
 
 def _request(client: Client, kind: str, draw: random.Random) -> str:
-    """What became of it, in words."""
+    """What became of it, in words; raises where it was refused or lost."""
     if kind == "plane":
         wish = {"noise_level": draw.uniform(0.1, 0.9), "api_name": "/how_it_works"}
     else:
         prompt = "a zeppelin" if kind == "refused" else draw.choice(["a duck", "a red apple", "a house"])
         wish = PICTURE | {"prompt": prompt, "steps": LONG if kind == "cancelled" else SHORT}
     job = client.submit(**wish)
-    try:
-        if kind == "cancelled":
-            _wait_for_a_frame(job)
-            job.cancel()
-            return "given up"
-        job.result(timeout=PATIENCE)
-        return "answered"
-    except AppError as error:
-        return f"refused ({str(error).split(';')[0][:40]})"
-    except (TooLate, CancelledError) as error:
-        return f"LOST ({type(error).__name__})"
+    if kind == "cancelled":
+        _wait_for_a_frame(job)
+        job.cancel()
+        return "given up"
+    job.result(timeout=PATIENCE)
+    return "answered"
 
 
 def _wait_for_a_frame(job) -> None:
@@ -100,6 +101,8 @@ def _wait_for_a_frame(job) -> None:
         time.sleep(0.05)
     if job.done():
         job.result()
+    if not job.outputs():
+        raise TimeoutError(f"no picture in {PATIENCE} s")
 
 
 def watch(process: psutil.Process, begun: float, until: float, tally: Tally) -> None:

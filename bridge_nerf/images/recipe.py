@@ -148,14 +148,13 @@ _TOYBOX = Recipe(
 
 TOYBOX: dict[Task, Recipe] = {
     "image": _TOYBOX,
-    # Small steps at little noise, in stage two from the start: more of either loses what the painting shows.
+    # In stage two from the start; the largest t falls early, so that what the painting shows is not lost.
     "paint": replace(
         _TOYBOX,
         steps=100,
-        learning_rate=0.006,
         source_descriptors="painting",
-        stages=replace(_TOYBOX.stages, stage_start=0, stage_two_scale=2.0, stage_two_guidance=3.0),
-        times=TimestepRange(0.02, 0.25, 0.15, 80),
+        stages=replace(_TOYBOX.stages, stage_start=0, stage_two_scale=4.0, stage_two_guidance=3.0),
+        times=TimestepRange(0.02, 0.7, 0.1, 80),
     ),
     "illusion": _TOYBOX,
 }

@@ -7,7 +7,6 @@ TITLE = """
 <a href="https://arxiv.org/abs/2406.09417">McAllister et al., NeurIPS 2024</a></p>
 </header>
 """
-HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 CSS = """
 .gradio-container { max-width: 1180px !important; width: 100% !important; margin: 0 auto !important }
 .title h1 { font-size: 1.7rem; margin: .4rem 0 .2rem }

@@ -35,11 +35,13 @@ RACERS = (2, 4)
 """Fewest and most objectives of a race."""
 PIXELS = 20_000_000
 """Of the largest painting: the app's own, lower limit, because visitors share its memory."""
+BYTES = 10 * 2**20
+"""Of its file."""
 
 STRENGTHS = {
     "a light touch: keep nearly everything": 0.6,
     "balanced": 1.0,
-    "bold: the prompt before the painting": 2.0,
+    "bold: the prompt before the painting": 1.3,
 }
 """Plain words -> what times and learning rate of the recipe are multiplied with."""
 BALANCED = "balanced"
@@ -84,15 +86,16 @@ def offered() -> list[str]:
 def text_to_image(
     name: str,
     prior: ImagePrior,
-    prompt: str,
+    prompt: str | None,
     objective: str = "bridge",
-    seed: int = 0,
-    steps: int = 300,
-    guidance: float = 5.0,
+    seed: float | None = 0,
+    steps: float | None = 300,
+    guidance: float | None = 5.0,
     target: str | None = None,
     source: str | None = None,
 ) -> Order:
-    """One picture from a prompt. `name` is the prior's; `target` and `source` are descriptors.
+    """One picture from a prompt. `name` is the prior's; `target` and `source` are descriptors. What a visitor
+    has emptied comes as None.
 
     Raises:
         UserError: Something is out of range, too long, or unknown to the prior.
@@ -101,10 +104,10 @@ def text_to_image(
         "seed": whole("seed", seed, SEEDS),
         "steps": whole("steps", steps, STEPS),
     }
-    words = _descriptors(recipe_for(name, "image"), target, source)
+    words = _descriptors(prior, recipe_for(name, "image"), target, source)
     wishes = Wishes(prior=name, guidance_scale=real("guidance", guidance, GUIDANCE), **numbers, **words)
     spec = _spec(wishes, prior, "image", objective, prompt)
-    flags = ["--objective", objective, "--guidance-scale", f"{guidance:g}"]
+    flags = ["--objective", objective, "--guidance-scale", str(guidance)]
     return Order((spec,), _command("image", wishes, prompt, flags, words))
 
 
@@ -112,10 +115,10 @@ def painting_to_real(
     name: str,
     prior: ImagePrior,
     painting: Path | None,
-    prompt: str,
+    prompt: str | None,
     strength: str = BALANCED,
-    seed: int = 0,
-    steps: int = 100,
+    seed: float | None = 0,
+    steps: float | None = 100,
     source: str | None = None,
 ) -> Order:
     """A picture that begins as the painting.
@@ -133,7 +136,7 @@ def painting_to_real(
         "seed": whole("seed", seed, SEEDS),
         "steps": whole("steps", steps, STEPS),
     }
-    words = _descriptors(recipe, None, source)
+    words = _descriptors(prior, recipe, None, source)
     wishes = Wishes(prior=name, **numbers, **words, set=_strengthened(recipe, STRENGTHS[strength]))
     # Without the folder: where the server keeps it is nobody's business, nor part of what is made.
     spec = replace(_spec(wishes, prior, "paint", "bridge", prompt, painting), source=painting.name)
@@ -144,14 +147,19 @@ def painting_to_real(
 
 
 def race(
-    name: str, prior: ImagePrior, prompt: str, objectives: Sequence[str], seed: int = 0, steps: int = 150
+    name: str,
+    prior: ImagePrior,
+    prompt: str | None,
+    objectives: Sequence[str] | None,
+    seed: float | None = 0,
+    steps: float | None = 150,
 ) -> Order:
     """A picture for each objective, all with the same start, times and noise.
 
     Raises:
         UserError: As above; or too few or too many objectives.
     """
-    names = tuple(dict.fromkeys(objectives))
+    names = tuple(dict.fromkeys(objectives or ()))
     if not RACERS[0] <= len(names) <= RACERS[1]:
         raise UserError(f"{len(names)} objectives make no race; choose {RACERS[0]} to {RACERS[1]}")
     wishes = Wishes(prior=name, seed=whole("seed", seed, SEEDS), steps=whole("steps", steps, STEPS))
@@ -159,22 +167,30 @@ def race(
     return Order(specs, _command("compare", wishes, prompt, ["--objectives", ",".join(names)], {}))
 
 
-def whole(name: str, value: float, limits: tuple[int, int]) -> int:
+def whole(name: str, value: float | None, limits: tuple[int, int]) -> int:
     """The value as a whole number; UserError outside of the limits, which count as inside."""
     return round(real(name, value, limits))
 
 
-def real(name: str, value: float, limits: tuple[float, float]) -> float:
-    """The value; UserError where it is not finite, or outside of the limits."""
+def real(name: str, value: float | None, limits: tuple[float, float]) -> float:
+    """The value; UserError where it is none (an emptied box), not finite, or outside of the limits."""
     low, high = limits
+    if not isinstance(value, int | float):
+        raise UserError(f"{name} is {value!r}, no number; give {low:g} to {high:.10g}")
     if not (math.isfinite(value) and low <= value <= high):
         raise UserError(f"{name} = {value:g} is out of range; give {low:g} to {high:.10g}")
     return value
 
 
 def _spec(
-    wishes: Wishes, prior: ImagePrior, task: Task, objective: str, prompt: str, source: Path | None = None
+    wishes: Wishes,
+    prior: ImagePrior,
+    task: Task,
+    objective: str,
+    prompt: str | None,
+    source: Path | None = None,
 ) -> Spec:
+    prompt = prompt or ""
     if objective not in offered():
         raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
     if len(prompt) > LETTERS:
@@ -184,12 +200,13 @@ def _spec(
     return wishes.spec(wishes.prior, prior, task, objective, subjects, source=source)
 
 
-def _descriptors(recipe: Recipe, target: str | None, source: str | None) -> dict[str, Any]:
+def _descriptors(prior: ImagePrior, recipe: Recipe, target: str | None, source: str | None) -> dict[str, Any]:
     """What differs from the recipe's, by the name of its field."""
     said = {"target_descriptors": target, "source_descriptors": source}
     for text in said.values():
         if text is not None and len(text) > LETTERS:
             raise UserError(f"descriptors of {len(text)} letters are too long; use at most {LETTERS}")
+    prior.check_prompts([text for text in said.values() if text and text.strip()])
     return {
         name: text.strip()
         for name, text in said.items()
@@ -199,6 +216,8 @@ def _descriptors(recipe: Recipe, target: str | None, source: str | None) -> dict
 
 def _painting(path: Path) -> Image.Image:
     """The picture in a file; errors speak of "the painting", not of where the server keeps it."""
+    if path.stat().st_size > BYTES:  # one that was named by its address was no upload
+        raise UserError(f"the painting's file is too large; give one of at most {BYTES // 2**20} MB")
     try:
         picture = read_picture(path, PIXELS)
     except UserError as error:
@@ -221,10 +240,22 @@ def _strengthened(recipe: Recipe, factor: float) -> tuple[str, ...]:
     )
 
 
-def _command(verb: str, wishes: Wishes, prompt: str, flags: Sequence[str], words: dict[str, str]) -> str:
+def _command(
+    verb: str, wishes: Wishes, prompt: str | None, flags: Sequence[str], words: dict[str, str]
+) -> str:
     said = [part for name, text in words.items() for part in (f"--{name.replace('_', '-')}", text)]
     numbers = ["--seed", str(wishes.seed), "--steps", str(wishes.steps)]
     # --set takes all that follows it up to the next flag, so it stays last.
     return shlex.join(
-        ["bridge-nerf", verb, "--prior", wishes.prior, "--prompt", prompt.strip(), *numbers, *said, *flags]
+        [
+            "bridge-nerf",
+            verb,
+            "--prior",
+            wishes.prior,
+            "--prompt",
+            (prompt or "").strip(),
+            *numbers,
+            *said,
+            *flags,
+        ]
     )

@@ -31,8 +31,8 @@ class Results:
 
     def write(self, folder: Path, stem: str) -> Files:
         """Into the folder, under names that begin with the stem."""
-        files = Files(*(folder / f"{stem}.{kind}" for kind in ("png", "mp4", "csv")))
-        for path, data in zip(files, (self.picture, self.video, self.numbers), strict=True):
+        files = Files(*(folder / f"{stem}.{kind}" for kind in ("png", "csv", "mp4")))
+        for path, data in zip(files, (self.picture, self.numbers, self.video), strict=True):
             write_whole(path, data)
         return files
 
@@ -41,8 +41,8 @@ class Files(NamedTuple):
     """Where they lie."""
 
     picture: Path
-    video: Path
     numbers: Path
+    video: Path
 
 
 def results_of(order: Order, shots: Sequence[Shot]) -> Results:
@@ -56,5 +56,5 @@ def results_of(order: Order, shots: Sequence[Shot]) -> Results:
     else:
         picture = png(sheet(last.pictures, order.objectives), {"race": notes, "command": order.command})
     films = [sheet(shot.pictures, order.objectives) for shot in shots]
-    lean = [replace(shot, pictures=shot.pictures[:0]) for shot in shots[:-1]]
+    lean = [replace(shot, pictures=shot.pictures[:0].copy()) for shot in shots[:-1]]
     return Results(picture, video(np.stack(films)), numbers(shots, order.objectives), (*lean, last))

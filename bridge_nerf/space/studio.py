@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from bridge_nerf.space.results import Files, Results
     from bridge_nerf.space.visitors import Room
 
-KEPT = 24
+KEPT = 64
 """Results that are remembered, so that an example is made once."""
 WARM_UP = "an apple"
 """A prompt that the toybox can read."""
-LONGEST = 900.0
-"""Seconds of the longest run that is begun: others wait in line behind it."""
 
-Race = Callable[["Sequence[Spec]", "Float[Tensor, '1 3 h w'] | None"], "Generator[Shot, None, None]"]
+Race = Callable[["Sequence[Spec]", "Float[Tensor, '1 3 h w'] | None"], "Generator[Shot | str, None, None]"]
+"""Shots; at the end, where something went wrong, its sentence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,35 +62,46 @@ class Studio:
     """Makes pictures, one order at a time: whoever calls `make` sees to that (the app's queue does).
 
     Args:
-        load: Gives (name, prior); called once, in a thread of its own.
-        on_gpu: Wraps the race, where a GPU must be asked for (ZeroGPU).
+        load: Gives (name, prior); called once.
+        on_gpu: Wraps the race, where a GPU must be asked for (ZeroGPU): it then runs in a process of its own,
+            and nothing else may touch the GPU.
+        longest: Seconds of the longest run that is begun: others wait in line behind it.
     """
 
     def __init__(
-        self, load: Callable[[], tuple[str, ImagePrior]], on_gpu: Callable[[Race], Race] | None = None
+        self,
+        load: Callable[[], tuple[str, ImagePrior]],
+        on_gpu: Callable[[Race], Race] | None = None,
+        longest: float = 900.0,
     ) -> None:
-        self._load, self._race = load, (on_gpu or (lambda race: race))(self._races)
-        self._prior: Future[tuple[str, ImagePrior]] = Future()
+        self._load, self._longest, self._apart = load, longest, on_gpu is not None
+        self._race = on_gpu(self._races) if on_gpu else self._races
+        self._prior: Future[tuple[str, ImagePrior] | str] = Future()
         self._kept: OrderedDict[str, Results] = OrderedDict()
         self._paces: dict[str, float] = {}
         self._measuring = threading.Lock()
 
     def open(self) -> None:
-        """Begin to load."""
-        threading.Thread(target=self._opened, daemon=True).start()
+        """Begin to load: in a thread, or at once where the prior must lie ready for other processes."""
+        if self._apart:
+            self._opened()
+        else:
+            threading.Thread(target=self._opened, daemon=True).start()
 
     def _opened(self) -> None:
         try:
             name, prior = self._load()
-            if (
-                name == TOYBOX
-            ):  # the first step of all is slow; nobody should wait for it, nor believe its pace
+            if self._can_try(name):  # the first step of all is slow: nobody should wait for it
                 _pace(name, prior, "sds")
         except Exception as error:  # of whatever kind, whoever waits for the prior must hear of it
-            self._prior.set_exception(error)
-            print(f"the prior cannot be had: {error}", file=sys.stderr)
+            traceback.print_exc()
+            self._prior.set_result(f"the model cannot be had: {error}")
             return
         self._prior.set_result((name, prior))
+
+    def _can_try(self, name: str) -> bool:
+        """Whether a step costs so little that its pace can be measured beforehand."""
+        return name == TOYBOX and not self._apart
 
     def ready(self, patience: float | None = None) -> tuple[str, ImagePrior]:
         """(name, prior), once it is loaded.
@@ -100,7 +110,10 @@ class Studio:
             TimeoutError: It takes longer than `patience` seconds.
             UserError: It cannot be had.
         """
-        return self._prior.result(patience)
+        loaded = self._prior.result(patience)
+        if isinstance(loaded, str):
+            raise UserError(loaded)
+        return loaded
 
     def estimate(self, objectives: Sequence[str], steps: int) -> float | None:
         """Seconds that a run will take. The toybox is fast enough to try; of another prior it is None where
@@ -109,7 +122,7 @@ class Studio:
         name, prior = self.ready()
         with self._measuring:
             for each in set(objectives) - self._paces.keys():
-                if name != TOYBOX:
+                if not self._can_try(name):
                     return None
                 self._paces[each] = _pace(name, prior, each)
         return steps * sum(self._paces[name] for name in objectives)
@@ -117,7 +130,7 @@ class Studio:
     def make(self, order: Order, room: Room) -> Iterator[Moment]:
         """The order on its way, until it is done or the room's `stop` is set; the last moment has files.
 
-        What was made before is there at once.
+        What was made before is there at once. What was made until something went wrong is kept.
 
         Raises:
             UserError: It would take too long, the prior cannot read a prompt, or a gradient is not finite.
@@ -131,6 +144,7 @@ class Studio:
             return Moment(shots, picture, results.write(room.folder, order.stem) if results else None)
 
         shots: list[Shot] = []
+        trouble: Exception | None = None
         with room.run():
             if order.key in self._kept:
                 self._kept.move_to_end(order.key)
@@ -139,38 +153,50 @@ class Studio:
                 return
             self._check_length(order)
             with closing(self._race(order.specs, order.start)) as course:
-                for shot in course:
-                    shots.append(shot)
-                    yield moment()
-                    if room.stop.is_set():
-                        break
-            results = results_of(order, shots)
-            self._learn(order, shots[-1], results)
-            yield moment(results)
+                try:
+                    for shot in course:
+                        if isinstance(shot, str):
+                            raise UserError(shot)
+                        shots.append(shot)
+                        yield moment()
+                        if room.stop.is_set():
+                            break
+                except Exception as error:  # also a GPU that is taken away
+                    trouble = error
+            if shots:
+                results = results_of(order, shots)
+                self._learn(order, shots[-1], results)
+                yield moment(results)
+        if trouble is not None:
+            raise trouble
 
     def _races(
         self, specs: Sequence[Spec], start: Float[Tensor, "1 3 h w"] | None
-    ) -> Generator[Shot, None, None]:
+    ) -> Generator[Shot | str, None, None]:
         from bridge_nerf.space.race import race
 
-        return race(specs, self.ready()[1], start)
+        try:
+            yield from race(specs, self.ready()[1], start)
+        except UserError as error:  # as its sentence: of an exception only the name would leave the process
+            yield str(error)
 
     def _check_length(self, order: Order) -> None:
         seconds = self.estimate(order.objectives, order.specs[0].recipe.steps)
-        if seconds is not None and seconds > LONGEST:
+        if seconds is not None and seconds > self._longest:
             raise UserError(
                 f"that would take about {duration(seconds)}, and others wait; take fewer steps or "
-                f"a faster objective, so that it is at most {duration(LONGEST)}"
+                f"a faster objective, so that it is at most {duration(self._longest)}"
             )
 
     def _learn(self, order: Order, last: Shot, results: Results) -> None:
-        """Remember the pace, and what was made if it was finished."""
-        if len(order.objectives) == 1 and last.done:
-            self._paces[order.objectives[0]] = last.seconds / last.done
-        if last.done == last.steps:
-            self._kept[order.key] = results
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+        """Remember the pace and what was made, of a run that was finished: others are no measure."""
+        if last.done < last.steps:
+            return
+        if len(order.objectives) == 1:
+            self._paces[order.objectives[0]] = last.seconds / last.steps
+        self._kept[order.key] = results
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
 
 
 def _pace(name: str, prior: ImagePrior, objective: str) -> float:

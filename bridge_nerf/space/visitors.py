@@ -32,7 +32,8 @@ class Room:
         """While a run is under way: empties the room before."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.stop.clear()
+        if not self.left:  # a stop for good
+            self.stop.clear()
         self.busy = True
         try:
             yield

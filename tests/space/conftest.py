@@ -46,6 +46,7 @@ def served(tmp_path_factory) -> Iterator[str]:
     finally:
         app.terminate()
         app.wait(30)
+    assert not list(log.parent.glob("bridge-nerf-*")), "the app left files behind"
 
 
 def _wait(url: str, app: subprocess.Popen, log: Path) -> None:

@@ -47,6 +47,9 @@ def page(chromium, served, request) -> Iterator:
     page.goto(served)
     page.locator("#image-run").wait_for(timeout=SLOW)
     yield page
+    # To look at: .pytest_cache/d/screenshots
+    folder = request.config.cache.mkdir("screenshots")
+    page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
     page.close()
     assert not complaints
 
@@ -110,6 +113,12 @@ def test_a_painting_is_uploaded_and_the_slider_dragged(page):
     page.mouse.move(box["x"] + 0.2 * box["width"], before["y"] + before["height"] / 2, steps=8)
     page.mouse.up()
     assert handle.bounding_box()["x"] < before["x"] - 20
+
+
+def test_a_click_on_an_example_makes_it(page):
+    page.get_by_text("a pineapple: sds, seed 1").first.click()
+    page.locator("#image-line").get_by_text("Done").wait_for(timeout=SLOW)
+    assert "--prompt 'a pineapple'" in page.locator(".cm-content").first.inner_text()
 
 
 def test_every_tab_opens_and_nothing_is_wider_than_the_page(page):

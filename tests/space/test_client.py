@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -110,6 +112,8 @@ def test_the_plane_answers_numbers(client):
         (IMAGE | {"guidance": 1e9}, "guidance|maximum"),
         (IMAGE | {"seed": -1}, "seed|minimum"),
         (IMAGE | {"objective": "magic"}, "magic"),
+        (IMAGE | {"seed": None}, "seed is None"),
+        (IMAGE | {"source_descriptors": "a zeppelin"}, "zeppelin"),
         (COMPARE | {"objectives": ["sds"]}, "race"),
         (PAINT | {"painting": None}, "no painting"),
         (PLANE | {"noise_level": 7}, "noise level|maximum"),
@@ -137,13 +141,44 @@ def test_uploads_that_are_too_large_are_refused(client, tmp_path):
         client.predict(painting=handle_file(path), **PAINT)
 
 
-@pytest.mark.parametrize("place", ["/etc/passwd", "../../../etc/passwd", "{root}/app.py"])
-def test_no_path_outside_of_the_upload_folder_is_taken(client, place):
-    root = Path(__file__).parents[2]
-    path = place.format(root=root)
-    trick = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises((AppError, ValueError, OSError)):
-        client.predict(painting=trick, **PAINT)
+def posted(url: str, wish: dict) -> str:
+    """The server's answer to a request in its own format, without a client that would upload files first."""
+    request = urllib.request.Request(url, json.dumps(wish).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return answer.read().decode()
+
+
+def answer_to_painting(served: str, path: str) -> str:
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    words = [
+        PAINT[name] for name in ("prompt", "strength", "negative_descriptor", "steps", "seed", "randomise")
+    ]
+    call = f"{served}gradio_api/call/painting_to_real"
+    event = json.loads(posted(call, {"data": [file, *words]}))["event_id"]
+    with urllib.request.urlopen(f"{call}/{event}") as stream:
+        return stream.read().decode()
+
+
+@pytest.mark.parametrize(
+    "place", ["/etc/passwd", "../../../etc/passwd", "{root}/app.py", "{root}/assets/teaser.png"]
+)
+def test_no_path_outside_of_the_upload_folder_is_taken(served, place):
+    """Also none of a real picture, which nothing but the check of its place can refuse."""
+    answer = answer_to_painting(served, place.format(root=Path(__file__).parents[2]))
+    assert "event: error" in answer and "event: complete" not in answer
+
+
+def test_a_path_inside_of_the_upload_folder_is_taken(served):
+    """The control of the test above: the same request with a file that was uploaded."""
+    with (asset("paintings") / "car.png").open("rb") as file:
+        (path,) = httpx.post(f"{served}gradio_api/upload", files={"files": file}).json()
+    assert "event: complete" in answer_to_painting(served, path)
+
+
+def test_nobody_passes_the_line_by(served):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        posted(f"{served}gradio_api/run/text_to_image", {"data": ["a duck", "sds", 0, False, 10, 5, "", ""]})
+    assert refused.value.code in (403, 404)
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "{root}/app.py", "{root}/assets/toybox/prior/words.json"])

@@ -37,6 +37,19 @@ def test_a_scene_has_a_video_a_poster_and_its_command(run, tmp_path):
     assert read_scenes(tmp_path / "nowhere") == []
 
 
+def test_the_tab_shows_videos_meshes_and_commands(run, tmp_path):
+    import gradio as gr
+
+    from bridge_nerf.space.tabs import gallery_3d
+
+    (run / "mesh.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    make((run,), tmp_path / "scenes")
+    with gr.Blocks() as page:
+        gallery_3d.build(tmp_path / "scenes")
+    shown = [type(block) for block in page.blocks.values()]
+    assert shown.count(gr.Video) == shown.count(gr.Model3D) == shown.count(gr.Code) == 1
+
+
 def test_unfinished_runs_are_named(run, tmp_path):
     (run / "turntable.mp4").unlink()
     with pytest.raises(UserError, match="not finished"):

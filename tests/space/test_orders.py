@@ -44,14 +44,14 @@ def painting(tmp_path: Path) -> Path:
         ({"guidance": -3.0}, "guidance"),
         ({"target": "sharp, " * 100}, "letters"),
         ({"source": "a zeppelin"}, "zeppelin"),
+        ({"prompt": None}, "prompt is empty"),
+        ({"seed": None}, "seed is None, no number"),
+        ({"guidance": None}, "guidance is None, no number"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_words(prior, changed, said):
     with pytest.raises(UserError, match=said):
-        order = orders.text_to_image("toybox", prior, **{"prompt": "an apple"} | changed)
-        from bridge_nerf.images.module import ImageModule
-
-        ImageModule(order.specs[0], prior)  # descriptors are read where they are used
+        orders.text_to_image("toybox", prior, **{"prompt": "an apple"} | changed)
 
 
 def test_the_command_asks_for_the_same(prior):
@@ -59,7 +59,7 @@ def test_the_command_asks_for_the_same(prior):
     from bridge_nerf.images.spec import subjects_for
     from bridge_nerf.images.wishes import Wishes
 
-    order = orders.text_to_image("toybox", prior, "a red apple", "sds", 7, 20, 3.0, source="blurry")
+    order = orders.text_to_image("toybox", prior, "a red apple", "sds", 7, 20, 3.123456789, source="blurry")
     words = shlex.split(order.command)
     assert words[:2] == ["bridge-nerf", "image"]
     flags = dict(zip(words[2::2], words[3::2], strict=True))
@@ -101,6 +101,13 @@ def test_bad_files_are_refused_without_their_place(prior, tmp_path, content, sai
     assert str(tmp_path) not in str(refused.value)
 
 
+def test_a_file_too_large_is_refused_unread(prior, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"0" * (orders.BYTES + 1))
+    with pytest.raises(UserError, match="10 MB"):
+        orders.painting_to_real("toybox", prior, path, "a house")
+
+
 def test_a_painting_too_large_or_too_long_is_refused(prior, tmp_path):
     for size, said in (((5000, 5000), "pixels"), ((900, 10), "8 : 1")):
         path = tmp_path / "a.png"
@@ -113,7 +120,7 @@ def test_a_race_has_two_to_four_objectives_from_one_start(prior):
     order = orders.race("toybox", prior, "a duck", ["sds", "bridge", "sds"], 3, 10)
     assert order.objectives == ("sds", "bridge")
     assert {spec.subjects for spec in order.specs} == {order.specs[0].subjects}
-    for names in (["sds"], ["sds", "csd", "nfsd", "vsd", "bridge"]):
+    for names in (None, ["sds"], ["sds", "csd", "nfsd", "vsd", "bridge"]):
         with pytest.raises(UserError, match="race"):
             orders.race("toybox", prior, "a duck", names)
 

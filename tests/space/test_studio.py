@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
-from dataclasses import replace
+import pickle
 
 import numpy as np
 import pytest
@@ -82,10 +83,73 @@ def test_all_in_a_race_have_the_same_start_times_and_noise(studio):
     assert np.array_equal(alone[-1].pictures[0], together[-1].pictures[1])
 
 
-def test_runs_that_take_too_long_for_others_are_refused(studio, room, monkeypatch):
-    monkeypatch.setattr("bridge_nerf.space.studio.LONGEST", 1e-3)
+def test_runs_that_take_too_long_for_others_are_refused(studio, room):
+    busy = Studio(studio.ready, longest=1e-3)
+    busy.open()
     with pytest.raises(UserError, match="others wait"):
-        list(studio.make(order_of(studio, seed=33), room))
+        list(busy.make(order_of(busy, seed=33), room))
+
+
+def test_a_run_that_was_stopped_is_no_measure_of_pace(studio, room):
+    fresh = Studio(studio.ready)
+    fresh.open()
+    before = fresh.estimate(["sds"], 100)
+    for _ in fresh.make(order_of(fresh, objective="sds", steps=200, seed=6), room):
+        room.stop.set()
+    assert fresh.estimate(["sds"], 100) == before
+
+
+def test_what_was_made_until_something_went_wrong_is_kept(studio, room, monkeypatch):
+    _, prior = studio.ready()
+
+    def breaking(specs, start):
+        for shot in race(specs, prior, start):
+            yield shot
+            if shot.done == 3:
+                raise RuntimeError("the GPU was taken away")
+
+    monkeypatch.setattr(studio, "_race", breaking)
+    moments = []
+    with pytest.raises(RuntimeError, match="taken away"):
+        for moment in studio.make(order_of(studio, seed=21), room):
+            moments.append(moment)
+    assert note_in(moments[-1].files.picture)["done"] == 3 and "step 3" in moments[-1].line
+
+
+def in_another_process(asked):
+    """What ZeroGPU does to a race, but for the process: it must be a generator, and all it takes and gives is
+    pickled.
+    """
+    assert inspect.isgeneratorfunction(inspect.unwrap(asked.__func__))  # under the check of shapes
+
+    def wrapped(*arguments):
+        for shot in asked(*pickle.loads(pickle.dumps(arguments))):
+            yield pickle.loads(pickle.dumps(shot))
+
+    return wrapped
+
+
+def test_a_race_can_run_in_a_process_that_has_a_gpu(studio, room, monkeypatch):
+    apart = Studio(studio.ready, in_another_process, longest=120)
+    apart.open()
+    assert apart.estimate(["sds"], 10) is None  # this process must not touch the GPU
+    last = list(apart.make(order_of(apart, objective="sds", seed=2), room))[-1]
+    assert last.line.startswith("Done") and last.files is not None
+    assert apart.estimate(["sds"], 10) is not None
+
+    def broken(*_):
+        raise UserError("gradient not finite at step 4")
+
+    monkeypatch.setattr("bridge_nerf.space.race.race", broken)
+    with pytest.raises(UserError, match="at step 4"):
+        list(apart.make(order_of(apart, objective="sds", seed=3), room))
+
+
+def test_remembered_results_hold_one_picture_and_no_film(studio, room):
+    order = order_of(studio, objective="sds", seed=11)
+    list(studio.make(order, room))
+    *lean, last = studio._kept[order.key].shots
+    assert last.pictures.size and all(s.pictures.size == 0 and s.pictures.base is None for s in lean)
 
 
 def test_a_prior_that_cannot_be_had_is_said_to_whoever_waits():
@@ -94,8 +158,9 @@ def test_a_prior_that_cannot_be_had_is_said_to_whoever_waits():
 
     studio = Studio(gone)
     studio.open()
-    with pytest.raises(UserError, match="no prior here"):
-        studio.ready(10)
+    for _ in range(2):
+        with pytest.raises(UserError, match="no prior here"):
+            studio.ready(10)
 
 
 def test_durations_in_words():
@@ -110,4 +175,5 @@ def test_a_sheet_of_a_race_names_each_picture(studio, room):
     assert picture.width > 2 * 256 and picture.height > 256
     note = json.loads(picture.info["bridge_nerf"])
     assert [entry["spec"]["objective"] for entry in note["race"]] == ["sds", "csd"]
-    assert replace(order).key == order.key
+    other = orders.race("toybox", prior, "a duck", ["sds", "csd"], 2, 10)
+    assert other.key != order.key

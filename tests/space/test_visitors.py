@@ -33,6 +33,15 @@ def test_who_leaves_ends_the_run_and_takes_the_files_along(tmp_path):
     assert not visitors.stop("a", "image")
 
 
+def test_who_leaves_before_the_run_begins_stops_it_all_the_same(tmp_path):
+    visitors = Visitors(tmp_path)
+    room = visitors.room("a", "image")
+    visitors.leave("a")
+    with room.run():
+        assert room.stop.is_set()
+    assert not room.folder.exists()
+
+
 def test_stop_reaches_a_run_under_way_only(tmp_path):
     visitors = Visitors(tmp_path)
     room = visitors.room("a", "image")

@@ -11,14 +11,14 @@ import gradio as gr
 from gradio.helpers import Examples
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.space.orders import SEEDS
+from bridge_nerf.space.orders import SEEDS, Order
 from bridge_nerf.space.shop import Shop
-from bridge_nerf.space.studio import duration
+from bridge_nerf.space.studio import Moment, duration
 from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS, OBJECTS, VIEWS
 
 HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 1}
 """For every event that needs the prior: one at a time, over all tabs."""
-PATIENCE = 8.0
+PATIENCE = 30.0
 """Seconds that the line about time waits for the prior."""
 WORDS = f"""The model that comes with this app knows {len(OBJECTS)} toys ({", ".join(sorted(OBJECTS))}),
 {len(COLOURS)} colours, {len(VIEWS)} views and {len(BACKGROUNDS)} backgrounds. Other words are refused."""
@@ -63,17 +63,12 @@ def buttons(tab: str) -> tuple[gr.Button, gr.Button]:
     return run, stop
 
 
-def results(tab: str, picture: str, numbers: bool = True) -> list[Any]:
-    """[PNG, numbers, video, command]: what a run leaves, in a closed accordion but for the downloads."""
+def results(tab: str, picture: str) -> list[Any]:
+    """[PNG, numbers, video, command]: what a run leaves."""
     with gr.Row():
         png = gr.DownloadButton(picture, size="sm", interactive=False, elem_id=f"{tab}-png", min_width=120)
         csv = gr.DownloadButton(
-            "Numbers (CSV)",
-            size="sm",
-            interactive=False,
-            elem_id=f"{tab}-csv",
-            visible=numbers,
-            min_width=120,
+            "Numbers (CSV)", size="sm", interactive=False, elem_id=f"{tab}-csv", min_width=120
         )
     with gr.Accordion("How it went, and the command that makes the same", open=True):
         video = gr.Video(label="The optimisation", autoplay=True, loop=True, height=260, interactive=False)
@@ -85,6 +80,13 @@ def results(tab: str, picture: str, numbers: bool = True) -> list[Any]:
             lines=2,
         )
     return [png, csv, video, command]
+
+
+def left(moment: Moment, order: Order) -> tuple[Any, ...]:
+    """What to show in `results`: nothing new before the end."""
+    if moment.files is None:
+        return (gr.skip(),) * 4
+    return (*moment.files, order.command)
 
 
 def runs(

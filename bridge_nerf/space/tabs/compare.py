@@ -10,7 +10,7 @@ import gradio as gr
 from bridge_nerf.space import orders
 from bridge_nerf.space.race_charts import race_charts
 from bridge_nerf.space.shop import Shop
-from bridge_nerf.space.tabs.common import buttons, drawn, plainly, results, runs, seed_row, tells_time
+from bridge_nerf.space.tabs.common import buttons, drawn, left, plainly, results, runs, seed_row, tells_time
 
 EXAMPLES = [
     ["a red apple", ["sds", "bridge"], 0, False],
@@ -66,13 +66,8 @@ def build(shop: Shop, page: gr.Blocks) -> None:
         seed = drawn(seed, randomise)
         order = orders.race(name, prior, prompt, objectives, seed, steps)
         for moment in shop.studio.make(order, shop.visitors.room(request.session_hash, TAB)):
-            files = moment.files
-            left = (
-                (gr.skip(),) * 4
-                if files is None
-                else (files.picture, files.numbers, files.video, order.command)
-            )
-            yield moment.picture, moment.line, race_charts(moment.shots, order.objectives), seed, *left
+            charts = race_charts(moment.shots, order.objectives)
+            yield moment.picture, moment.line, charts, seed, *left(moment, order)
 
     inputs = [prompt, objectives, steps, seed, randomise]
     examples = gr.Examples(

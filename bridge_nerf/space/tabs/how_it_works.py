@@ -98,7 +98,7 @@ def build() -> None:
         inputs,
         [picture, read, curves, measured],
         api_name="how_it_works",
-        queue=False,
+        concurrency_limit=2,
         show_progress="hidden",
         trigger_mode="always_last",
     )

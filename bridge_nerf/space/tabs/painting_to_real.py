@@ -19,7 +19,7 @@ from bridge_nerf.space import orders
 from bridge_nerf.space.paintings import PAINTINGS, prompt_of
 from bridge_nerf.space.sheets import sheet
 from bridge_nerf.space.shop import Shop
-from bridge_nerf.space.tabs.common import buttons, drawn, plainly, results, runs, seed_row, tells_time
+from bridge_nerf.space.tabs.common import buttons, drawn, left, plainly, results, runs, seed_row, tells_time
 
 TAB = "paint"
 
@@ -103,13 +103,7 @@ def build(shop: Shop, page: gr.Blocks) -> None:
         room, before = shop.visitors.room(request.session_hash, TAB), None
         for moment in shop.studio.make(order, room):
             before = before or room.keep(encoded(sheet(to_bytes(order.start), ("painting",))), "png")
-            files = moment.files
-            left = (
-                (gr.skip(),) * 4
-                if files is None
-                else (files.picture, files.numbers, files.video, order.command)
-            )
-            yield (before, moment.picture), moment.line, seed, *left
+            yield (before, moment.picture), moment.line, seed, *left(moment, order)
 
     inputs = [painting, prompt, strength, source, steps, seed, randomise]
     runs(

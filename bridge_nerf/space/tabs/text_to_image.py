@@ -10,7 +10,17 @@ import gradio as gr
 from bridge_nerf.images.recipe import recipe_for
 from bridge_nerf.space import orders
 from bridge_nerf.space.shop import Shop
-from bridge_nerf.space.tabs.common import WORDS, buttons, drawn, plainly, results, runs, seed_row, tells_time
+from bridge_nerf.space.tabs.common import (
+    WORDS,
+    buttons,
+    drawn,
+    left,
+    plainly,
+    results,
+    runs,
+    seed_row,
+    tells_time,
+)
 
 EXAMPLES = [
     ["a red apple", "bridge", 0, False],
@@ -96,13 +106,7 @@ def build(shop: Shop, page: gr.Blocks) -> None:
             name, prior, prompt, objective, seed, steps, guidance, target_descriptors, source_descriptors
         )
         for moment in shop.studio.make(order, shop.visitors.room(request.session_hash, TAB)):
-            files = moment.files
-            left = (
-                (gr.skip(),) * 4
-                if files is None
-                else (files.picture, files.numbers, files.video, order.command)
-            )
-            yield moment.picture, moment.line, seed, *left
+            yield moment.picture, moment.line, seed, *left(moment, order)
 
     inputs = [prompt, objective, seed, randomise, steps, guidance, target, source]
     examples = gr.Examples(
