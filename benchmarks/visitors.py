@@ -176,6 +176,8 @@ def main(visitors: int = 20, seconds: float = 180.0) -> None:
     if tally.seconds:
         slowest = sorted(tally.seconds)
         print(f"answered after {slowest[len(slowest) // 2]:.1f} s (median), {slowest[-1]:.1f} s (slowest)")
+    every = max(1, len(tally.memory) // 12)
+    print("MiB over time:", *(f"{memory:.0f}" for _, memory in tally.memory[::every]))
     third = [memory for when, memory in tally.memory if when > seconds / 3]
     half = len(third) // 2
     if half:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import gradio as gr
 
 from bridge_nerf.errors import UserError
@@ -22,6 +24,8 @@ another. What methods do instead is **one straight step** (red), and that errs t
 """
 SDS, NULL, TOLD = BELIEFS
 WORLD_NAMES = list(WORLDS)
+ONE_AT_A_TIME = threading.Lock()
+"""However many play, a picture that is being made keeps its share of the machine."""
 LEVEL, STEPS = (0.02, 0.98), (1, 60)
 WRONG, SEEDS = (0.0, 2.0), (0, 9999)
 EXAMPLES = [
@@ -63,9 +67,10 @@ def how_it_works(
         off, drawn = orders.real("wrong", wrong, WRONG), orders.whole("seed", seed, SEEDS)
     except UserError as error:
         raise toast(error) from None
-    plane = Plane(world, belief, off, drawn)
-    measured = numbers(plane, level, count)
-    return drawing(plane, level, count), readings(measured), error_chart(plane, level, count), measured
+    with ONE_AT_A_TIME:
+        plane = Plane(world, belief, off, drawn)
+        measured = numbers(plane, level, count)
+        return drawing(plane, level, count), readings(measured), error_chart(plane, level, count), measured
 
 
 def build() -> None:
@@ -98,7 +103,8 @@ def build() -> None:
         inputs,
         [picture, read, curves, measured],
         api_name="how_it_works",
-        concurrency_limit=2,
+        # Not in the line for pictures: whoever plays with the plane should not wait behind them.
+        queue=False,
         show_progress="hidden",
         trigger_mode="always_last",
     )
