@@ -9,6 +9,7 @@ As a Hugging Face Space it runs unchanged, with ZeroGPU where the package `space
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import shutil
 import signal
@@ -30,8 +31,10 @@ from bridge_nerf.space.studio import Studio
 from bridge_nerf.space.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
 from bridge_nerf.space.visitors import Visitors
 
-WAITING = 12
+WAITING = 20
 """Longest waiting line; whoever comes then is told to come back later."""
+REMEMBERED = 100
+"""Visitors of whom gradio keeps its own copy of the page's settings. Nothing here needs it."""
 KEPT_FOR = 3600
 """Seconds that uploads stay."""
 GPU_SECONDS = 120
@@ -70,6 +73,14 @@ def forget_what_is_gone(page: gr.Blocks) -> None:
         files.difference_update([file for file in list(files) if not Path(file).exists()])
 
 
+def share_memory() -> None:
+    """Every thread that gradio takes for a run would get, and keep, heaps of its own; let two be enough."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):  # glibc; M_ARENA_MAX is -8
+            libc.mallopt(-8, 2)
+
+
 def studio_for(prior: str) -> Studio:
     """Where pictures are made: in this process, or on ZeroGPU in one that has a GPU for a while."""
     if not os.environ.get("SPACES_ZERO_GPU"):
@@ -94,6 +105,7 @@ def launched(prior: str, studio: Studio, **options: Any) -> tuple[gr.Blocks, Pat
     page.launch(
         prevent_thread_lock=True,
         max_file_size=orders.BYTES,
+        state_session_capacity=REMEMBERED,
         show_error=True,
         ssr_mode=False,
         css=CSS,
@@ -112,6 +124,7 @@ def main() -> None:
     parser.add_argument("--host", default=None, help="127.0.0.1 unless told otherwise")
     parser.add_argument("--port", type=int, default=None, help="7860, or the next free one")
     asked = parser.parse_args()
+    share_memory()
     # A server is told to end by SIGTERM; its files are to go then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     name, _ = resolve_prior(asked.prior, "cuda" if torch.cuda.is_available() else "cpu")

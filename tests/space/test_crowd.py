@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "visitors.py"
 
 @pytest.mark.slow
 def test_every_request_of_a_crowd_comes_to_an_end():
-    command = [sys.executable, str(SCRIPT), "--visitors", "24", "--seconds", "60"]
+    command = [sys.executable, str(SCRIPT), "--visitors", "40", "--seconds", "60"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert re.search(r"short: answered", done.stdout)
