@@ -11,6 +11,8 @@ CSS = """
 .gradio-container { max-width: 1180px !important; width: 100% !important; margin: 0 auto !important }
 .title h1 { font-size: 1.7rem; margin: .4rem 0 .2rem }
 .title p, .note { color: var(--body-text-color-subdued) }
+.scenes > * { flex-basis: 30% !important }
+.cm-scroller { min-height: 0 !important }
 .time { min-height: 1.6em }
 #image-picture img, #compare-picture img { width: 100%; max-height: 640px; object-fit: contain;
   image-rendering: pixelated }
