@@ -22,10 +22,14 @@ class PriorConfig:
     """Encoding keeps few activations for its gradient and computes the others again, and takes pictures one
     at a time: less memory, slower."""
 
+    prior_compiling: bool = False
+    """The network goes through torch.compile: minutes at the first steps, a little less at each one after."""
+
     def prior_options(self) -> dict[str, Any]:
         """What `load_prior` takes besides the name and the device."""
         return {
             "dtype": None if self.prior_dtype == "auto" else getattr(torch, self.prior_dtype),
             "revision": self.prior_revision,
             "checkpointing": self.prior_checkpointing,
+            "compiling": self.prior_compiling,
         }

@@ -141,6 +141,9 @@ class Adapter(nn.Module):
 
     @contextmanager
     def _corrections_added(self) -> Iterator[None]:
+        # A compiled network would pass the hooks by without a word: the adapter asks the plain one.
+        network: Any = self.prior.components.unet
+        compiled, network._compiled_call_impl = network._compiled_call_impl, None
         handles = [
             layer.register_forward_hook(lambda _, given, answer, add=correction: answer + add(given[0]))
             for layer, correction in self._corrected
@@ -148,6 +151,7 @@ class Adapter(nn.Module):
         try:
             yield
         finally:
+            network._compiled_call_impl = compiled
             for handle in handles:
                 handle.remove()
 

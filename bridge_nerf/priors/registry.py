@@ -91,6 +91,7 @@ def load_prior(
     dtype: torch.dtype | None = None,
     revision: str | None = None,
     checkpointing: bool = False,
+    compiling: bool = False,
 ) -> ImagePrior:
     """The prior of that name, frozen, on the device.
 
@@ -102,6 +103,7 @@ def load_prior(
         revision: Branch, tag or commit of a hub id; it counts before that of the name.
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
             autoencoder takes pictures one at a time.
+        compiling: The network goes through `torch.compile`; its first calls take minutes.
 
     Raises UserError, in one line, where it cannot be had or does not fit into memory.
     """
@@ -131,6 +133,10 @@ def load_prior(
     if checkpointing and prior.components.vae is not None:
         prior.components.vae.enable_gradient_checkpointing()
         prior.components.vae.enable_slicing()
+    if compiling:
+        from bridge_nerf.priors.compiling import compile_network
+
+        compile_network(prior.components.unet, device)
     return prior
 
 

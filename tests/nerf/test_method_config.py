@@ -48,9 +48,20 @@ def test_configurations_are_not_shared() -> None:
 
 def test_where_and_how_the_prior_is_loaded_reaches_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     config = presets.variant_config("bridge-distill-tiny").pipeline
-    assert config.prior_options() == {"dtype": None, "revision": None, "checkpointing": False}
+    assert config.prior_options() == {
+        "dtype": None,
+        "revision": None,
+        "checkpointing": False,
+        "compiling": False,
+    }
     config.prior_dtype, config.prior_revision, config.prior_checkpointing = "bfloat16", "v2", True
-    assert config.prior_options() == {"dtype": torch.bfloat16, "revision": "v2", "checkpointing": True}
+    config.prior_compiling = True
+    assert config.prior_options() == {
+        "dtype": torch.bfloat16,
+        "revision": "v2",
+        "checkpointing": True,
+        "compiling": True,
+    }
     assert set(config.prior_options()) <= set(signature(load_prior).parameters)
 
 
