@@ -41,10 +41,16 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename or 'a file'}: {error.strerror or error}"
         sys.exit(f"bridge-nerf: {where}; free it or choose another place")
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which --help does not import
+    except (RuntimeError, MemoryError) as error:
+        if not _is_for_want_of_memory(error):
             raise
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         sys.exit(f"bridge-nerf: not enough memory ({reason}); ask for a smaller --size, or for fewer at once")
     except KeyboardInterrupt:
         sys.exit("bridge-nerf: interrupted; the same command goes on from what was saved")
+
+
+def _is_for_want_of_memory(error: Exception) -> bool:
+    """By name and words: torch has a class for it on a GPU alone, and --help does not import torch."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import html
-from collections.abc import Mapping, Sequence
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -42,6 +44,8 @@ class SourceRow:
 def read_errors(path: Path) -> dict[str, list[tuple[int, float]]]:
     """What was measured, from a run's folder or a CSV file.
 
+    What is not finite is said, with its step, and left out.
+
     Raises:
         UserError: There is no such file, or no errors in it.
     """
@@ -54,8 +58,9 @@ def read_errors(path: Path) -> dict[str, list[tuple[int, float]]]:
         series = {
             name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in ERRORS
         }
-    except (KeyError, ValueError, csv.Error) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{known[0]} is no run's log ({error}); give the folder of a run") from None
+    series = {name: list(_finite(name, values)) for name, values in series.items()}
     names = [slot.lower() for slot in SOURCES]
     measured = [name for name in names if all(series[f"{kind}_{name}"] for kind in PANELS)]
     if not measured:
@@ -64,6 +69,14 @@ def read_errors(path: Path) -> dict[str, list[tuple[int, float]]]:
             "--pipeline.errors-every 25 (ns-train) or --set errors_every=25 (bridge-nerf image)"
         )
     return {f"{kind}_{name}": series[f"{kind}_{name}"] for kind in PANELS for name in measured}
+
+
+def _finite(name: str, values: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]:
+    for step, value in values:
+        if math.isfinite(value):
+            yield step, value
+        else:
+            print(f"{name} at step {step} is {value}: left out", file=sys.stderr)
 
 
 def source_rows(series: Series) -> list[SourceRow]:

@@ -85,9 +85,13 @@ def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
     """Measure the tables that `command.what` names; each row is printed as soon as it is there, and its
     pictures are saved as a sheet. NAME.png has ten pictures of each row of the table.
 
-    Raises UserError for unknown objectives.
+    Raises UserError for unknown objectives and toys, before anything is made.
     """
     objectives = named(command.objectives)
+    for editor in command.editors:
+        stages_for(editor)
+    if strangers := set(command.turned) - set(OBJECTS):
+        raise UserError(f"unknown toys: {', '.join(sorted(strangers))}; choose among {', '.join(OBJECTS)}")
     judge = Judge.load(asset("toybox/judge"))
     size = (command.count, command.batch, command.seed)
     pairs = [("pineapple", toy) for toy in command.turned]
@@ -114,12 +118,15 @@ def named(objectives: Sequence[str]) -> list[str]:
     """Methods by name, with "all" spelled out: every one that needs no picture to start from.
 
     Raises:
-        UserError: An unknown one.
+        UserError: An unknown one, one that needs a picture, or none at all.
     """
     makers = [name for name in METHODS if not stages_for(name).edits]
     names = [name for given in objectives for name in (makers if given == "all" else [given])]
     for name in names:
-        stages_for(name)
+        if stages_for(name).edits:
+            raise UserError(f"{name} edits a picture and there is none; choose {', '.join(makers)}")
+    if not names:
+        raise UserError(f"no objective is named; choose all, or among {', '.join(makers)}")
     return list(dict.fromkeys(names))
 
 

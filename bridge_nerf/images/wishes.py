@@ -121,10 +121,11 @@ def load(name: str, revision: str | None = None) -> tuple[str, ImagePrior]:
     """
     import torch
 
-    from bridge_nerf.priors.registry import load_prior, resolve_prior
+    from bridge_nerf.priors.registry import load_prior, resolve_prior, split_revision
 
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
     device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    resolved, line = resolve_prior(name if revision is None else f"{name}@{revision}", device)
+    base, _ = split_revision(name)  # the flag counts before what the name says
+    resolved, line = resolve_prior(name if revision is None else f"{base}@{revision}", device)
     print(line, flush=True)
     return resolved, load_prior(resolved, device)

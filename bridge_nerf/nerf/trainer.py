@@ -86,7 +86,15 @@ class BridgeTrainer(Trainer):
             raise checkpoint.foreign(path, error) from error
         self._start_step = state["step"] + 1
         self._saved = (path, state["step"])
+        self._keep_errors(path.parent.parent / "errors.csv")
         CONSOLE.print(f"resumed from {path}, after step {state['step']}", highlight=False)
+
+    def _keep_errors(self, earlier: Path) -> None:
+        """What was measured before goes along: a resumed run has a folder of its own. Rows of steps that are
+        made again go when the first of them is added."""
+        here = self.base_dir / "errors.csv"
+        if earlier.is_file() and not here.exists() and comms.is_main_process():
+            write_whole(here, earlier.read_bytes())
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:

@@ -39,9 +39,12 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     The answer is "toybox", a folder or a hub id, with @ and a revision where the name had one, and resolves
     to itself. Raises UserError where the name is none of the CHOICES.
     """
-    name, revision = split_revision(name)
+    given, (name, revision) = name, split_revision(name)
     if revision is not None:
-        resolved, line = resolve_prior(name, device)
+        try:
+            resolved, line = resolve_prior(name, device)
+        except UserError:
+            raise _unknown(given) from None
         return f"{resolved}@{revision}", line
     other = f"other priors: {CHOICES}"
     if name == AUTO:
@@ -58,7 +61,11 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
         return str(folder), f"prior: the folder {folder}; {other}"
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         return name, f"prior: {name}; {other}"
-    raise UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> UserError:
+    return UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

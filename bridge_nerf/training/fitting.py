@@ -4,8 +4,7 @@ a resumable fit with an averaged copy of the weights.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.seeding import generator
 
 Draw = tuple[int, np.random.Generator]
@@ -40,23 +40,19 @@ def warm_hold_cool(optimiser: torch.optim.Optimizer, max_steps: int) -> dict[str
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 class StepBatches(Sampler[list[Draw]]):
     """Without end: the batch of step k is a function of (seed, rank, k), from step `start` on.
 
     It has no length: Lightning counts the batches of a resumed run from the first one, and would stop early.
     """
 
-    def __init__(self, pictures: int, batch: int, seed: int, start: int):
-        self.pictures, self.batch, self.seed, self.start = pictures, batch, seed, start
+    def __init__(self, pictures: int, batch: int, seed: int, start: int, rank: Callable[[], int]):
+        self.pictures, self.batch, self.seed, self.start, self.rank = pictures, batch, seed, start, rank
 
     def __iter__(self) -> Iterator[list[Draw]]:
         step = self.start
         while True:
-            r = np.random.default_rng([self.seed, _rank(), step])
+            r = np.random.default_rng([self.seed, self.rank(), step])
             chosen = r.integers(self.pictures, size=self.batch).tolist()
             yield list(zip(chosen, r.spawn(self.batch), strict=True))
             step += 1
@@ -70,7 +66,20 @@ class StepSeed(Callback):
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Reseed."""
-        torch.manual_seed(generator(self.seed, "training", _rank(), trainer.global_step).initial_seed())
+        draws = generator(self.seed, "training", trainer.global_rank, trainer.global_step)
+        torch.manual_seed(draws.initial_seed())
+
+
+class Finite(Callback):
+    """Ends a training whose loss is not finite before that reaches the weights, or a checkpoint."""
+
+    def on_before_backward(self, trainer: lightning.Trainer, _: Any, loss: torch.Tensor) -> None:
+        """UserError with the step."""
+        if not torch.isfinite(loss).all():
+            raise UserError(
+                f"training step {trainer.global_step}: the loss is {loss.item()}; checkpoints from before "
+                "are kept, try another seed or a lower learning rate in a new folder"
+            )
 
 
 def fit(
@@ -89,7 +98,7 @@ def fit(
 
     A stopped and resumed run ends, on a CPU, as one that never stopped. `data` answers a `Draw`, and collates
     where it has a `collate`. bf16 mixed precision; the average of the weights looks back over about a
-    twentieth of the run.
+    twentieth of the run. Raises UserError at a step whose loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last, start = folder / "last.ckpt", 0
@@ -99,8 +108,6 @@ def fit(
         if start >= max_steps:  # Lightning would end at once, with the weights not averaged
             module.load_state_dict(saved["state_dict"])
             return
-    batches = StepBatches(len(data), batch, seed, start)  # pyright: ignore[reportArgumentType]
-    loader = DataLoader(data, batch_sampler=batches, collate_fn=getattr(data, "collate", None))
     average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -114,10 +121,14 @@ def fit(
         callbacks=[
             average,
             StepSeed(seed),
+            Finite(),
             ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=save_every),
             TQDMProgressBar(refresh_rate=20),
         ],
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+    size: Any = data
+    batches = StepBatches(len(size), batch, seed, start, lambda: trainer.global_rank)
+    loader = DataLoader(data, batch_sampler=batches, collate_fn=getattr(data, "collate", None))
     trainer.fit(module, loader, ckpt_path=last if last.exists() else None)

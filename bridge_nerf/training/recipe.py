@@ -113,7 +113,9 @@ def train_prior(
     fit(module, data, batch, seed, folder / "diffusion", steps, accelerator, devices)
     autoencoder.register_to_config(scaling_factor=1.0)
     export(folder / "prior", autoencoder, module.unet, module.text_encoder, tokenizer)
-    record(folder / "prior", preset, seed, pictures=len(shard), start=None if start is None else str(start))
+    made = {"start": None if start is None else str(start), "devices": devices}
+    made["unet_channels"] = list(unet.config.block_out_channels)
+    record(folder / "prior", preset, seed, pictures=len(shard), **made)
     return folder / "prior"
 
 
@@ -153,14 +155,14 @@ def train_judge(folder: Path, preset: Preset, seed: int = 0, accelerator: str = 
     """Train the judge under `folder`, on pictures of its own that hold every colour; returns
     `folder`/judge.
     """
-    claim(folder, "judge-run", seed=seed, renders=preset.renders)
+    claim(folder, "judge-run", seed=seed, renders=preset.renders, loose=LOOSE)
     shard = shard_of(folder, "judge-pictures", seed + 1, preset.renders // 2, held_out=True, loose=LOOSE)
     lightning.seed_everything(seed)
     module = JudgeModule(Judge(), 2e-3, preset.judge_steps)
     data, steps = JudgePictures(shard), preset.judge_steps
     fit(module, data, preset.judge_batch, seed, folder / "judge-training", steps, accelerator)
     module.judge.save(folder / "judge")
-    record(folder / "judge", preset, seed, pictures=len(shard))
+    record(folder / "judge", preset, seed, pictures=len(shard), loose=LOOSE)
     return folder / "judge"
 
 
@@ -196,5 +198,5 @@ def export(folder: Path, autoencoder: Any, unet: Any, text_encoder: Any, tokeniz
 
 
 def record(folder: Path, preset: Preset, seed: int, **more: Any) -> None:
-    """Write what the weights were made with to recipe.json."""
-    (folder / "recipe.json").write_text(json.dumps({"seed": seed, **more, **asdict(preset)}, indent=1))
+    """Write what the weights were made with to recipe.json; sizes of batches are those of one device."""
+    (folder / "recipe.json").write_text(json.dumps({"seed": seed, **asdict(preset), **more}, indent=1))

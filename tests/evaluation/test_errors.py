@@ -42,6 +42,15 @@ def test_curves_are_means_over_neighbours() -> None:
     assert smoothed(line)[10] == (10, 10.0) and smoothed(line)[0] == (0, 1.5)
 
 
+def test_what_is_not_finite_is_said_with_its_step_and_left_out(run: Path, capsys) -> None:
+    for k, value in ((200, "nan"), (220, "inf")):
+        add_row(run / "errors.csv", {"step": k, "first_order_null": value, "mismatch_null": 0.5})
+    rows = {row.source: row.first_order for row in source_rows(read_errors(run))}
+    assert rows["null"] == 4.5
+    said = capsys.readouterr().err
+    assert "first_order_null at step 200 is nan" in said and "first_order_null at step 220 is inf" in said
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -49,6 +58,7 @@ def test_curves_are_means_over_neighbours() -> None:
         ("step,loss\n0,1\n", "errors_every=25"),
         ("step,mismatch_null\n0,much\n", "no run's log"),
         ("a,mismatch_null\n0,1\n", "no run's log"),
+        ("mismatch_null,step\n0.5\n", "no run's log"),
         ("", "holds no errors"),
     ],
 )

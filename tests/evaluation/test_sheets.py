@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.evaluation.report import evaluate_toybox, named
+from bridge_nerf.evaluation.report import evaluate_toybox, image_tables, named
 from bridge_nerf.evaluation.sheets import LABEL, labelled
+from tests.nerf.stub import PicturePrior
 
 
 def ramp(n: int) -> torch.Tensor:
@@ -34,8 +35,27 @@ def test_all_means_what_needs_no_picture_to_start_from() -> None:
     every = named(["all"])
     assert {"sds", "bridge", "vsd-bridge", "ism"} <= set(every) and not {"dds", "pds"} & set(every)
     assert named(["bridge", "all"])[0] == "bridge" and len(named(["bridge", "all"])) == len(every)
-    with pytest.raises(UserError, match="unknown method 'alchemy'"):
-        named(["sds", "alchemy"])
+    for wrong, said in (
+        (["sds", "alchemy"], "unknown method 'alchemy'"),
+        (["sds", "dds"], "dds edits"),
+        ([], "no"),
+    ):
+        with pytest.raises(UserError, match=said):
+            named(wrong)
+
+
+def test_names_are_checked_before_anything_is_made() -> None:
+    asked = {"objectives": ["sds"], "count": 2, "batch": 1, "seed": 0, "what": ["objectives"]}
+
+    def never(*_):
+        raise AssertionError("something was made")
+
+    for wrong, said in (
+        ({"editors": ["brige"], "turned": []}, "brige"),
+        ({"editors": [], "turned": ["ufo"]}, "ufo"),
+    ):
+        with pytest.raises(UserError, match=said):
+            image_tables(SimpleNamespace(**asked, **wrong), PicturePrior(), never)
 
 
 def test_scenes_of_several_objectives_lie_on_one_sheet(

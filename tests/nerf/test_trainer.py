@@ -1,5 +1,6 @@
 """Whole runs through nerfstudio's trainer: results, resuming, refusing."""
 
+import csv
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -74,6 +75,17 @@ def test_resuming_is_never_having_stopped(config: BridgeTrainerConfig, trained: 
     other = deepcopy(config)
     other.machine.seed += 1
     assert not same(state(trained(other, "other")), whole)
+
+
+def test_measured_errors_go_along_with_a_resumed_run(config: BridgeTrainerConfig, trained: Train) -> None:
+    config.pipeline.errors_every = 1
+    first = deepcopy(config)
+    first.max_num_iterations = 4
+    stopped = trained(first, "first")
+    config.load_dir, config.load_step, config.max_num_iterations = stopped.checkpoint_dir, None, 2
+    resumed = trained(config, "second")
+    with (resumed.base_dir / "errors.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(6))
 
 
 def test_a_reloaded_model_knows_its_step_and_needs_no_prior(
