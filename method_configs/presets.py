@@ -71,7 +71,7 @@ def _toybox(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     """What was found on the toybox: little guidance, t annealed early, a little entropy against fog.
 
     Stage two is SDS in which a part of the null estimate is the source's. With scale 3, anchor 1 and no
-    guidance it turned a pineapple red; the paper's own numbers (40, 0, 1) were not tried on this prior.
+    guidance it turned a pineapple red on an earlier prior, which these numbers were found on.
     """
     guidance = config.pipeline
     guidance.guidance_scale = 5.0

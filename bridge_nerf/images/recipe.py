@@ -158,4 +158,4 @@ TOYBOX: dict[Task, Recipe] = {
     ),
     "illusion": _TOYBOX,
 }
-"""Found by trying on the toybox: more guidance than 5 loses the object, csd alone too."""
+"""Found by trying on the toybox; those for images on an earlier, weaker prior."""
