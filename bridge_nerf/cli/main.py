@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -32,6 +33,9 @@ Command = (
 
 def main() -> None:
     """Entry point; what the user did wrong is one line on stderr and exit code 1."""
+    # On a busy machine threads that spin while they wait triple the time of a picture; torch reads this when it
+    # is imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     about = "Score distillation as a Schrodinger bridge."
     command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
     try:
