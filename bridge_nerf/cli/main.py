@@ -33,8 +33,8 @@ Command = (
 
 def main() -> None:
     """Entry point; what the user did wrong is one line on stderr and exit code 1."""
-    # On a busy machine threads that spin while they wait triple the time of a picture. Torch reads this when it
-    # is imported: later.
+    # On a busy machine threads that spin while they wait triple the time of a picture. Torch reads this when
+    # it is imported: later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     about = "Score distillation as a Schrodinger bridge."
     command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
