@@ -3,7 +3,7 @@
     python app.py                       # http://127.0.0.1:7860, with the toybox
     python app.py --prior sd-2.1        # with Stable Diffusion, which wants a GPU
 
-As a Hugging Face Space it runs unchanged, with ZeroGPU where the package `spaces` is installed.
+As a Hugging Face Space it runs unchanged, and asks for a GPU on ZeroGPU.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import gradio as gr
 import torch
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.images.wishes import load
 from bridge_nerf.priors.registry import resolve_prior
 from bridge_nerf.space import orders
@@ -81,24 +82,23 @@ def share_memory() -> None:
             libc.mallopt(-8, 2)
 
 
-def studio_for(prior: str) -> Studio:
-    """Where pictures are made: in this process, or on ZeroGPU in one that has a GPU for a while."""
+def zero_gpu() -> dict[str, Any]:
+    """What the studio is told on ZeroGPU, where a run has a GPU for a while, in a process of its own."""
     if not os.environ.get("SPACES_ZERO_GPU"):
-        return Studio(partial(load, prior))
+        return {}
     import spaces  # pyright: ignore[reportMissingImports]
 
-    return Studio(partial(load, prior), spaces.GPU(duration=GPU_SECONDS), longest=GPU_SECONDS)
+    return {"on_gpu": spaces.GPU(duration=GPU_SECONDS), "longest": GPU_SECONDS}
 
 
-def launched(prior: str, studio: Studio, **options: Any) -> tuple[gr.Blocks, Path]:
-    """(the page, its folder of files), served without blocking, neither by itself nor by the prior's loading.
+def launched(prior: str, studio: Studio, root: Path, **options: Any) -> gr.Blocks:
+    """The page, served without blocking, neither by itself nor by the prior's loading.
 
     Args:
         prior: Resolved name.
+        root: Folder for all its files.
         options: Of gradio's launch.
     """
-    # A folder of its own for all files of this app: what lies there, and nothing else, can be asked for.
-    root = Path(tempfile.mkdtemp(prefix="bridge-nerf-"))
     os.environ["GRADIO_TEMP_DIR"] = str(root)
     page = build(Shop(studio, Visitors(root / "visitors"), prior))
     studio.open()
@@ -113,7 +113,7 @@ def launched(prior: str, studio: Studio, **options: Any) -> tuple[gr.Blocks, Pat
         footer_links=["api", "settings"],
         **options,
     )
-    return page, root
+    return page
 
 
 def main() -> None:
@@ -122,17 +122,31 @@ def main() -> None:
     parser.add_argument("--prior", default="toybox", help="toybox, sd-2.1, a folder, or a hub id")
     # A Space tells its host and port by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, which gradio reads.
     parser.add_argument("--host", default=None, help="127.0.0.1 unless told otherwise")
-    parser.add_argument("--port", type=int, default=None, help="7860, or the next free one")
+    parser.add_argument("--port", type=port, default=None, help="7860, or the next free one")
     asked = parser.parse_args()
     share_memory()
     # A server is told to end by SIGTERM; its files are to go then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    name, _ = resolve_prior(asked.prior, "cuda" if torch.cuda.is_available() else "cpu")
-    page, root = launched(name, studio_for(name), server_name=asked.host, server_port=asked.port)
+    hardware = zero_gpu()  # before anything asks for CUDA: `spaces` changes what torch answers
+    # A folder of its own for all files of this app: what lies there, and nothing else, can be asked for.
+    root = Path(tempfile.mkdtemp(prefix="bridge-nerf-"))
     try:
+        name, _ = resolve_prior(asked.prior, "cuda" if torch.cuda.is_available() else "cpu")
+        studio = Studio(partial(load, name), **hardware)
+        page = launched(name, studio, root, server_name=asked.host, server_port=asked.port)
         page.block_thread()
+    except (UserError, OSError) as error:  # OSError: the port is taken, or the host is none of this machine's
+        sys.exit(f"app.py: {error}")
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def port(text: str) -> int:
+    """For argparse."""
+    number = int(text)
+    if not 0 < number < 2**16:
+        raise argparse.ArgumentTypeError(f"{number} is no port; give 1 to {2**16 - 1}")
+    return number
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def text_to_image(
     Raises:
         UserError: Something is out of range, too long, or unknown to the prior.
     """
+    prompt = prompt or ""
     numbers: dict[str, Any] = {
         "seed": whole("seed", seed, SEEDS),
         "steps": whole("steps", steps, STEPS),
@@ -126,6 +127,7 @@ def painting_to_real(
     Raises:
         UserError: As above; or the file is no picture that can be read.
     """
+    prompt = prompt or ""
     if painting is None:
         raise UserError("there is no painting yet; upload or paste one, or pick an example")
     if strength not in STRENGTHS:
@@ -159,7 +161,7 @@ def race(
     Raises:
         UserError: As above; or too few or too many objectives.
     """
-    names = tuple(dict.fromkeys(objectives or ()))
+    prompt, names = prompt or "", tuple(dict.fromkeys(objectives or ()))
     if not RACERS[0] <= len(names) <= RACERS[1]:
         raise UserError(f"{len(names)} objectives make no race; choose {RACERS[0]} to {RACERS[1]}")
     wishes = Wishes(prior=name, seed=whole("seed", seed, SEEDS), steps=whole("steps", steps, STEPS))
@@ -183,14 +185,8 @@ def real(name: str, value: float | None, limits: tuple[float, float]) -> float:
 
 
 def _spec(
-    wishes: Wishes,
-    prior: ImagePrior,
-    task: Task,
-    objective: str,
-    prompt: str | None,
-    source: Path | None = None,
+    wishes: Wishes, prior: ImagePrior, task: Task, objective: str, prompt: str, source: Path | None = None
 ) -> Spec:
-    prompt = prompt or ""
     if objective not in offered():
         raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
     if len(prompt) > LETTERS:
@@ -216,7 +212,7 @@ def _descriptors(prior: ImagePrior, recipe: Recipe, target: str | None, source: 
 
 def _painting(path: Path) -> Image.Image:
     """The picture in a file; errors speak of "the painting", not of where the server keeps it."""
-    if path.stat().st_size > BYTES:  # one that was named by its address was no upload
+    if path.stat().st_size > BYTES:  # gradio limits uploads, not what it fetches from an address
         raise UserError(f"the painting's file is too large; give one of at most {BYTES // 2**20} MB")
     try:
         picture = read_picture(path, PIXELS)
@@ -240,22 +236,10 @@ def _strengthened(recipe: Recipe, factor: float) -> tuple[str, ...]:
     )
 
 
-def _command(
-    verb: str, wishes: Wishes, prompt: str | None, flags: Sequence[str], words: dict[str, str]
-) -> str:
+def _command(verb: str, wishes: Wishes, prompt: str, flags: Sequence[str], words: dict[str, str]) -> str:
     said = [part for name, text in words.items() for part in (f"--{name.replace('_', '-')}", text)]
     numbers = ["--seed", str(wishes.seed), "--steps", str(wishes.steps)]
     # --set takes all that follows it up to the next flag, so it stays last.
     return shlex.join(
-        [
-            "bridge-nerf",
-            verb,
-            "--prior",
-            wishes.prior,
-            "--prompt",
-            (prompt or "").strip(),
-            *numbers,
-            *said,
-            *flags,
-        ]
+        ["bridge-nerf", verb, "--prior", wishes.prior, "--prompt", prompt.strip(), *numbers, *said, *flags]
     )

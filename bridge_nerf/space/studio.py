@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
@@ -94,7 +95,10 @@ class Studio:
             if self._can_try(name):  # the first step of all is slow: nobody should wait for it
                 _pace(name, prior, "sds")
         except Exception as error:  # of whatever kind, whoever waits for the prior must hear of it
-            traceback.print_exc()
+            if isinstance(error, UserError):
+                print(f"the model cannot be had: {error}", file=sys.stderr)
+            else:
+                traceback.print_exc()
             self._prior.set_result(f"the model cannot be had: {error}")
             return
         self._prior.set_result((name, prior))

@@ -128,7 +128,7 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    size: Any = data
-    batches = StepBatches(len(size), batch, seed, start, lambda: trainer.global_rank)
+    count = len(data)  # pyright: ignore[reportArgumentType]
+    batches = StepBatches(count, batch, seed, start, lambda: trainer.global_rank)
     loader = DataLoader(data, batch_sampler=batches, collate_fn=getattr(data, "collate", None))
     trainer.fit(module, loader, ckpt_path=last if last.exists() else None)

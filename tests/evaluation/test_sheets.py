@@ -38,7 +38,7 @@ def test_all_means_what_needs_no_picture_to_start_from() -> None:
     for wrong, said in (
         (["sds", "alchemy"], "unknown method 'alchemy'"),
         (["sds", "dds"], "dds edits"),
-        ([], "no"),
+        ([], "no objective is named"),
     ):
         with pytest.raises(UserError, match=said):
             named(wrong)

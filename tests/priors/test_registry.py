@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.wishes import load
 from bridge_nerf.priors import hub
 from bridge_nerf.priors.families import PIPELINES
 from bridge_nerf.priors.pipeline_files import choose_weights, files_in, needed_files
@@ -58,6 +59,13 @@ def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str
 def test_a_folder_resolves_to_itself(tmp_path: Path, name: str) -> None:
     (folder := tmp_path / name).mkdir()
     assert resolve_prior(str(folder), "cpu")[0] == str(folder)
+
+
+def test_the_flag_for_a_revision_counts_before_that_of_the_name(monkeypatch):
+    asked = []
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda name, _: asked.append(name))
+    load(f"{REPO}@old", revision="new")
+    assert asked == [f"{REPO}@new"]
 
 
 @pytest.mark.parametrize("removed", REMOVED)
