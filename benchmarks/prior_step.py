@@ -2,19 +2,19 @@
 
 bare       the one batched call of the network that the step needs, and nothing else;
            goal: at most 1.05 times its time
-published  the same step composed as the published 2D code does it: float32, the network's graph kept although
-           nothing goes back through it, both texts encoded at every step;
+published  the same step composed as the published 2D code does it: float32, the network as it was loaded, its
+           graph kept although nothing goes back through it, both texts encoded at every step;
            goal: at least 2 times faster, with half the peak memory
 
-On a CPU the network has Stable Diffusion 2.1's structure at a fifth of its width, or at the share of it that
-`--width` names: the wider, the more of a step is matrix products. With a CUDA device it also runs with the
-full shape and says what 1000 steps take and what share of the card's own rate of matrix
+On a CPU the network has Stable Diffusion 2.1's structure at three fifths of its width, or at the share of it
+that `--width` names: the narrower, the more of a step is the softmax of attention. With a CUDA device it also
+runs with the full shape and says what 1000 steps take and what share of the card's own rate of matrix
 products the network reaches. So that a busy machine is busy for all, the bare call and our step take turns
 within a process, ours and the published one in processes of their own, and on a CPU it is the processor's
 time that counts, not the clock's. Memory on a CPU is read as Linux tells it.
 
     python benchmarks/prior_step.py --rounds 3 --steps 5
-    python benchmarks/prior_step.py --width two-fifths --objective sds --rounds 1 --steps 2
+    python benchmarks/prior_step.py --width full --objective sds --rounds 1 --steps 2
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ SHAPES = {
 }
 
 
-def build_prior(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """A prior of Stable Diffusion 2.1's structure with random weights."""
+def build_prior(shape: str, device: torch.device, dtype: torch.dtype, placed: bool) -> Any:
+    """A prior of Stable Diffusion 2.1's structure with random weights, `placed` as ours are when loaded."""
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     from bridge_nerf.paths import asset
-    from bridge_nerf.priors.components import Components
+    from bridge_nerf.priors.components import Components, place
     from bridge_nerf.priors.text import Text
     from bridge_nerf.priors.unets import StableDiffusion
 
@@ -85,7 +85,8 @@ def build_prior(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
     unet.eval().requires_grad_(False)
     # Diffusers' own `to` warns about precision that was not loaded.
     torch.nn.Module.to(unet, device, dtype)
-    unet.to(memory_format=torch.channels_last)
+    if placed:
+        place(unet, device)
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     return StableDiffusion(Components(unet, None, (text,), scheduler, {}))
 
@@ -143,7 +144,7 @@ def work(way: str, method: str, device: torch.device, width: str, steps: int) ->
     full = device.type == "cuda"
     half = torch.float16 if full else torch.bfloat16
     libraries = peak_memory(full, anew=True)
-    prior = build_prior(width, device, half if way == "half" else torch.float32)
+    prior = build_prior(width, device, half if way == "half" else torch.float32, placed=way != "published")
     problem = Problem(prior, {Slot.TARGET: prior.embed([PROMPTS[0]]), Slot.NULL: prior.embed([PROMPTS[1]])})
     x = torch.randn(1, 4, 64, 64, generator=generator(0, "x")).to(device).requires_grad_()
     noise = torch.randn(1, 4, 64, 64, generator=generator(0, "noise")).to(device)
@@ -240,7 +241,9 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3, help="turns of each way")
     parser.add_argument("--steps", type=int, default=5, help="steps measured each turn")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="only this one")
-    parser.add_argument("--width", choices=SHAPES, help="of the network: a fifth on a CPU, full on a card")
+    parser.add_argument(
+        "--width", choices=SHAPES, help="of the network: three-fifths on a CPU, full on a card"
+    )
     parser.add_argument("--objective", choices=OBJECTIVES, help="only this one")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -252,6 +255,6 @@ if __name__ == "__main__":
         if device == "cuda" and not torch.cuda.is_available():
             print("cuda: not run, there is no CUDA device")
             continue
-        width = arguments.width or ("full" if device == "cuda" else "fifth")
+        width = arguments.width or ("full" if device == "cuda" else "three-fifths")
         for method in (arguments.objective,) if arguments.objective else OBJECTIVES:
             compare(method, device, width, arguments.rounds, arguments.steps)

@@ -15,7 +15,9 @@ class PriorConfig:
     prior_device: str | None = None
     """Where the prior computes, as in "cuda:1"; by default with the object."""
     prior_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the prior's networks; auto is the half precision of its family on a GPU, else float32."""
+    """Precision of the prior's networks; auto is the half precision of its family on a GPU, bfloat16 on a
+    processor that multiplies it, and float32 elsewhere and for the toybox on a processor."""
+
     prior_revision: str | None = None
     """Branch, tag or commit of a hub id."""
     prior_checkpointing: bool = False

@@ -59,12 +59,26 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> t
     if vae is not None and family.safe_vae and dtype == torch.float16 and vae.config.force_upcast:
         vae = vae.float()
     _check_fit(folder, family, unet, vae, texts)
-    return family, Components(_place(unet, device), _place(vae, device), texts, scheduler, index)
+    for network in (unet, vae):
+        if network is not None:
+            place(network, device)
+    return family, Components(unet, vae, texts, scheduler, index)
 
 
-def _place(network: Any, device: torch.device) -> Any:
-    """On its device, in the order of memory that its convolutions are fastest with (measured on a CPU)."""
-    return None if network is None else network.to(device, memory_format=torch.channels_last)
+def place(network: Any, device: torch.device) -> None:
+    """Move it to the device, in the order of memory that convolutions are fastest with (measured on a CPU).
+
+    The transformers in a UNet of Diffusers answer in the other order, and each convolution and each sum up to
+    the next transformer would turn what it is given: their answers are turned once.
+    """
+    network.to(device, memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, diffusers.Transformer2DModel):
+            module.register_forward_hook(_channels_last)
+
+
+def _channels_last(module: Any, given: Any, answer: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    return (answer[0].contiguous(memory_format=torch.channels_last),)
 
 
 def _load_scheduler(folder: Path, family: Family) -> Any:

@@ -4,9 +4,11 @@ Letters: x_t noisy latent (b c h w), t diffusion times (b).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +16,9 @@ from torch import Tensor
 
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.attention import BlockedAttention
 from bridge_nerf.priors.components import Components, load_components
+from bridge_nerf.priors.processor import multiplies_bfloat16, multiplies_tiles
 from bridge_nerf.priors.prompts import Vocabulary
 from bridge_nerf.priors.spaces import space_of
 from bridge_nerf.priors.text import Text
@@ -42,6 +46,7 @@ class DiffusersPrior(ABC):
         self.image_size: int = side * self.space.factor
         self.latent_shape: tuple[int, int, int] = (unet.config.in_channels, side, side)
         self._read_already: dict[str, Condition] = {}
+        self.attention: Callable[[], AbstractContextManager] = _fastest_attention(self.device, self.dtype)
 
     @staticmethod
     def load(
@@ -66,6 +71,11 @@ class DiffusersPrior(ABC):
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:
         """The noise expected in x_t, in x_t's dtype."""
+
+    def _ask(self, *given: Any, **named: Any) -> Float[Tensor, "b c h w"]:
+        """What the network answers."""
+        with self.attention():
+            return self.components.unet(*given, **named).sample
 
     @abstractmethod
     def _read(self, prompt: str) -> Condition:
@@ -107,3 +117,9 @@ class DiffusersPrior(ABC):
             self.vocabulary.check(prompt)
         for text in self.texts:
             text.check(prompt)
+
+
+def _fastest_attention(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractContextManager]:
+    """What to enter while a network answers."""
+    slow = dtype == torch.bfloat16 and multiplies_bfloat16(device) and not multiplies_tiles(device)
+    return BlockedAttention if slow else nullcontext

@@ -39,13 +39,13 @@ class StableDiffusion3(DiffusersPrior):
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         u = sigma / (alpha + sigma)
         x_u = x_t / per_sample(alpha + sigma, x_t)
-        v = self.components.unet(
+        v = self._ask(
             hidden_states=x_u.to(self.dtype),
             # The network counts its levels in thousandths.
             timestep=(self.components.scheduler.config.num_train_timesteps * u).float(),
             encoder_hidden_states=told.embedding,
             pooled_projections=told.extra["pooled"],
-        ).sample
+        )
         return x_u + per_sample(1 - u, x_t) * v.to(x_t.dtype)
 
     def _read(self, prompt: str) -> Condition:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.paths import asset
+from bridge_nerf.priors.families import Family
+from bridge_nerf.priors.processor import multiplies_bfloat16
 
 TOYBOX = "toybox"
 AUTO = "auto"
@@ -106,7 +109,8 @@ def load_prior(
         name: "auto", "toybox", one of the ALIASES, the folder of a pipeline, or a hub id; one on the hub may
             name its revision, as in "sdxl@main".
         device: Where it computes; also decides what "auto" means.
-        dtype: Of the networks; None is the family's half precision on a GPU and float32 elsewhere.
+        dtype: Of the networks; None is the family's half precision on a GPU, bfloat16 on a processor that
+            multiplies it, and float32 elsewhere and for the toybox, whose networks are too small to gain.
         revision: Branch, tag or commit of a hub id; it counts before that of the name.
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
             autoencoder takes pictures one at a time.
@@ -122,10 +126,11 @@ def load_prior(
     resolved, line = resolve_prior(name, device)
     if name in REMOVED and resolved != name:
         print(line)
-    half = _on_gpu(device) if dtype is None else dtype.itemsize < 4
+    liked = _on_gpu(device) or (resolved != TOYBOX and multiplies_bfloat16(device))
+    half = liked if dtype is None else dtype.itemsize < 4
     folder = _folder(resolved, half, revision or named_revision)
     family = check_folder(folder)
-    precision: torch.dtype = dtype or getattr(torch, family.half if half else "float32")
+    precision = dtype or _usual_dtype(family, half, device)
     need = estimate(folder, family, precision)
     if resolved != TOYBOX:
         print(f"prior: {resolved} in {str(precision).removeprefix('torch.')} on {device}, {need}")
@@ -144,7 +149,15 @@ def load_prior(
         from bridge_nerf.priors.compiling import compile_network
 
         compile_network(prior.components.unet, device)
+        # The compiler would unroll every block of it.
+        prior.attention = nullcontext
     return prior
+
+
+def _usual_dtype(family: Family, half: bool, device: torch.device) -> torch.dtype:
+    if not half:
+        return torch.float32
+    return getattr(torch, family.half) if _on_gpu(device) else torch.bfloat16
 
 
 def _folder(resolved: str, half: bool, revision: str | None) -> Path:

@@ -37,9 +37,9 @@ class StableDiffusion(DiffusersPrior):
     ) -> Float[Tensor, "b c h w"]:
         """The noise expected in x_t, in x_t's dtype."""
         told = condition.to(self.device, self.dtype)
-        answer = self.components.unet(
+        answer = self._ask(
             x_t.to(self.dtype), t, encoder_hidden_states=told.embedding, added_cond_kwargs=self._more(told)
-        ).sample
+        )
         # A network that learned its variance answers that in further channels.
         return self._to_eps(x_t, answer[:, : x_t.shape[1]].to(x_t.dtype), t)
 

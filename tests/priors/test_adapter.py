@@ -137,9 +137,10 @@ def test_it_owns_its_corrections_alone(pipeline: DiffusersPrior):
 
 def test_no_correction_is_left_behind_by_an_error(pipeline: DiffusersPrior):
     adapter = Adapter(pipeline, rank=2)
+    before = [dict(layer._forward_hooks) for layer in pipeline.components.unet.modules()]
     with pytest.raises(Exception, match="."):
         adapter.eps(torch.zeros(1, 99, 8, 8), torch.tensor([5]), pipeline.embed([""]))
-    assert not any(layer._forward_hooks for layer in pipeline.components.unet.modules())
+    assert [dict(layer._forward_hooks) for layer in pipeline.components.unet.modules()] == before
 
 
 def test_what_cannot_be_adapted_is_said(pipeline: DiffusersPrior):

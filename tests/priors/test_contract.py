@@ -10,6 +10,8 @@ import torch
 
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors import attention
+from bridge_nerf.priors.attention import BlockedAttention
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.seeding import generator
 from tests.priors.tiny_families import FAMILIES, build
@@ -149,6 +151,47 @@ def test_gradients_reach_pictures_and_latents(prior: DiffusersPrior) -> None:
     assert prior.eps(x_t, TIMES, told).requires_grad
     with torch.no_grad():
         assert not prior.eps(x_t, TIMES, told).requires_grad
+
+
+def test_attention_block_by_block_changes_nothing(
+    folder: Path, exact: DiffusersPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where every head is long enough for it."""
+    monkeypatch.setattr(attention, "LOGITS", 1)
+    prior = DiffusersPrior.load(folder, dtype=torch.bfloat16)
+    x_t, told = noise(prior), prior.embed(PROMPTS)
+    prior.attention, calls = BlockedAttention, []
+    original = attention.blocked_attention
+    monkeypatch.setattr(attention, "blocked_attention", lambda *given: calls.append(1) or original(*given))
+    with torch.no_grad():
+        answer = prior.eps(x_t, TIMES, told)
+        wanted = exact.eps(x_t, TIMES, exact.embed(PROMPTS))
+    assert calls
+    torch.testing.assert_close(answer, wanted, rtol=0.1, atol=0.1)
+
+
+def test_pictures_stay_in_the_order_of_memory_that_convolutions_like(exact: DiffusersPrior) -> None:
+    turned = []
+
+    def look(name: str) -> Any:
+        def hook(module: Any, given: Any) -> None:
+            if not given[0].is_contiguous(memory_format=torch.channels_last):
+                turned.append(name)
+
+        return hook
+
+    # The first layer gets what it gets; proj_out is given what its own transformer made of words of pixels.
+    inner = {
+        name: module
+        for name, module in exact.components.unet.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+        and not name.endswith(("conv_in", "pos_embed.proj", "proj_out"))
+    }
+    handles = [module.register_forward_pre_hook(look(name)) for name, module in inner.items()]
+    exact.eps(noise(exact), TIMES, exact.embed(PROMPTS))
+    for handle in handles:
+        handle.remove()
+    assert not turned
 
 
 def reference(folder: Path) -> Any:

@@ -1,6 +1,7 @@
 """Names of priors, and the hub without a network."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +14,11 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.wishes import load
 from bridge_nerf.priors import hub
+from bridge_nerf.priors.attention import BlockedAttention
+from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.families import PIPELINES
 from bridge_nerf.priors.pipeline_files import choose_weights, files_in, needed_files
+from bridge_nerf.priors.processor import capabilities
 from bridge_nerf.priors.registry import ALIASES, REMOVED, load_prior, resolve_prior
 
 REPO = "someone/some-model"
@@ -179,3 +183,34 @@ def test_which_weights_are_taken() -> None:
         "unet/config.json",
         half,
     ]
+
+
+PROCESSORS = {
+    "plain": ({}, torch.float32, nullcontext),
+    "multiplies bfloat16": ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16, BlockedAttention),
+    "multiplies tiles": ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16, nullcontext),
+}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_precision_is_what_the_processor_likes(
+    processor: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    can, dtype, attention = PROCESSORS[processor]
+    monkeypatch.setattr("bridge_nerf.priors.processor.capabilities", lambda: can)
+    prior = load_prior(str(open_folder), "cpu")
+    assert isinstance(prior, DiffusersPrior) and (prior.dtype, prior.attention) == (dtype, attention)
+    assert f" in {str(dtype).removeprefix('torch.')} on cpu" in capsys.readouterr().out
+    asked = load_prior(str(open_folder), "cpu", torch.float32)
+    assert isinstance(asked, DiffusersPrior) and (asked.dtype, asked.attention) == (
+        torch.float32,
+        nullcontext,
+    )
+    assert load_prior("toybox", "cpu").dtype == torch.float32
+
+
+def test_what_the_processor_can_do_is_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert capabilities() == {"avx512_bf16": True}
+    monkeypatch.delattr("torch.cpu.get_capabilities")
+    assert capabilities() == {}

@@ -76,6 +76,7 @@ def build_xl(folder: Path) -> Path:
         tokenizer_2=tokenizer,
         unet=unet(
             cross_attention_dim=2 * WIDTH,
+            use_linear_projection=True,
             addition_embed_type="text_time",
             addition_time_embed_dim=4,
             projection_class_embeddings_input_dim=6 * 4 + PROJECTED,

@@ -1,0 +1,120 @@
+"""Attention block by block against the formula in float64, and when it stands in for PyTorch's."""
+
+from threading import Thread
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bridge_nerf.priors import attention
+from bridge_nerf.priors.attention import BlockedAttention, blocked_attention
+from bridge_nerf.seeding import generator
+
+
+def inputs(*heads: int, q: int = 70, k: int = 50, c: int = 16, d: int = 16) -> list[torch.Tensor]:
+    draws = generator(0, "attention")
+    sizes = {"query": (q, c), "key": (k, c), "value": (k, d)}
+    return [torch.randn(*heads, *size, generator=draws).bfloat16() for size in sizes.values()]
+
+
+def exact(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """The formula, in float64."""
+    query, key, value = (x.double() for x in (query, key, value))
+    weights = (scale * query @ key.mT).exp()
+    return weights / weights.sum(-1, keepdim=True) @ value
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often attention went block by block, with every head long enough for it."""
+    counted, original = [], blocked_attention
+
+    def count(*given):
+        counted.append(1)
+        return original(*given)
+
+    monkeypatch.setattr(attention, "LOGITS", 1)
+    monkeypatch.setattr(attention, "blocked_attention", count)
+    return counted
+
+
+@pytest.mark.parametrize("logits", [1, 50 * 16, 2**20], ids=["rows", "blocks", "whole"])
+@pytest.mark.parametrize("heads", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("sizes", [{}, {"q": 33, "k": 7}, {"d": 5}])
+def test_it_is_the_formula(monkeypatch, logits, heads, sizes):
+    monkeypatch.setattr(attention, "LOGITS", logits)
+    given = inputs(*heads, **sizes)
+    for scale in (None, 0.7):
+        wanted = exact(*given, 0.25 if scale is None else scale)
+        # Logits from 8 to 16 are rounded by up to 1/32, and the weights are off by as much of themselves.
+        torch.testing.assert_close(blocked_attention(*given, scale).double(), wanted, rtol=0, atol=1 / 32)
+
+
+def test_it_is_about_as_exact_as_pytorchs():
+    given = inputs(2, 2, q=300, k=300, c=64, d=64)
+    wanted = exact(*given, 1 / 8)
+
+    def error(answer: torch.Tensor) -> float:
+        return (answer.double() - wanted).square().mean().sqrt().item()
+
+    assert error(blocked_attention(*given)) < 3 * error(F.scaled_dot_product_attention(*given))
+
+
+def test_heads_need_not_lie_side_by_side():
+    given = inputs(2, 3)
+    apart = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in given]
+    assert not apart[0].is_contiguous()
+    assert torch.equal(blocked_attention(*apart), blocked_attention(*given))
+
+
+def test_it_stands_in_while_it_is_entered(calls):
+    given = inputs(2, 3)
+    with BlockedAttention():
+        answer = F.scaled_dot_product_attention(*given)
+        named = F.scaled_dot_product_attention(**dict(zip(("query", "key", "value"), given, strict=True)))
+    assert len(calls) == 2 and torch.equal(answer, named)
+    torch.testing.assert_close(answer, F.scaled_dot_product_attention(*given), rtol=0.02, atol=0.02)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"attn_mask": torch.ones(70, 50, dtype=torch.bool).tril()}, {"is_causal": True}, {"enable_gqa": True}],
+    ids=str,
+)
+def test_what_it_does_not_know_is_left_to_pytorch(calls, more):
+    given = inputs(2, 3)
+    with BlockedAttention():
+        answer = F.scaled_dot_product_attention(*given, **more)
+    assert not calls and torch.equal(answer, F.scaled_dot_product_attention(*given, **more))
+
+
+def test_other_precisions_and_short_heads_are_left_to_pytorch(calls, monkeypatch):
+    given = inputs(2, 3)
+    with BlockedAttention():
+        F.scaled_dot_product_attention(*(x.float() for x in given))
+        monkeypatch.setattr(attention, "LOGITS", 70 * 50 + 1)
+        F.scaled_dot_product_attention(*given)
+        assert not calls
+        monkeypatch.setattr(attention, "LOGITS", 70 * 50)
+        F.scaled_dot_product_attention(*given)
+    assert len(calls) == 1
+
+
+def test_gradients_pass_through_pytorchs(calls):
+    query, key, value = inputs(2, 3)
+    query.requires_grad_()
+    with BlockedAttention():
+        F.scaled_dot_product_attention(query, key, value).sum().backward()
+        assert not calls and query.grad is not None and query.grad.abs().sum() > 0
+        with torch.no_grad():
+            F.scaled_dot_product_attention(query, key, value)
+    assert len(calls) == 1
+
+
+def test_other_threads_see_nothing_of_it(calls):
+    with BlockedAttention():
+        other = Thread(target=lambda: F.scaled_dot_product_attention(*inputs(2)))
+        other.start()
+        other.join()
+    assert not calls
