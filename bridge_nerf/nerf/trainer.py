@@ -147,7 +147,9 @@ class BridgeTrainer(Trainer):
         """Turntable video and contact sheet beside the checkpoint, and how to go on from here."""
         manager = self.pipeline.datamanager.config
         views = self.pipeline.datamanager.turntable(self.config.turntable_frames)
-        frames = turntable.frames(self.pipeline.model, views, manager.eval_resolution)
+        # A viewer that draws meanwhile would put the model back into training between two frames.
+        with self.train_lock:
+            frames = turntable.frames(self.pipeline.model, views, manager.eval_resolution)
         results = {
             "turntable.mp4": video(frames),
             "turntable.png": turntable.contact_sheet(frames[:: -(-len(frames) // manager.eval_views)]),

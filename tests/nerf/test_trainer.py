@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from bridge_nerf.nerf import checkpoint
+from bridge_nerf.nerf import checkpoint, turntable
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.nerf.stub import PicturePrior
@@ -53,6 +53,21 @@ def test_a_run_leaves_its_results(config: BridgeTrainerConfig, trained: Train, c
     assert "--load-dir" in said
     assert "100%" in said and "0 min 00 s left" in said
     assert not list(folder.rglob("*.unfinished"))
+
+
+def test_no_viewer_draws_during_the_turntable(
+    config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trained(config, "run")
+    held, original = [], turntable.frames
+
+    def frames(*given):
+        held.append(trainer.train_lock.locked())
+        return original(*given)
+
+    monkeypatch.setattr(turntable, "frames", frames)
+    trainer._results(trainer.step)
+    assert held == [True] and not trainer.train_lock.locked()
 
 
 def test_the_prior_is_in_no_checkpoint(config: BridgeTrainerConfig, trained: Train) -> None:
