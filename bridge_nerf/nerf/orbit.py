@@ -14,9 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.seeding import generator
 
 GOLDEN = (math.sqrt(5) - 1) / 2
+LIMITS = {
+    "elevation_range": (-90.0, 90.0),
+    "overhead_range": (-90.0, 90.0),
+    "distance_range": (0.0, 1000.0),
+    "fov_range": (1.0, 179.0),
+}
+"""The lowest and the highest number that a range may hold."""
 
 
 @dataclass
@@ -33,6 +41,21 @@ class OrbitConfig:
     """Distance from the middle, in radii of the unit ball."""
     fov_range: tuple[float, float] = (40.0, 40.0)
     """Vertical opening angle, degrees."""
+
+    def check(self) -> None:
+        """Raises UserError for a range that no camera can be drawn from."""
+        for name, (least, most) in LIMITS.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise UserError(
+                    f"--pipeline.datamanager.orbit.{name.replace('_', '-')} {low:g} {high:g} makes no sense; "
+                    f"give two numbers from {least:g} to {most:g}, the lower one first"
+                )
+        if not 0 <= self.overhead_share <= 1:
+            raise UserError(
+                f"--pipeline.datamanager.orbit.overhead-share {self.overhead_share:g} is no share; "
+                "give a number from 0 to 1"
+            )
 
 
 @dataclass(frozen=True)
