@@ -1,6 +1,6 @@
 """One step of an objective in latent mode, on 64x64 latents (512x512 pixels) and random weights, against
 
-bare       the one batched call of the network that the step needs, and nothing else;
+bare       the one batched call of the network that the step needs, with the same attention, and nothing else;
            goal: at most 1.05 times its time
 published  the same step composed as the published 2D code does it: float32, the network as it was loaded, its
            graph kept although nothing goes back through it, both texts encoded at every step;
@@ -94,7 +94,7 @@ def build_prior(shape: str, device: torch.device, dtype: torch.dtype, placed: bo
 def bare_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:
     """The network and nothing else, on inputs of the step's size."""
     told = problem.conditions[Slot.TARGET].embedding.repeat(2, 1, 1)
-    with torch.no_grad():
+    with torch.no_grad(), prior.attention():
         prior.components.unet(x.detach().to(prior.dtype).repeat(2, 1, 1, 1), t.repeat(2), told)
 
 

@@ -66,7 +66,12 @@ def stub(monkeypatch):
     from tests.nerf.stub import PicturePrior
 
     prior = PicturePrior()
-    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda name, revision=None: ("stub", prior))
+
+    def load(name, revision=None, dtype="auto"):
+        prior.asked.append(dtype)
+        return "stub", prior
+
+    monkeypatch.setattr("bridge_nerf.cli.images.load", load)
     return prior
 
 
@@ -103,7 +108,22 @@ def test_image_sees_changed_weights(stub, monkeypatch, capsys, tmp_path):
     called(monkeypatch, "image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
     stub.schedule = type(stub.schedule).scaled_linear(beta_end=0.02)
     called(monkeypatch, "reproduce", pictures(tmp_path / "a")[0], "--out", tmp_path / "b")
-    assert "the weights of stub have changed" in capsys.readouterr().out
+    assert "stub has other weights now" in capsys.readouterr().out
+
+
+def test_a_picture_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_path):
+    asked = ("image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
+    called(monkeypatch, *asked, "--dtype", "float16")
+    stub.dtype = torch.bfloat16
+    called(monkeypatch, *asked)
+    assert len(list((tmp_path / "a").iterdir())) == 2, "another precision is another run"
+    stub.asked.clear()
+    for path in pictures(tmp_path / "a"):
+        called(monkeypatch, "reproduce", path, "--out", tmp_path / "b")
+    assert sorted(word for word in stub.asked if word in ("auto", "float32", "bfloat16")) == [
+        "bfloat16",
+        "float32",
+    ]
 
 
 def test_paint_begins_with_the_picture(stub, monkeypatch, tmp_path):

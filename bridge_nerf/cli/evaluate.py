@@ -52,7 +52,7 @@ class EvaluateImages(Wishes):
 
         if self.count < 2 or self.batch < 1:
             raise UserError(f"count must be at least 2 and batch 1, got {self.count} and {self.batch}")
-        name, prior = load(self.prior, self.revision)
+        name, prior = load(self.prior, self.revision, self.dtype)
         image_tables(self, prior, self._make(name, prior))
 
     def _make(self, name: str, prior: ImagePrior) -> Make:

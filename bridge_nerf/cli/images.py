@@ -40,7 +40,7 @@ class Image(WithObjective):
     def run(self) -> None:
         from bridge_nerf.images.spec import subjects_for
 
-        name, prior = load(self.prior, self.revision)
+        name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, self.count)
         _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
 
@@ -61,7 +61,7 @@ class Paint(WithObjective):
         from bridge_nerf.images.spec import subjects_for
 
         read_picture(self.input)  # before the seconds that a prior takes
-        name, prior = load(self.prior, self.revision)
+        name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         _make(self.spec(name, prior, "paint", self.objective, subjects, source=self.input), prior, self.out)
 
@@ -86,7 +86,7 @@ class Illusion(WithObjective):
             )
         from bridge_nerf.images.spec import subjects_for
 
-        name, prior = load(self.prior, self.revision)
+        name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for(self.prompt, self.seed, self.count)
         _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
 
@@ -110,7 +110,7 @@ class Compare(Wishes):
         names = list(dict.fromkeys(name.strip() for name in self.objectives.split(",") if name.strip()))
         if not names:
             raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
-        resolved, prior = load(self.prior, self.revision)
+        resolved, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
         folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
@@ -143,7 +143,7 @@ class Batch(WithObjective):
             if getattr(self, asked) < 1:
                 raise UserError(f"{asked} = {getattr(self, asked)} is impossible; give 1 or more")
         prompts = read_prompts(self.prompts)
-        name, prior = load(self.prior, self.revision)
+        name, prior = load(self.prior, self.revision, self.dtype)
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
         items = items_for(prompts, pattern, self.seed, self.out)
         made = run_batch(items, prior, self.devices, self.num_nodes)
@@ -168,9 +168,9 @@ class Reproduce:
         spec, note = noted_spec(self.file)
         if other := other_versions(note):
             print(f"made with other versions ({'; '.join(other)}): pixels may differ")
-        _, prior = load(spec.prior)
+        _, prior = load(spec.prior, dtype=spec.precision or "auto")
         if fingerprint(prior) != spec.weights:
-            print(f"the weights of {spec.prior} have changed since: pixels will differ")
+            print(f"{spec.prior} has other weights now, or answers otherwise here: pixels will differ")
         with Bar() as bar:
             again, difference = reproduce(self.file, self.out, prior, bar.of("again"))
         if difference is None:

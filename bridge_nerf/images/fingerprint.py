@@ -15,7 +15,8 @@ ENTRIES, DIGITS = 16, 2
 
 @torch.no_grad()
 def fingerprint(prior: ImagePrior) -> str:
-    """Eight letters that change with the weights: a hash of what the prior answers at one point."""
+    """Eight letters that change with the weights, and with their precision: a hash of what the prior answers
+    at one point."""
     x_t = torch.randn(1, *prior.latent_shape, generator=generator(0, "fingerprint")).to(prior.device)
     t = torch.full((1,), prior.schedule.num_timesteps // 2, device=prior.device)
     answer = prior.eps(x_t, t, prior.embed([""])).flatten()[:ENTRIES]

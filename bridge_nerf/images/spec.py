@@ -46,6 +46,8 @@ class Spec:
     """SHA-256 of that file."""
     weights: str = ""
     """The prior's `fingerprint`: with other weights it is another run."""
+    precision: str = ""
+    """Of the prior's networks, as in "float32"."""
 
     def __post_init__(self) -> None:
         stages_for(self.objective, **asdict(self.recipe.stages))

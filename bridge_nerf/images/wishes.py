@@ -28,6 +28,8 @@ class Wishes:
     """"auto" (Stable Diffusion on a GPU, else the toybox), "toybox", a pipeline's folder, or a hub id."""
     revision: str | None = None
     """Branch, tag or commit of a prior on the hub."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the prior's networks; auto is what the machine likes, and another run on another one."""
     canvas: Literal["latents", "pixels", "network"] | None = None
     """What is optimised: latents, pixels, or a small network of the coordinates."""
     steps: int | None = None
@@ -107,14 +109,16 @@ class Wishes:
             str(source.resolve()) if source else "",
             file_hash(source) if source else "",
             fingerprint(prior),
+            str(prior.dtype).removeprefix("torch."),
         )
 
 
-def load(name: str, revision: str | None = None) -> tuple[str, ImagePrior]:
+def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[str, ImagePrior]:
     """(resolved name, prior), on the GPU where there is one: of several processes each takes its own.
 
     Args:
         revision: Branch, tag or commit of a hub id; the resolved name says it too, as in "sdxl@main".
+        dtype: Of the networks, as in "float32"; "auto" is what the machine likes.
 
     Raises:
         UserError: It cannot be had.
@@ -128,4 +132,4 @@ def load(name: str, revision: str | None = None) -> tuple[str, ImagePrior]:
     base, _ = split_revision(name)  # the flag counts before what the name says
     resolved, line = resolve_prior(name if revision is None else f"{base}@{revision}", device)
     print(line, flush=True)
-    return resolved, load_prior(resolved, device)
+    return resolved, load_prior(resolved, device, None if dtype == "auto" else getattr(torch, dtype))

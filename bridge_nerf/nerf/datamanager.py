@@ -17,7 +17,7 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManag
 from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
-from bridge_nerf.nerf.orbit import GOLDEN, Orbit, OrbitConfig, random_orbit, turntable
+from bridge_nerf.nerf.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
 
 
 @dataclass
@@ -39,6 +39,12 @@ class OrbitDataManagerConfig(DataManagerConfig):
     """Elevation of the turntable's cameras, degrees."""
     eval_distance: float = 3.3
     """Their distance from the middle, in radii of the unit ball."""
+
+    def check(self) -> None:
+        """Raises UserError for numbers that no camera can have."""
+        self.orbit.check()
+        check_numbers("pipeline.datamanager.eval-elevation", "elevation", self.eval_elevation)
+        check_numbers("pipeline.datamanager.eval-distance", "distance", self.eval_distance)
 
 
 class OrbitDataManager(RandomCamerasDataManager):

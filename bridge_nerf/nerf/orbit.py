@@ -18,13 +18,8 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.seeding import generator
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-LIMITS = {
-    "elevation_range": (-90.0, 90.0),
-    "overhead_range": (-90.0, 90.0),
-    "distance_range": (0.0, 1000.0),
-    "fov_range": (1.0, 179.0),
-}
-"""The lowest and the highest number that a range may hold."""
+LIMITS = {"elevation": (-90.0, 90.0), "distance": (0.0, 1000.0), "fov": (1.0, 179.0)}
+"""The lowest and the highest: degrees, radii of the unit ball, degrees."""
 
 
 @dataclass
@@ -44,18 +39,26 @@ class OrbitConfig:
 
     def check(self) -> None:
         """Raises UserError for a range that no camera can be drawn from."""
-        for name, (least, most) in LIMITS.items():
-            low, high = getattr(self, name)
-            if not least <= low <= high <= most:
-                raise UserError(
-                    f"--pipeline.datamanager.orbit.{name.replace('_', '-')} {low:g} {high:g} makes no sense; "
-                    f"give two numbers from {least:g} to {most:g}, the lower one first"
-                )
+        for name in ("elevation_range", "overhead_range", "distance_range", "fov_range"):
+            flag = f"pipeline.datamanager.orbit.{name.replace('_', '-')}"
+            kind = "elevation" if name == "overhead_range" else name.removesuffix("_range")
+            check_numbers(flag, kind, *getattr(self, name))
         if not 0 <= self.overhead_share <= 1:
             raise UserError(
                 f"--pipeline.datamanager.orbit.overhead-share {self.overhead_share:g} is no share; "
                 "give a number from 0 to 1"
             )
+
+
+def check_numbers(flag: str, kind: str, *numbers: float) -> None:
+    """Raises UserError unless they are possible for an elevation, distance or fov, and in ascending order."""
+    least, most = LIMITS[kind]
+    if not all(least <= x <= most for x in numbers) or list(numbers) != sorted(numbers):
+        many = "a number" if len(numbers) == 1 else f"{len(numbers)} numbers in ascending order,"
+        raise UserError(
+            f"--{flag} {' '.join(f'{x:g}' for x in numbers)} makes no sense; "
+            f"give {many} from {least:g} to {most:g}"
+        )
 
 
 @dataclass(frozen=True)

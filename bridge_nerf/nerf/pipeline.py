@@ -28,7 +28,7 @@ from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.prior_config import PriorConfig
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
-from bridge_nerf.priors.registry import load_prior, resolve_prior
+from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
 
 ADAPTER = "adapter"
 """The adapter's name: of its part of the state and of its optimizer."""
@@ -75,7 +75,11 @@ class BridgePipeline(VanillaPipeline):
         device = self.config.prior_device or self.device
         name, line = resolve_prior(self.config.prior, device)
         CONSOLE.print(f"{line} (--pipeline.prior)", highlight=False, markup=False)
-        return load_prior(name, device, **self.config.prior_options())
+        prior = load_prior(name, device, **self.config.prior_options())
+        if name != TOYBOX:
+            # What "auto" is depends on the machine, and a resumed run should go on with what it had.
+            self.config.prior_dtype = cast(Any, str(prior.dtype).removeprefix("torch."))
+        return prior
 
     def add_adapter(self, seed: int) -> None:
         """Where the objective asks an adapter there is one from here on.

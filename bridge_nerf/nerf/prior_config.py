@@ -15,9 +15,9 @@ class PriorConfig:
     prior_device: str | None = None
     """Where the prior computes, as in "cuda:1"; by default with the object."""
     prior_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the prior's networks; auto is the half precision of its family on a GPU, bfloat16 on a
-    processor that multiplies it, and float32 elsewhere and for the toybox on a processor."""
-
+    """Precision of the prior's networks; auto is the half precision of its family on a GPU. On a CPU it is
+    bfloat16 where AVX-512 has it (and torch says so, from 2.11 on) and the networks take 128 MiB or more,
+    else float32."""
     prior_revision: str | None = None
     """Branch, tag or commit of a hub id."""
     prior_checkpointing: bool = False
@@ -25,7 +25,8 @@ class PriorConfig:
     at a time: less memory, slower."""
 
     prior_compiling: bool = False
-    """The network goes through torch.compile: minutes at the first steps, a little less at each one after."""
+    """The network goes through torch.compile: minutes at the first steps, a little less at each one after;
+    on a CPU with bfloat16 more."""
 
     def prior_options(self) -> dict[str, Any]:
         """What `load_prior` takes besides the name and the device."""

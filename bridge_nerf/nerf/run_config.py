@@ -62,7 +62,11 @@ class BridgeTrainerConfig(TrainerConfig):
         if self.data is not None or self.pipeline.datamanager.data is not None:
             raise UserError("bridge-distill makes an object from a prompt; leave --data out")
         self._check_counts()
-        self.pipeline.datamanager.orbit.check()
+        self.pipeline.datamanager.check()
+        if not 0 <= (least := self.pipeline.model.least_weight) < 1:
+            raise UserError(
+                f"--pipeline.model.least-weight {least:g} makes no sense; give a number from 0 to below 1"
+            )
         if self.machine.device_type == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 "there is no CUDA device; give --machine.device-type cpu, or use bridge-distill-tiny"
@@ -93,11 +97,6 @@ class BridgeTrainerConfig(TrainerConfig):
         for flag, count in counts.items():
             if count < 1:
                 raise UserError(f"--{flag} {count} makes no sense; give a number from 1 on")
-        if not 0 <= (least := self.pipeline.model.least_weight) < 1:
-            raise UserError(
-                f"--pipeline.model.least-weight {least:g} makes no sense; give 0, or less than 1: samples "
-                "that weigh less are left out"
-            )
         if (size := self.pipeline.datamanager.eval_resolution) % 2:
             raise UserError(
                 f"--pipeline.datamanager.eval-resolution {size} is odd, which no H.264 video can be; "

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 LOGITS = 2**20
-"""Of a block, for each thread: 2 MiB. A head with fewer is left to PyTorch's kernel, as fast there."""
+"""Of a block for each thread, 2 MiB. A head with fewer in all goes to PyTorch's kernel, as fast there."""
 
 
 class BlockedAttention(TorchFunctionMode):
@@ -40,8 +40,9 @@ def blocked_attention(
 ) -> BFloat16[Tensor, "*heads q d"]:
     """softmax(scale query key^T) value (Vaswani et al. 2017, equation 1); scale is 1/sqrt(c) unless given.
 
-    A block of queries sees all keys at once. Sums are in float32, logits and their softmax are rounded to
-    bfloat16. Not differentiable.
+    A block of queries sees all keys at once. Sums are in float32, but logits are rounded to bfloat16, as in
+    attention that is written out (PyTorch's kernel keeps them): about twice the error that rounding query and
+    key has made already. No gradients, no forward mode, no vmap.
     """
     alpha = query.shape[-1] ** -0.5 if scale is None else scale
     answer = query.new_empty(*query.shape[:-1], value.shape[-1])
@@ -73,8 +74,10 @@ def _attention(
     """As `scaled_dot_product_attention`, whose names these are."""
     long = query.shape[-2] * key.shape[-2] >= LOGITS
     plain = attn_mask is None and not (dropout_p or is_causal or enable_gqa)
-    graph = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
-    if long and plain and not graph and query.dtype == torch.bfloat16:
+    given = query, key, value
+    graph = torch.is_grad_enabled() and any(x.requires_grad for x in given)
+    alike = all(x.shape[:-2] == query.shape[:-2] and x.dtype == torch.bfloat16 for x in given)
+    if long and plain and alike and not graph:
         return blocked_attention(query, key, value, scale)
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa

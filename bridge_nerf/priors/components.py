@@ -69,15 +69,18 @@ def place(network: Any, device: torch.device) -> None:
     """Move it to the device, in the order of memory that convolutions are fastest with (measured on a CPU).
 
     The transformers in a UNet of Diffusers answer in the other order, and each convolution and each sum up to
-    the next transformer would turn what it is given: their answers are turned once.
+    the next transformer would turn what it is given: on a CPU their answers are turned once. (On a card group
+    norms would turn them back.)
     """
     network.to(device, memory_format=torch.channels_last)
-    for module in network.modules():
-        if isinstance(module, diffusers.Transformer2DModel):
-            module.register_forward_hook(_channels_last)
+    if device.type == "cpu":
+        for module in network.modules():
+            if isinstance(module, diffusers.Transformer2DModel):
+                module.register_forward_hook(_channels_last)
 
 
 def _channels_last(module: Any, given: Any, answer: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    # A tuple, as the blocks of a UNet ask for it.
     return (answer[0].contiguous(memory_format=torch.channels_last),)
 
 

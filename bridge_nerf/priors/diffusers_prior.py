@@ -28,6 +28,8 @@ from bridge_nerf.schedules import NoiseSchedule
 class DiffusersPrior(ABC):
     """Answers in eps whatever the network predicts. All weights are frozen; gradients pass to the input.
 
+    `attention` makes what is entered while the network answers.
+
     Args:
         components: The networks, all on one device.
         vocabulary: The words that prompts may hold; None allows all.
@@ -46,7 +48,7 @@ class DiffusersPrior(ABC):
         self.image_size: int = side * self.space.factor
         self.latent_shape: tuple[int, int, int] = (unet.config.in_channels, side, side)
         self._read_already: dict[str, Condition] = {}
-        self.attention: Callable[[], AbstractContextManager] = _fastest_attention(self.device, self.dtype)
+        self.attention = _fastest_attention(self.device, self.dtype)
 
     @staticmethod
     def load(

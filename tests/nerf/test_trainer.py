@@ -70,6 +70,17 @@ def test_no_viewer_draws_during_the_turntable(
     assert held == [True] and not trainer.train_lock.locked()
 
 
+def test_a_resumed_run_keeps_the_precision_of_its_prior(
+    config: BridgeTrainerConfig, trained: Train, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "prior").mkdir()
+    config.pipeline.prior = str(folder)
+    trainer = trained(config, "run")
+    assert "--pipeline.prior-dtype float32" in (trainer.base_dir / "commands.txt").read_text()
+    again = yaml.load((trainer.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
+    assert again.pipeline.prior_dtype == "float32"
+
+
 def test_the_prior_is_in_no_checkpoint(config: BridgeTrainerConfig, trained: Train) -> None:
     names = state(trained(config, "run"))["pipeline"]
     assert all(name.startswith(("_model.field", "_model.device_indicator")) for name in names)
@@ -185,8 +196,17 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("max_num_iterations", -5, "--max-num-iterations -5"),
         ("pipeline.datamanager.eval_resolution", 17, "give 18"),
         ("pipeline.datamanager.orbit.fov_range", (0.0, 0.0), "--pipeline.datamanager.orbit.fov-range 0 0 "),
-        ("pipeline.datamanager.orbit.elevation_range", (45.0, -10.0), "the lower one first"),
+        (
+            "pipeline.datamanager.orbit.elevation_range",
+            (45.0, -10.0),
+            "2 numbers in ascending order, from -90 to 90",
+        ),
         ("pipeline.datamanager.orbit.distance_range", (3.0, float("nan")), "from 0 to 1000"),
+        (
+            "pipeline.datamanager.eval_distance",
+            float("nan"),
+            "eval-distance nan makes no sense; give a number",
+        ),
         ("pipeline.datamanager.orbit.overhead_share", 1.2, "overhead-share 1.2"),
         ("pipeline.model.least_weight", -0.1, "--pipeline.model.least-weight -0.1"),
         ("pipeline.objective", "alchemy", "bridge"),

@@ -1,5 +1,6 @@
 """A compiled network answers the same, and VSD's adapter is not passed by."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.adapter import Adapter
+from bridge_nerf.priors.attention import BlockedAttention
 from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.seeding import generator
 
@@ -39,9 +41,17 @@ def test_a_compiled_network_answers_the_same(closed_folder, monkeypatch, backend
     torch.testing.assert_close(asked(compiled), asked(plain), atol=1e-4, rtol=1e-4)
 
 
-def test_no_compiler_is_one_line(closed_folder, monkeypatch):
+def test_no_compiler_is_one_line(closed_folder):
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(UserError, match="install g"):
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(UserError, match="install g"):
         load_prior(str(closed_folder), "cpu", compiling=True)
+
+
+def test_a_compiled_network_keeps_pytorchs_attention(closed_folder, monkeypatch):
+    can = {"avx512_bf16": True}
+    monkeypatch.setattr("bridge_nerf.priors.processor.capabilities", lambda: can)
+    plain, compiled = (
+        load_prior(str(closed_folder), "cpu", torch.bfloat16, compiling=c) for c in (False, True)
+    )
+    assert (plain.attention, compiled.attention) == (BlockedAttention, nullcontext)

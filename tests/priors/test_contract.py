@@ -1,6 +1,7 @@
 """What every family of priors promises, in single precision and in both halves."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,21 +154,21 @@ def test_gradients_reach_pictures_and_latents(prior: DiffusersPrior) -> None:
         assert not prior.eps(x_t, TIMES, told).requires_grad
 
 
-def test_attention_block_by_block_changes_nothing(
-    folder: Path, exact: DiffusersPrior, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attention_block_by_block_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where every head is long enough for it."""
     monkeypatch.setattr(attention, "LOGITS", 1)
+    calls, original = [], attention.blocked_attention
+    monkeypatch.setattr(attention, "blocked_attention", lambda *given: calls.append(1) or original(*given))
     prior = DiffusersPrior.load(folder, dtype=torch.bfloat16)
     x_t, told = noise(prior), prior.embed(PROMPTS)
-    prior.attention, calls = BlockedAttention, []
-    original = attention.blocked_attention
-    monkeypatch.setattr(attention, "blocked_attention", lambda *given: calls.append(1) or original(*given))
+    prior.attention = nullcontext
     with torch.no_grad():
+        wanted = prior.eps(x_t, TIMES, told)
+        assert not calls
+        prior.attention = BlockedAttention
         answer = prior.eps(x_t, TIMES, told)
-        wanted = exact.eps(x_t, TIMES, exact.embed(PROMPTS))
     assert calls
-    torch.testing.assert_close(answer, wanted, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(answer, wanted, rtol=0, atol=0.025)
 
 
 def test_pictures_stay_in_the_order_of_memory_that_convolutions_like(exact: DiffusersPrior) -> None:
@@ -187,6 +188,8 @@ def test_pictures_stay_in_the_order_of_memory_that_convolutions_like(exact: Diff
         if isinstance(module, torch.nn.Conv2d)
         and not name.endswith(("conv_in", "pos_embed.proj", "proj_out"))
     }
+    if not inner:
+        pytest.skip("this network has no other convolutions")
     handles = [module.register_forward_pre_hook(look(name)) for name, module in inner.items()]
     exact.eps(noise(exact), TIMES, exact.embed(PROMPTS))
     for handle in handles:

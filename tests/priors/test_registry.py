@@ -13,7 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.wishes import load
-from bridge_nerf.priors import hub
+from bridge_nerf.priors import hub, registry
 from bridge_nerf.priors.attention import BlockedAttention
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.families import PIPELINES
@@ -67,7 +67,7 @@ def test_a_folder_resolves_to_itself(tmp_path: Path, name: str) -> None:
 
 def test_the_flag_for_a_revision_counts_before_that_of_the_name(monkeypatch):
     asked = []
-    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda name, _: asked.append(name))
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda name, *_: asked.append(name))
     load(f"{REPO}@old", revision="new")
     assert asked == [f"{REPO}@new"]
 
@@ -192,21 +192,25 @@ PROCESSORS = {
 }
 
 
+def loaded(folder: Path, dtype: torch.dtype | None = None) -> tuple[torch.dtype, object]:
+    """(dtype, attention) of the prior in the folder."""
+    prior = load_prior(str(folder), "cpu", dtype)
+    assert isinstance(prior, DiffusersPrior)
+    return prior.dtype, prior.attention
+
+
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_the_precision_is_what_the_processor_likes(
     processor: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     can, dtype, attention = PROCESSORS[processor]
     monkeypatch.setattr("bridge_nerf.priors.processor.capabilities", lambda: can)
-    prior = load_prior(str(open_folder), "cpu")
-    assert isinstance(prior, DiffusersPrior) and (prior.dtype, prior.attention) == (dtype, attention)
+    assert loaded(open_folder) == (torch.float32, nullcontext), "too small to gain"
+    monkeypatch.setattr(registry, "SMALL", 1)
+    capsys.readouterr()
+    assert loaded(open_folder) == (dtype, attention)
     assert f" in {str(dtype).removeprefix('torch.')} on cpu" in capsys.readouterr().out
-    asked = load_prior(str(open_folder), "cpu", torch.float32)
-    assert isinstance(asked, DiffusersPrior) and (asked.dtype, asked.attention) == (
-        torch.float32,
-        nullcontext,
-    )
-    assert load_prior("toybox", "cpu").dtype == torch.float32
+    assert loaded(open_folder, torch.float32) == (torch.float32, nullcontext)
 
 
 def test_what_the_processor_can_do_is_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
