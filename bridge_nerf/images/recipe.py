@@ -160,4 +160,4 @@ TOYBOX: dict[Task, Recipe] = {
     ),
     "illusion": _TOYBOX,
 }
-"""Found by trying on the toybox; those for images on an earlier, weaker prior."""
+"""Found by trying on the toybox; those for images on an earlier, weaker prior, but for the adapter's."""
