@@ -48,7 +48,7 @@ def blocked_attention(
     answer = query.new_empty(*query.shape[:-1], value.shape[-1])
     rows = max(1, LOGITS * torch.get_num_threads() // key.shape[-2])
     nothing = query.new_empty(())
-    # Made once: the system hands out memory of this size page by page, at a fifth of the time of all.
+    # Made once: the system hands out memory of this size page by page, which took a sixth of the time.
     logits = query.new_empty(min(rows, query.shape[-2]), key.shape[-2])
     weights = torch.empty_like(logits)
     heads = (x.reshape(-1, *x.shape[-2:]) for x in (query, key, value, answer))
