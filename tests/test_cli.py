@@ -114,6 +114,7 @@ def test_image_sees_changed_weights(stub, monkeypatch, capsys, tmp_path):
 def test_a_picture_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_path):
     asked = ("image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
     called(monkeypatch, *asked, "--dtype", "float16")
+    assert "float16" in stub.asked, "the flag reaches the loader"
     stub.dtype = torch.bfloat16
     called(monkeypatch, *asked)
     assert len(list((tmp_path / "a").iterdir())) == 2, "another precision is another run"
