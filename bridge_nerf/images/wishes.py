@@ -29,7 +29,7 @@ class Wishes:
     revision: str | None = None
     """Branch, tag or commit of a prior on the hub."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the prior's networks; auto depends on the machine, and another precision is another run."""
+    """Precision of the prior's networks; auto depends on the machine. Another precision is another run."""
     canvas: Literal["latents", "pixels", "network"] | None = None
     """What is optimised: latents, pixels, or a small network of the coordinates."""
     steps: int | None = None
