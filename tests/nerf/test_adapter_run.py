@@ -18,7 +18,8 @@ from bridge_nerf.nerf.trainer import BridgeTrainer
 from bridge_nerf.priors.adapter import Adapter
 from tests.nerf.stub import SIZE, PicturePrior
 from tests.nerf.test_guidance import CONFIG, guidance
-from tests.nerf.test_trainer import refused, same, state
+from tests.nerf.test_refusing import refused
+from tests.nerf.test_trainer import same, state
 
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
