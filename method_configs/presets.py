@@ -5,6 +5,8 @@ A variant is the base with a few numbers changed. Those for Stable Diffusion hav
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
@@ -14,6 +16,8 @@ from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.progress import ProgressConfig
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 
+Numbers = Literal["toybox", "stable-diffusion"]
+"""The kinds of priors that numbers were chosen for."""
 DESCRIPTIONS = {
     "bridge-distill": (
         "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
@@ -24,27 +28,25 @@ DESCRIPTIONS = {
 }
 
 
-def variant_config(name: str) -> BridgeTrainerConfig:
-    """The configuration registered under one of the names of DESCRIPTIONS."""
-    if name == "bridge-distill":
-        return bridge_distill_config()
-    if name == "bridge-distill-tiny":
-        config = bridge_distill_config("toybox")
-        config.pipeline.prior = "toybox"
-    else:
-        config = {"bridge-distill-lite": _lite, "bridge-distill-big": _big}[name](_stable_diffusion(_base()))
-        config.machine.device_type = "cuda"
-    config.method_name = name
-    return config
+def variant_config(
+    name: str, numbers: Numbers | None = None, objective: str = "bridge"
+) -> BridgeTrainerConfig:
+    """The defaults of a method, by one of the names of DESCRIPTIONS.
 
-
-def bridge_distill_config(prior: str = "auto") -> BridgeTrainerConfig:
-    """The defaults for a prior: "toybox", or "auto" for those of the prior that "auto" means on this
-    machine.
+    Args:
+        numbers: The kind of prior that they are for; None is that of the method's own prior on this machine,
+            and a run with another prior replaces them.
+        objective: A preset has numbers of its own.
     """
-    config, cuda = _base(), torch.cuda.is_available()
-    config.machine.device_type = "cuda" if cuda else "cpu"
-    return _stable_diffusion(config) if cuda and prior == "auto" else _toybox(config)
+    cuda = torch.cuda.is_available()
+    large = name in ("bridge-distill-lite", "bridge-distill-big")
+    usual = "stable-diffusion" if large or (cuda and name == "bridge-distill") else "toybox"
+    config = {"toybox": _toybox, "stable-diffusion": _stable_diffusion}[numbers or usual](_base())
+    config = VARIANTS[name](config)
+    config.machine.device_type = "cuda" if cuda or large else "cpu"
+    config.method_name, config.defaults_for = name, variant_config
+    config.numbers = numbers or ""
+    return _release_3d(config) if objective == "bridge:release-3d" else config
 
 
 def _base() -> BridgeTrainerConfig:
@@ -114,11 +116,40 @@ def _big(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     return config
 
 
-def _optimizers(encoding: float, begin: int, end: int) -> dict:
+def _tiny(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """The toybox whatever the machine."""
+    config.pipeline.prior = "toybox"
+    return config
+
+
+VARIANTS = {
+    "bridge-distill": lambda config: config,
+    "bridge-distill-lite": _lite,
+    "bridge-distill-big": _big,
+    "bridge-distill-tiny": _tiny,
+}
+"""By the names of DESCRIPTIONS, what sets a method apart from the base."""
+
+
+def _release_3d(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """The authors' configuration for threestudio, as far as the objective, its words and times, the number of
+    steps and the optimisers' rates go; cameras, field and regularisers stay those of the prior. Their target
+    modifier is a dot."""
+    config.max_num_iterations, config.steps_per_save = 25_000, 500
+    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 25_000
+    config.optimizers = _optimizers(encoding=0.01, begin=25_000, end=25_000, network=0.001)
+    guidance = config.pipeline
+    guidance.target_descriptors, guidance.guidance_scale = "", None
+    guidance.timestep_final_maximum = 0.5
+    guidance.timestep_anneal_begin, guidance.timestep_anneal_steps = 5000, 1
+    return config
+
+
+def _optimizers(encoding: float, begin: int, end: int, network: float = 0.005) -> dict:
     rest = RampSchedulerConfig(begin=begin, end=end)
     return {
         "encoding": {"optimizer": AdamOptimizerConfig(lr=encoding), "scheduler": rest},
-        "network": {"optimizer": AdamOptimizerConfig(lr=0.005), "scheduler": rest},
+        "network": {"optimizer": AdamOptimizerConfig(lr=network), "scheduler": rest},
         # Of vsd; other objectives have no such parameters.
         "adapter": {"optimizer": AdamOptimizerConfig(lr=3e-4), "scheduler": None},
     }

@@ -48,10 +48,12 @@ class EvaluateImages(Wishes):
     """Folder for tables (txt, json, svg), contact sheets, and what was made."""
 
     def run(self) -> None:
-        from bridge_nerf.evaluation.report import image_tables
+        from bridge_nerf.evaluation.report import image_tables, named
 
         if self.count < 2 or self.batch < 1:
             raise UserError(f"count must be at least 2 and batch 1, got {self.count} and {self.batch}")
+        methods = {"objectives": named(self.objectives), "paintings": self.editors, "illusions": ("bridge",)}
+        self.check([method for table in self.what for method in methods[table]])
         name, prior = load(self.prior, self.revision, self.dtype)
         image_tables(self, prior, self._make(name, prior))
 

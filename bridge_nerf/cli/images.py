@@ -40,6 +40,7 @@ class Image(WithObjective):
     def run(self) -> None:
         from bridge_nerf.images.spec import subjects_for
 
+        self.check([self.objective])
         name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, self.count)
         _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
@@ -60,6 +61,7 @@ class Paint(WithObjective):
         from bridge_nerf.images.pictures import read_picture
         from bridge_nerf.images.spec import subjects_for
 
+        self.check([self.objective])
         read_picture(self.input)  # before the seconds that a prior takes
         name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
@@ -86,6 +88,7 @@ class Illusion(WithObjective):
             )
         from bridge_nerf.images.spec import subjects_for
 
+        self.check([self.objective])
         name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for(self.prompt, self.seed, self.count)
         _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
@@ -110,6 +113,7 @@ class Compare(Wishes):
         names = list(dict.fromkeys(name.strip() for name in self.objectives.split(",") if name.strip()))
         if not names:
             raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
+        self.check(names)
         resolved, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
@@ -142,6 +146,7 @@ class Batch(WithObjective):
         for asked in ("devices", "num_nodes"):
             if getattr(self, asked) < 1:
                 raise UserError(f"{asked} = {getattr(self, asked)} is impossible; give 1 or more")
+        self.check([self.objective])
         prompts = read_prompts(self.prompts)
         name, prior = load(self.prior, self.revision, self.dtype)
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])

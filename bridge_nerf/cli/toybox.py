@@ -76,11 +76,11 @@ class EvaluateToybox:
     def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":
         # the folder beside the package, mapped into it at installation
         from bridge_nerf.method_configs.presets import (  # pyright: ignore[reportMissingImports]
-            bridge_distill_config,
+            variant_config,
         )
         from bridge_nerf.nerf.headless import optimise
 
-        config = bridge_distill_config("toybox")
+        config = variant_config("bridge-distill", "toybox", objective)
         config.output_dir = self.out / "scenes"
         config.pipeline.model.prompt = prompt
         config.pipeline.objective = objective

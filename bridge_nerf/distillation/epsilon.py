@@ -22,6 +22,8 @@ class Slot(StrEnum):
     """The prior, told nothing."""
     NEGATIVE = "NEGATIVE"
     """The prior, told what to avoid."""
+    PROMPT = "PROMPT"
+    """The prior, told the prompt without any descriptors."""
     ADAPTER = "ADAPTER"
     """A second network that follows the current images (VSD's LoRA)."""
     NOISE = "NOISE"
@@ -79,12 +81,14 @@ class Epsilon:
         return " ".join(map(spell, self.terms)).removeprefix("+ ") or "0"
 
 
-TARGET, SOURCE, NULL, NEGATIVE, ADAPTER, NOISE, PREVIOUS = (Epsilon((Term(slot, 0.0, 1.0),)) for slot in Slot)
+TARGET, SOURCE, NULL, NEGATIVE, PROMPT, ADAPTER, NOISE, PREVIOUS = (
+    Epsilon((Term(slot, 0.0, 1.0),)) for slot in Slot
+)
 
 
-def guided(scale: float) -> Epsilon:
+def guided(scale: float, towards: Epsilon = TARGET) -> Epsilon:
     """Classifier-free guidance, in the only convention of this package: scale 1 is TARGET alone.
 
     Ho & Salimans 2022. Code that writes TARGET + s (TARGET - NULL) means scale s + 1 here.
     """
-    return NULL + scale * (TARGET - NULL)
+    return NULL + scale * (towards - NULL)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bridge_nerf.distillation import objectives
-from bridge_nerf.distillation.epsilon import NEGATIVE, NULL, SOURCE, Epsilon, Slot
+from bridge_nerf.distillation.epsilon import NEGATIVE, NULL, SOURCE, Slot
 from bridge_nerf.distillation.objectives import Objective
-from bridge_nerf.distillation.presets import PRESETS
+from bridge_nerf.distillation.presets import IMAGE_PRESETS, PRESETS, SCENE_PRESETS
 from bridge_nerf.distillation.staging import Active, Stage, Stages
 from bridge_nerf.distillation.weighting import WEIGHTINGS
 from bridge_nerf.distillation.wrappers import Clip, Shape, rescaled, shaped, unit_norm
@@ -16,8 +16,10 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.schedules import Ramp
 
 __all__ = [
+    "IMAGE_PRESETS",
     "METHODS",
     "PRESETS",
+    "SCENE_PRESETS",
     "Active",
     "Method",
     "Stage",
@@ -85,9 +87,8 @@ class StageOptions:
 
     def second(self, first: Objective, second: Objective) -> Stages:
         """Two stages, the second with its annealed weight."""
-        weight = Ramp(
-            1.0, self.stage_two_final_weight, self.stage_start, self.stage_start + self.stage_two_anneal_steps
-        )
+        final, begin = self.stage_two_final_weight, self.stage_start
+        weight = Ramp() if final == 1 else Ramp(1.0, final, begin, begin + self.stage_two_anneal_steps)
         return Stages((Stage(first), Stage(second, self.stage_start, weight)))
 
 
@@ -103,9 +104,10 @@ def _single(objective: Objective) -> Stages:
 
 
 def _csd(options: StageOptions, s: float) -> Stages:
+    if not options.negative_share:
+        return _single(objectives.csd(s))
     share = Ramp(0.0, options.negative_share, end=options.negative_anneal_steps)
-    shift = s * (NEGATIVE - NULL) if options.negative_share else Epsilon()
-    return Stages((Stage(objectives.csd(s), shift=shift, share=share),))
+    return Stages((Stage(objectives.csd(s), shift=s * (NEGATIVE - NULL), share=share),))
 
 
 def _bridge(options: StageOptions, s: float) -> Stages:
@@ -139,26 +141,35 @@ METHODS: Mapping[str, Method] = {
 def stages_for(name: str, **options: Any) -> Stages:
     """The stages of the method or preset `name`, with `options` the fields of `StageOptions`.
 
-    A preset's numbers are fixed: of the options only weighting, guidance_rescale, unit_norm and
-    gradient_clip apply.
-
     Raises:
-        UserError: No such method, or an option that makes no sense with it.
+        UserError: No such method, or an option that makes no sense with it: a preset's numbers are fixed.
     """
     given = StageOptions(**options)
     given.check()
     own = guidance_of(name)
     if name in PRESETS:
-        return _wrapped(PRESETS[name], given)
+        if given.guidance_scale == own:  # as the viewer's panel has it
+            given.guidance_scale = None
+        if changed := [key for key, value in vars(given).items() if value != getattr(StageOptions, key)]:
+            raise UserError(fixed(name, ", ".join(changed)))
+        return PRESETS[name]
     scale = own if given.guidance_scale is None else given.guidance_scale
     return _wrapped(METHODS[name].stages(given, scale), given)
+
+
+def fixed(preset: str, what: str) -> str:
+    """The message for a number that a preset does not leave open."""
+    return (
+        f"{preset} is a preset, whose numbers are those of its authors: leave {what} out, "
+        f'or choose "{preset.partition(":")[0]}"'
+    )
 
 
 def guidance_of(name: str) -> float:
     """The guidance scale of a method's authors, or of a preset; UserError for an unknown name."""
     if name in PRESETS:
         terms = PRESETS[name].stages[0].objective.target.terms
-        return sum(term.weight for term in terms if term.slot == Slot.TARGET)
+        return sum(term.weight for term in terms if term.slot in (Slot.TARGET, Slot.PROMPT))
     if name not in METHODS:
         known = ", ".join(sorted(METHODS)), ", ".join(sorted(PRESETS))
         raise UserError(f"unknown method {name!r}; choose one of {known[0]}, or a preset: {known[1]}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bridge_nerf.distillation.epsilon import Epsilon, Slot
 from bridge_nerf.distillation.objectives import Objective
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import Ramp
+from bridge_nerf.schedules import Ramp, TimestepRange
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,10 @@ class Stage:
     """An objective, the absolute step from which it acts, and what its gradient is multiplied with.
 
     The source may move: at each step `share` times `shift` is added to it.
+
+    Args:
+        times: The diffusion times of this stage; None is those of the run.
+        rate: Share of the run's learning rate.
     """
 
     objective: Objective
@@ -21,6 +25,8 @@ class Stage:
     weight: Ramp = field(default_factory=Ramp)
     shift: Epsilon = field(default_factory=Epsilon)
     share: Ramp = field(default_factory=Ramp)
+    times: TimestepRange | None = None
+    rate: float = 1.0
 
     @property
     def slots(self) -> frozenset[Slot]:
@@ -39,6 +45,10 @@ class Active(NamedTuple):
     weight: float
     index: int
     """Of the stage, from 0."""
+    times: TimestepRange | None = None
+    """Those of the stage; None is those of the run."""
+    rate: float = 1.0
+    """Share of the run's learning rate."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,14 @@ class Stages:
         """Whether any stage needs a reference image."""
         return any(stage.objective.edits for stage in self.stages)
 
+    def check_reached(self, steps: int) -> None:
+        """Raises UserError where a run of so many steps ends before the last stage has begun."""
+        if (start := self.stages[-1].start) >= steps:
+            raise UserError(
+                f"stage {len(self.stages)} begins at step {start} and the run ends at {steps}, without it: "
+                f"give more than {start} steps, let it begin earlier, or choose an objective of one stage"
+            )
+
     def at(self, step: int) -> Active:
         """What acts at this absolute step."""
         index = sum(stage.start <= step for stage in self.stages) - 1
@@ -73,4 +91,4 @@ class Stages:
         """The stage of that index at this absolute step; before it has begun, as it will begin."""
         stage = self.stages[index]
         step = max(step, stage.start)
-        return Active(stage.at(step), stage.weight(step), index)
+        return Active(stage.at(step), stage.weight(step), index, stage.times, stage.rate)

@@ -52,10 +52,11 @@ def psi_over_chi(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, 
 
 
 def _two_steps_at_once(schedule: NoiseSchedule, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(abar_t, abar_{t-2}, beta_t, share of x0 in the posterior mean of x_{t-2})."""
+    """(abar_t, abar_{t-2}, beta_t, share of x0 in the posterior mean of x_{t-2}), in float64: psi is a small
+    difference of large numbers."""
     t = t.clamp(min=2)
-    now, before, far = (schedule.alphas_cumprod.to(t.device)[t - n] for n in (0, 1, 2))
-    beta = 1 - now / before
+    now, far = (schedule.alphas_cumprod.to(t.device)[t - n].double() for n in (0, 2))
+    beta = schedule.beta(t).double()
     return now, far, beta, far.sqrt() * beta / (1 - now)
 
 

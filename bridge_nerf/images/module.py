@@ -75,6 +75,7 @@ class ImageModule(lightning.LightningModule):
             Slot.SOURCE: told(*(compose(prompt, recipe.source_descriptors) for prompt in prompts)),
             # Were it empty, nothing but guidance would be left of nfsd.
             Slot.NEGATIVE: told(recipe.negative_prompt or recipe.source_descriptors),
+            Slot.PROMPT: told(*prompts),
             Slot.NULL: told(""),
         }
 
@@ -88,9 +89,9 @@ class ImageModule(lightning.LightningModule):
         Raises:
             UserError: The gradient is not finite.
         """
-        objective, weight, stage = self.stages.at(step)
+        objective, weight, stage, times, _ = self.stages.at(step)
         x = self._latents()
-        t, noise = self._draws("", step, x, self.times)
+        t, noise = self._draws("", step, x, times or self.times)
         try:
             distilled = distillation_loss(objective, self.problem, x, t, noise, weight)
         except FloatingPointError as error:
@@ -135,18 +136,21 @@ class ImageModule(lightning.LightningModule):
         return self.loss(self.global_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam; the learning rate is a function of the step."""
+        """AdamW; the learning rate is a function of the step."""
         recipe = self.spec.recipe
         groups: list[dict[str, Any]] = [
-            {"params": list(self.canvas.parameters()), "lr": recipe.learning_rate}
+            {
+                "params": list(self.canvas.parameters()),
+                "lr": recipe.learning_rate,
+                "weight_decay": recipe.weight_decay,
+            }
         ]
-        courses = [
-            Ramp(1.0, 0.0 if recipe.rest < 1 else 1.0, round(recipe.rest * recipe.steps), recipe.steps)
-        ]
+        fall = Ramp(1.0, 0.0 if recipe.rest < 1 else 1.0, round(recipe.rest * recipe.steps), recipe.steps)
+        courses = [lambda step: fall(step) * self.stages.at(step).rate]
         if self.adapter is not None:
             groups.append({"params": list(self.adapter.parameters()), "lr": recipe.adapter_rate})
-            courses.append(Ramp())
-        optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+            courses.append(lambda step: 1.0)
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-15, weight_decay=0.0)
         schedule = LambdaLR(optimiser, courses)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

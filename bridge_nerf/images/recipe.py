@@ -8,15 +8,22 @@ from typing import Any, Literal
 
 from bridge_nerf.distillation.stages import StageOptions
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.registry import is_toybox
 from bridge_nerf.schedules import TimestepRange
 
 Task = Literal["image", "paint", "illusion"]
 CanvasKind = Literal["latents", "pixels", "network"]
 
+NFSD_NEGATIVE = (
+    "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"
+)
+"""What nfsd's authors tell its negative branch (Katzir et al. 2023)."""
 FLAWS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
 """The paper's source descriptors."""
 MOMENTS = ("stage_start", "stage_two_anneal_steps", "negative_anneal_steps")
 """The numbers of `StageOptions` that count training steps."""
+ANNEALING = ("final_maximum", "final_minimum", "anneal_begin")
+"""The numbers of `TimestepRange` that say how its ends move."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,9 @@ class Recipe:
     steps: int = 1000
     """Steps in all."""
     learning_rate: float = 0.01
-    """Adam's (betas 0.9 and 0.99, no weight decay) on the canvas."""
+    """AdamW's (betas 0.9 and 0.99) on the canvas."""
+    weight_decay: float = 0.0
+    """AdamW's on the canvas; the authors' release has 0.01, which draws its latents towards zero."""
     rest: float = 1.0
     """Share of the steps after which the learning rate falls linearly to zero; 1 never lowers it."""
     initial_scale: float = 1.0
@@ -47,7 +56,8 @@ class Recipe:
     """Which diffusion times are drawn."""
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "learning_rate": 0, "initial_scale": 0, "adapter_rate": 0, "errors_every": 0}
+        least = {"steps": 1, "learning_rate": 0, "weight_decay": 0, "initial_scale": 0, "adapter_rate": 0}
+        least |= {"errors_every": 0}
         for name, low in least.items():
             value = getattr(self, name)
             if not low <= value < float("inf"):
@@ -63,11 +73,11 @@ class Recipe:
         return cls(**values | {"stages": stages, "times": times})
 
 
-def recipe_for(prior: str, task: Task) -> Recipe:
-    """The numbers that suit a prior, by its resolved name, and a task."""
-    if prior != "toybox":
-        return PAPER[task]
-    return TOYBOX[task]
+def recipe_for(prior: str, task: Task, objective: str = "bridge") -> Recipe:
+    """The numbers of a preset; else those that suit a prior, by its resolved name, and a task."""
+    if objective in PRESETS:
+        return PRESETS[objective]
+    return (TOYBOX if is_toybox(prior) else PAPER)[task]
 
 
 def with_steps(recipe: Recipe, steps: int) -> Recipe:
@@ -77,11 +87,17 @@ def with_steps(recipe: Recipe, steps: int) -> Recipe:
         return round(step * steps / recipe.steps)
 
     stages = {name: stretched(getattr(recipe.stages, name)) for name in MOMENTS}
+    if recipe.stages.stage_start < recipe.steps:  # rounding must not leave a short run without its last stage
+        stages["stage_start"] = min(stages["stage_start"], max(steps - 1, 0))
     return replace(
         recipe,
         steps=steps,
         stages=replace(recipe.stages, **stages),
-        times=replace(recipe.times, anneal_steps=stretched(recipe.times.anneal_steps)),
+        times=replace(
+            recipe.times,
+            anneal_begin=stretched(recipe.times.anneal_begin),
+            anneal_steps=stretched(recipe.times.anneal_steps),
+        ),
     )
 
 
@@ -102,6 +118,13 @@ def with_numbers(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         changed: Any = replace(part, **{key: _parsed(name, text, getattr(part, key))})
         recipe = replace(recipe, **{group[0]: changed}) if group else changed
     return recipe
+
+
+def check_annealing(recipe: Recipe, assignments: Iterable[str]) -> None:
+    """Raises UserError for an assignment about an annealing that does not take place."""
+    for name in (assignment.partition("=")[0] for assignment in assignments):
+        if name.removeprefix("times.") in ANNEALING and not recipe.times.anneal_steps:
+            raise UserError(f"--set {name} changes nothing while times.anneal_steps is 0: give that too")
 
 
 def names() -> list[str]:
@@ -129,7 +152,28 @@ PAPER: dict[Task, Recipe] = {
     "paint": Recipe(source_descriptors="painting", stages=StageOptions(stage_start=0)),
     "illusion": Recipe(),
 }
-"""The authors' release for Stable Diffusion; its painting task starts from the picture, in stage two."""
+"""After the authors' release for Stable Diffusion; its painting task is in stage two from the start."""
+
+# Only the second stage of "bridge" has the descriptors there; other methods have the prompt alone.
+_RELEASE = Recipe(weight_decay=0.01, adapter_rate=3e-4, times=TimestepRange(stride=2))
+_EVALUATION = Recipe(steps=2500, weight_decay=0.01)
+_BARE = {"target_descriptors": "", "source_descriptors": ""}
+
+PRESETS: dict[str, Recipe] = {
+    "bridge:release": _RELEASE,
+    "sds:release": replace(_RELEASE, **_BARE),
+    "nfsd:release": replace(_RELEASE, **_BARE, negative_prompt=NFSD_NEGATIVE),
+    "vsd:release": replace(_RELEASE, **_BARE, times=TimestepRange()),
+    "bridge:paper-eval": replace(
+        _EVALUATION, steps=2800, target_descriptors="", times=TimestepRange(stride=20)
+    ),
+    "sds:paper-eval": replace(_EVALUATION, **_BARE, initial_scale=0.0),
+    "nfsd:paper-eval": replace(_EVALUATION, **_BARE),
+    "vsd:paper-eval": replace(_EVALUATION, **_BARE),
+    "vsd-bridge:paper-eval": replace(_EVALUATION, **_BARE, steps=801, initial_scale=0.0, adapter_rate=1e-5),
+}
+"""What `distillation.presets` leaves open: steps, optimiser, words and times as the authors ran them.
+docs/objectives.md says what of each is reproduced."""
 
 _TOYBOX = Recipe(
     steps=300,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bridge_nerf.images.spec import Spec, Subject
 
 
+WORDS = ("guidance_scale", "target_descriptors", "source_descriptors", "negative_prompt")
+"""What only some objectives listen to, of the flags that have a name of their own."""
 LARGEST_SIDE = 8192
 """Pixels; a side of more is a slip of the finger, and no machine's memory holds it."""
 
@@ -49,22 +51,42 @@ class Wishes:
     set: tuple[str, ...] = ()
     """Other numbers, as in --set stages.stage_start=150 times.final_maximum=0.6; an unknown one lists all."""
 
-    def recipe(self, prior: str, task: Task) -> Recipe:
-        """The numbers for a prior, by its resolved name.
+    def recipe(self, prior: str, task: Task, objective: str = "bridge") -> Recipe:
+        """The numbers for a prior, by its resolved name. A preset's stages stay where its authors had them.
 
         Raises:
-            UserError: A number is unknown or impossible.
+            UserError: A number is unknown or impossible, or the steps end before the last stage has begun.
         """
-        from bridge_nerf.images.recipe import recipe_for, with_numbers, with_steps
+        from bridge_nerf.distillation.stages import PRESETS, stages_for
+        from bridge_nerf.images.recipe import check_annealing, recipe_for, with_numbers, with_steps
 
-        recipe = recipe_for(prior, task)
+        recipe = recipe_for(prior, task, objective)
         if self.steps is not None:
-            recipe = with_steps(recipe, self.steps)
+            stretched = with_steps(recipe, self.steps)
+            recipe = replace(recipe, steps=self.steps) if objective in PRESETS else stretched
         if self.guidance_scale is not None:
             recipe = replace(recipe, stages=replace(recipe.stages, guidance_scale=self.guidance_scale))
-        words = ("target_descriptors", "source_descriptors", "negative_prompt")
-        said = {name: value for name in words if (value := getattr(self, name)) is not None}
-        return with_numbers(replace(recipe, **said), self.set)
+        said = {name: value for name in WORDS[1:] if (value := getattr(self, name)) is not None}
+        recipe = with_numbers(replace(recipe, **said), self.set)
+        check_annealing(recipe, self.set)
+        stages_for(objective, **asdict(recipe.stages)).check_reached(recipe.steps)
+        return recipe
+
+    def check(self, objectives: Sequence[str]) -> None:
+        """Raises UserError for what was asked for and none of the objectives listens to, before anything is
+        loaded."""
+        from bridge_nerf.distillation.requested import SLOTS, check_requested
+        from bridge_nerf.images.recipe import Recipe, with_numbers
+
+        flags = {name: f"--{name.replace('_', '-')}" for name in WORDS if getattr(self, name) is not None}
+        requested = {name: getattr(self, name) for name in flags}
+        recipe = with_numbers(Recipe(), self.set)
+        for name in (assignment.partition("=")[0] for assignment in self.set):
+            group, _, key = name.rpartition(".")
+            if group or key in SLOTS:
+                flags[key] = f"--set {name}"
+                requested[key] = getattr(getattr(recipe, group) if group else recipe, key)
+        check_requested(objectives, requested, flags)
 
     def spec(
         self,
@@ -101,7 +123,7 @@ class Wishes:
             tuple(subjects),
             name,
             objective,
-            self.recipe(name, task),
+            self.recipe(name, task, objective),
             (height, width),
             task,
             self.canvas or CANVAS[task],

@@ -100,17 +100,18 @@ class Guidance:
         Raises:
             UserError: The gradient is not finite.
         """
-        prior, (objective, weight, _) = self.prior, self.active(step)
+        prior, active = self.prior, self.active(step)
         size = (prior.image_size, prior.image_size)
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
         x = prior.encode(pictures.to(prior.device))
         draws = generator(self.seed, "t", step)
-        t = self.timesteps.sample(step, len(x), prior.schedule.num_timesteps, draws).to(x.device)
+        times = active.times or self.timesteps
+        t = times.sample(step, len(x), prior.schedule.num_timesteps, draws).to(x.device)
         noise = torch.randn(x.shape, generator=generator(self.seed, "noise", step)).to(x)
         problem = self._problem(orbit, background)
         try:
-            distilled = distillation_loss(objective, problem, x, t, noise, weight)
+            distilled = distillation_loss(active.objective, problem, x, t, noise, active.weight)
         except FloatingPointError as error:
             raise UserError(
                 f"step {step}: {error}; go back to the last checkpoint with a lower learning rate"

@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.stages import StageOptions, Stages, guidance_of, stages_for
+from bridge_nerf.distillation.stages import (
+    IMAGE_PRESETS,
+    SCENE_PRESETS,
+    StageOptions,
+    Stages,
+    guidance_of,
+    stages_for,
+)
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.prompts import ViewConfig
 from bridge_nerf.schedules import TimestepRange
@@ -22,8 +29,8 @@ class GuidanceConfig(StageOptions):
     """One of "auto" (Stable Diffusion on a GPU, else the toybox), "toybox", the folder of a Stable
     Diffusion pipeline, or a hub id."""
     objective: str = "bridge"
-    """Method, as in bridge (the paper's two stages), sds or vsd, or an authors' preset, as in
-    bridge:paper-eval; a name that is none is answered with all of them."""
+    """Method, as in bridge (the paper's two stages), sds or vsd, or the authors' preset for objects,
+    bridge:release-3d, which brings its steps, times and words along; an unknown name is answered with all."""
     target_descriptors: str = "detailed high resolution, high quality, sharp"
     """Added to the prompt to say what the picture should be."""
     source_descriptors: str = (
@@ -53,6 +60,8 @@ class GuidanceConfig(StageOptions):
     """Largest diffusion time once annealing is over, as a fraction of T."""
     timestep_anneal_steps: int = 0
     """Steps over which the largest diffusion time changes linearly; 0 keeps it."""
+    timestep_anneal_begin: int = 0
+    """Absolute step at which it begins to change."""
     view: ViewConfig = field(default_factory=ViewConfig)
     """View-dependent words."""
     background_words: bool = True
@@ -62,8 +71,16 @@ class GuidanceConfig(StageOptions):
         """Which objective acts when; UserError for an unknown one, or one that cannot make an object."""
         if self.errors_every < 0:
             raise UserError(f"errors_every {self.errors_every} makes no sense; give 0 for never, or more")
-        names = StageOptions.__dataclass_fields__
-        stages = stages_for(self.objective, **{name: getattr(self, name) for name in names})
+        if self.objective in IMAGE_PRESETS:
+            raise UserError(
+                f"{self.objective} is a preset for pictures; choose {', '.join(SCENE_PRESETS)}, or "
+                f'"{self.objective.partition(":")[0]}" with numbers of your own'
+            )
+        if self.objective in SCENE_PRESETS:
+            stages = stages_for(self.objective, guidance_scale=self.guidance_scale)
+        else:
+            names = StageOptions.__dataclass_fields__
+            stages = stages_for(self.objective, **{name: getattr(self, name) for name in names})
         if stages.edits:
             raise UserError(f"{self.objective} edits one image, which an object is not; choose bridge or sds")
         if self.perp_neg and Slot.NEGATIVE in stages.slots:
@@ -81,6 +98,7 @@ class GuidanceConfig(StageOptions):
             self.timestep_maximum,
             self.timestep_final_maximum,
             self.timestep_anneal_steps,
+            self.timestep_anneal_begin,
         )
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
+import tyro
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from bridge_nerf.distillation.stages import SCENE_PRESETS
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_whole
 from bridge_nerf.nerf import checkpoint, commands
+from bridge_nerf.nerf.defaults import check_given, follow, given
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
-from bridge_nerf.priors.registry import check_device, resolve_prior
+from bridge_nerf.priors.registry import check_device, is_toybox, resolve_prior
 from bridge_nerf.wording import compose
+
+UNRELATED = {"experiment-name", "numbers", "defaults-for", "method-name"}
+"""What no prior and no objective decides."""
 
 
 @contextmanager
@@ -46,13 +52,38 @@ class BridgeTrainerConfig(TrainerConfig):
     """Cameras, object and guidance."""
     turntable_frames: int = 48
     """Frames of the turntable video written at the end."""
+    defaults_for: tyro.conf.Suppress[Callable[..., BridgeTrainerConfig] | None] = None
+    """(method, kind of prior, objective) -> the method's defaults."""
+    numbers: tyro.conf.Suppress[str] = ""
+    """The kind of prior whose defaults were taken for what was not given; empty until a run begins."""
 
     def set_timestamp(self) -> None:
         """ns-train calls this first, once the configuration is final: the place to refuse it before
         anything is printed, written or overwritten."""
         with one_line_errors():
+            self.settle()
             self.check()
         super().set_timestamp()
+
+    def settle(self) -> None:
+        """Take the defaults of the prior and the objective that are used for all that was not given: those of
+        the registered method belong to its usual prior. A saved configuration stays as it is.
+
+        Raises:
+            UserError: No such prior or objective, or something was given to no effect.
+        """
+        if self.numbers or self.defaults_for is None:
+            return
+        device = self.pipeline.prior_device or self.machine.device_type
+        name, _ = resolve_prior(self.pipeline.prior, check_device(device))
+        self.pipeline.stages()
+        flags = given(self, registered(self))
+        self.numbers = "toybox" if is_toybox(name) else "stable-diffusion"
+        changed = follow(self, default_config(self), flags | UNRELATED)
+        if changed:
+            said = f"numbers for {name} and {self.pipeline.objective}: {' '.join(changed)}"
+            CONSOLE.print(said, highlight=False, markup=False, soft_wrap=True)
+        check_given(self, flags)
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""
@@ -79,8 +110,19 @@ class BridgeTrainerConfig(TrainerConfig):
                 scheduler.ramp()
         device = self.pipeline.prior_device or self.machine.device_type
         resolve_prior(self.pipeline.prior, check_device(device))
-        if path := checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint):
-            checkpoint.read(path)
+        path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
+        begun = checkpoint.read(path)["step"] + 1 if path else 0
+        self._check_stages(begun + self.max_num_iterations)
+
+    def _check_stages(self, end: int) -> None:
+        """A trial may end before stage two; a preset that did would not be what it is called."""
+        try:
+            if self.pipeline.stage == "auto":
+                self.pipeline.stages().check_reached(end)
+        except UserError as error:
+            if self.pipeline.objective in SCENE_PRESETS:
+                raise
+            CONSOLE.print(f"note: {error}", highlight=False, markup=False, soft_wrap=True)
 
     def _check_counts(self) -> None:
         counts = {
@@ -132,11 +174,21 @@ class BridgeTrainerConfig(TrainerConfig):
                 write_whole(file, yaml.dump(self).encode())
 
 
-def default_config(config: BridgeTrainerConfig) -> TrainerConfig:
-    """The registered configuration of the same method, its folder named after the prompt of `config`."""
+def registered(config: BridgeTrainerConfig) -> TrainerConfig:
+    """What the command line of the same method begins with."""
     from nerfstudio.configs.method_configs import all_methods  # at import it would be circular
 
-    return replace(all_methods.get(config.method_name or "", config), experiment_name=config.slug())
+    return all_methods.get(config.method_name or "", config)
+
+
+def default_config(config: BridgeTrainerConfig) -> TrainerConfig:
+    """What a run of the same method, prior and objective has where nothing else is given; its folder is named
+    after the prompt of `config`."""
+    if config.numbers and config.defaults_for is not None:
+        default = config.defaults_for(config.method_name, config.numbers, config.pipeline.objective)
+    else:
+        default = registered(config)
+    return replace(default, experiment_name=config.slug())
 
 
 def _trainer() -> type:

@@ -42,7 +42,10 @@ class DiffusersPrior(ABC):
         unet, vae = components.unet, components.vae
         self.device: torch.device = unet.device
         self.dtype: torch.dtype = unet.dtype
-        self.schedule = NoiseSchedule(self._alphas_cumprod().to(self.device))
+        betas = self._betas()
+        self.schedule = NoiseSchedule(
+            self._alphas_cumprod().to(self.device), None if betas is None else betas.to(self.device)
+        )
         self.space = space_of(vae)
         side = unet.config.sample_size
         self.image_size: int = side * self.space.factor
@@ -67,6 +70,10 @@ class DiffusersPrior(ABC):
     @abstractmethod
     def _alphas_cumprod(self) -> Float[Tensor, "T"]:
         """The table of the schedule."""
+
+    def _betas(self) -> Float[Tensor, "T"] | None:
+        """The table that it was made of; None where it was made otherwise."""
+        return None
 
     @abstractmethod
     def eps(

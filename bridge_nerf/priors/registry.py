@@ -12,6 +12,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.paths import asset
 from bridge_nerf.priors.families import Family
 from bridge_nerf.priors.processor import multiplies_bfloat16
+from bridge_nerf.priors.prompts import Vocabulary
 
 TOYBOX = "toybox"
 AUTO = "auto"
@@ -71,6 +72,16 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
 
 def _unknown(name: str) -> UserError:
     return UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
+
+
+def is_toybox(resolved: str) -> bool:
+    """Whether a prior, by its resolved name, is one of the toybox's world: the one that ships, or a folder with
+    the same vocabulary. UserError for a folder whose vocabulary cannot be read.
+    """
+    if resolved == TOYBOX:
+        return True
+    folder = Path(resolved)
+    return folder.is_dir() and Vocabulary.read(folder) == Vocabulary.read(asset("toybox/prior"))
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -32,6 +32,9 @@ class StableDiffusion(DiffusersPrior):
     def _alphas_cumprod(self) -> Float[Tensor, "T"]:
         return self.components.scheduler.alphas_cumprod
 
+    def _betas(self) -> Float[Tensor, "T"]:
+        return self.components.scheduler.betas
+
     def eps(
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:

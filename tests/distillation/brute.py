@@ -10,7 +10,14 @@ from .worlds import MIXTURE
 
 NOW = GaussianMixture.isotropic({"now": (1.0, 1.0)}, std=0.8)
 """What the adapter knows."""
-PROMPTS = {"TARGET": "left", "SOURCE": "right", "NULL": "", "NEGATIVE": "high", "ADAPTER": "now"}
+PROMPTS = {
+    "TARGET": "left",
+    "SOURCE": "right",
+    "NULL": "",
+    "NEGATIVE": "high",
+    "PROMPT": "left",
+    "ADAPTER": "now",
+}
 REFERENCE = torch.tensor([[1.5, 0.4]], dtype=torch.float64)
 STEPS = 6
 """On each way along a probability flow."""

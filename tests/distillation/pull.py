@@ -36,7 +36,7 @@ def distances(
     for step in range(max(after)):
         t = times.sample(step, 16, 1000, generator(0, "t", step))
         noise = torch.randn(16, 2, generator=generator(0, "noise", step), dtype=x.dtype)
-        objective, weight, _ = stages.at(step)
+        objective, weight, *_ = stages.at(step)
         here = _following(p, x.detach()) if follow else p
         optimizer.zero_grad()
         distillation_loss(objective, here, x, t, noise, weight).loss.backward()

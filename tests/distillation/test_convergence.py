@@ -20,7 +20,7 @@ def descend(stages: Stages, x: torch.Tensor, steps: int, **prompts: str) -> torc
     for step in range(steps):
         t = times.sample(step, 16, 1000, generator(0, "t", step))
         noise = torch.randn(x.shape, generator=generator(0, "noise", step), dtype=x.dtype)
-        objective, weight, _ = stages.at(step)
+        objective, weight, *_ = stages.at(step)
         (gradient,) = torch.autograd.grad(distillation_loss(objective, p, x, t, noise, weight).loss, x)
         x = (x - 0.1 * gradient).detach().requires_grad_()
     return x.detach().mean(0)

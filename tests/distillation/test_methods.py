@@ -121,16 +121,32 @@ def test_an_edit_needs_its_reference(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_keep_the_numbers_of_their_authors(name):
-    stages = stages_for(name, guidance_scale=3.0, stage_start=7)
-    assert stages == PRESETS[name]
-    assert stages_for(name, weighting="uniform") != PRESETS[name]
-    p = everything()[0]
-    assert torch.isfinite(stages.stages[0].objective.gradient(p, X, MIXED_T, NOISE)).all()
+    assert stages_for(name) == stages_for(name, guidance_scale=guidance_of(name)) == PRESETS[name]
+    for option in ({"guidance_scale": 3.0}, {"stage_start": 7}, {"weighting": "uniform"}):
+        with pytest.raises(UserError, match=f"{name} is a preset.*leave {next(iter(option))} out"):
+            stages_for(name, **option)
+    for stage in PRESETS[name].stages:
+        assert torch.isfinite(stage.objective.gradient(everything()[0], X, MIXED_T, NOISE)).all()
 
 
-def test_release_presets_are_the_defaults_where_those_are_the_release():
-    for name, step in (("sds", 0), ("bridge", 0), ("bridge", 499), ("bridge", 500), ("bridge", 10**6)):
-        assert stages_for(name).at(step) == PRESETS[f"{name}:release"].at(step)
+def test_the_release_for_objects_has_no_weighting_in_stage_two():
+    """At the times where the weight in pictures, 40 sigma^2, is 0.8, 29 and 40 times as much."""
+    p, t = everything()[0], torch.tensor([21, 505, 979])
+    x, noise = X[:3], NOISE[:3]
+    ours, theirs = (PRESETS[name].at(10**6).objective for name in ("bridge:release", "bridge:release-3d"))
+    ratio = ours.gradient(p, x, t, noise) / theirs.gradient(p, x, t, noise)
+    torch.testing.assert_close(ratio[:, 0], torch.tensor([0.8, 29, 40]).double(), rtol=0.03, atol=0)
+    # By hand: the difference of two answers, of the same network at the same point.
+    x_t = p.schedule.add_noise(x, noise, t)
+    told = [p.prior.eps(x_t, t, p.conditions[slot].expand(3)) for slot in (Slot.TARGET, Slot.SOURCE)]
+    torch.testing.assert_close(theirs.gradient(p, x, t, noise), told[0] - told[1])
+
+
+def test_stages_that_a_run_does_not_reach_are_said():
+    with pytest.raises(UserError, match="stage 2 begins at step 500 and the run ends at 500"):
+        PRESETS["bridge:release"].check_reached(500)
+    PRESETS["bridge:release"].check_reached(501)
+    stages_for("sds").check_reached(1)
 
 
 def test_the_methods_own_guidance():

@@ -1,7 +1,7 @@
 import pytest
 
 from bridge_nerf.distillation.objectives import bridge_second_stage, sds
-from bridge_nerf.distillation.stages import METHODS, Stage, Stages, stages_for
+from bridge_nerf.distillation.stages import METHODS, Active, Stage, Stages, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.schedules import Ramp
 
@@ -10,12 +10,12 @@ def test_bridge_is_sds_then_stage_two():
     stages = stages_for(
         "bridge", guidance_scale=20.0, stage_start=600, stage_two_scale=3.0, stage_two_anchor=1.0
     )
-    assert stages.at(0) == stages.at(599) == (sds(20.0), 1.0, 0)
-    assert stages.at(600) == stages.at(10**6) == (bridge_second_stage(3.0, anchor=1.0), 1.0, 1)
+    assert stages.at(0) == stages.at(599) == Active(sds(20.0), 1.0, 0)
+    assert stages.at(600) == stages.at(10**6) == Active(bridge_second_stage(3.0, anchor=1.0), 1.0, 1)
 
 
 def test_sds_never_changes():
-    assert stages_for("sds", guidance_scale=20.0, stage_start=5).at(10**6) == (sds(20.0), 1.0, 0)
+    assert stages_for("sds", guidance_scale=20.0, stage_start=5).at(10**6) == Active(sds(20.0), 1.0, 0)
 
 
 def test_stage_two_anneals_from_its_own_start():

@@ -33,7 +33,8 @@ def test_variants_differ_in_what_they_are_named_for(monkeypatch: pytest.MonkeyPa
         )
         assert [config.pipeline.prior for config in (lite, big, tiny)] == ["sd-2.1", "sdxl", "toybox"]
         assert tiny.machine.device_type == ("cuda" if gpu else "cpu")
-        assert tiny.pipeline.guidance_scale == presets.bridge_distill_config("toybox").pipeline.guidance_scale
+        toybox = presets.variant_config("bridge-distill", "toybox")
+        assert tiny.pipeline.guidance_scale == toybox.pipeline.guidance_scale
         assert lite.machine.device_type == big.machine.device_type == "cuda"
         sizes = [config.pipeline.datamanager.train_resolution for config in (lite, big)]
         assert sizes[0] < presets._stable_diffusion(presets._base()).pipeline.datamanager.train_resolution
@@ -77,7 +78,7 @@ def test_a_prior_device_that_is_not_there_is_refused_at_once() -> None:
 @pytest.mark.parametrize(("gpu", "device"), [(False, "cpu"), (True, "cuda")])
 def test_defaults_follow_the_machine(monkeypatch: pytest.MonkeyPatch, gpu: bool, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    config = presets.bridge_distill_config()
+    config = presets.variant_config("bridge-distill")
     assert config.machine.device_type == device
     assert config.viewer.websocket_host == "127.0.0.1"
     assert config.steps_per_eval_batch == 0
@@ -87,7 +88,7 @@ def test_defaults_follow_the_machine(monkeypatch: pytest.MonkeyPatch, gpu: bool,
 
 
 def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = presets.bridge_distill_config()
+    config = presets.variant_config("bridge-distill")
     config.machine.device_type = "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="device-type cpu"):

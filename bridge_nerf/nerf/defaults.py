@@ -1,0 +1,99 @@
+"""Which numbers of a configuration the user gave, and which follow from the prior and the objective."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from bridge_nerf.distillation.requested import SLOTS, check_requested
+from bridge_nerf.distillation.stages import StageOptions
+from bridge_nerf.errors import UserError
+
+
+def leaves(*configs: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, ...], str]]:
+    """(flag of ns-train, what holds the value in each configuration, its name there) for every value of
+    configurations of one type."""
+    first = configs[0]
+    for name in [f.name for f in fields(first)] if is_dataclass(first) else list(first):
+        if name.startswith("_"):
+            continue
+        flag, values = f"{prefix}{name.replace('_', '-')}", [value_of(config, name) for config in configs]
+        nested = all(is_dataclass(value) for value in values) or (
+            all(isinstance(value, dict) for value in values)
+            and all(value.keys() == values[0].keys() for value in values)
+        )
+        if nested and values[0]:
+            yield from leaves(*values, prefix=f"{flag}.")
+        else:
+            yield flag, configs, name
+
+
+def value_of(holder: Any, name: str) -> Any:
+    """A field of a dataclass, or an entry of a dictionary."""
+    return holder[name] if isinstance(holder, dict) else getattr(holder, name)
+
+
+def given(config: Any, registered: Any) -> set[str]:
+    """The flags that the user gave: whatever differs from the registered method, or stands on the command
+    line, since the value that was given may be the registered one."""
+    typed = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in sys.argv if word[:2] == "--"}
+    return {
+        flag
+        for flag, (mine, usual), name in leaves(config, registered)
+        if flag in typed or value_of(mine, name) != value_of(usual, name)
+    }
+
+
+def follow(config: Any, defaults: Any, keep: set[str]) -> list[str]:
+    """Take over the defaults, but for the flags to keep; answers what has changed, as flags."""
+    changed = []
+    for flag, (mine, wanted), name in list(leaves(config, defaults)):
+        value = value_of(wanted, name)
+        if flag in keep or value_of(mine, name) == value:
+            continue
+        changed.append(f"--{flag} {value}")
+        if isinstance(mine, dict):
+            mine[name] = deepcopy(value)
+        else:
+            setattr(mine, name, deepcopy(value))
+    return changed
+
+
+def check_given(config: Any, flags: set[str]) -> None:
+    """Refuse what was given to no effect.
+
+    Args:
+        config: A `BridgeTrainerConfig`.
+        flags: What was given, as by `given`.
+
+    Raises:
+        UserError: A flag changes nothing beside the others.
+    """
+    pipeline = config.pipeline
+    names = {"adapter_rate": "optimizers.adapter.optimizer.lr"} | {
+        name: f"pipeline.{name.replace('_', '-')}"
+        for name in (*StageOptions.__dataclass_fields__, *SLOTS.keys() - {"adapter_rate"})
+    }
+    if pipeline.errors_every:  # which takes as many steps
+        del names["ode_steps"]
+    spelled = {name: f"--{flag}" for name, flag in names.items() if flag in flags}
+    requested = {name: getattr(pipeline, name, None) for name in spelled}
+    check_requested([pipeline.objective], requested, spelled)
+    for pattern, condition in _idle(pipeline):
+        if idle := sorted(flag for flag in flags if re.fullmatch(rf"pipeline\.{pattern}", flag)):
+            raise UserError(f"--{idle[0]} changes nothing while {condition}: leave it out, or change that")
+
+
+def _idle(pipeline: Any) -> Iterator[tuple[str, str]]:
+    """(pattern of flags, the condition under which they change nothing) as the configuration stands."""
+    model, field = pipeline.model, pipeline.model.field
+    if not pipeline.timestep_anneal_steps:
+        yield r"timestep-(final-maximum|anneal-begin)", "--pipeline.timestep-anneal-steps is 0"
+    if not (model.sparsity_weight or model.entropy_weight or model.distortion_weight):
+        yield r"model\.regularise-.*", "the weights of sparsity, entropy and distortion are 0"
+    other = "hash" if field.encoding == "grid" else "grid"
+    yield rf"model\.field\.{other}-.*", f"--pipeline.model.field.encoding is {field.encoding}"
