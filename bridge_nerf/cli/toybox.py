@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from bridge_nerf.errors import UserError
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -38,6 +40,8 @@ class TrainToybox:
         from bridge_nerf.training.recipe import named_preset, train_judge, train_prior
 
         preset = named_preset(self.preset)
+        if self.part == "judge" and (self.start is not None or self.devices != 1):
+            raise UserError("--start and --devices are about the prior; leave them out with --part judge")
         if self.part in ("all", "judge"):
             print(f"judge: {train_judge(self.folder, preset, self.seed)}")
         if self.part in ("all", "prior"):
@@ -71,6 +75,11 @@ class EvaluateToybox:
     def run(self) -> None:
         from bridge_nerf.evaluation.report import evaluate_toybox
 
+        for flag, value in (("--toys", self.toys), ("--objectives", self.objectives != ("bridge",))):
+            if value and "scenes" not in self.what:
+                raise UserError(
+                    f"{flag} is about scenes, which --what leaves out: add them, or leave {flag} out"
+                )
         evaluate_toybox(self, self._scene)
 
     def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":

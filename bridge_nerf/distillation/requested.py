@@ -36,7 +36,9 @@ def check_requested(methods: Sequence[str], requested: Mapping[str, Any], flags:
             if method in PRESETS and name not in SLOTS:
                 raise UserError(fixed(method, flags[name]))
         if not any(has_effect(method, name, requested) for method in methods):
-            others = ", ".join(method for method in METHODS if has_effect(method, name, requested))
+            others = ", ".join(
+                m for m in METHODS if not stages_for(m).edits and has_effect(m, name, requested)
+            )
             raise UserError(
                 f"{flags[name]} changes nothing in {', '.join(methods)}"
                 f"{'' if others else ' by itself'}: leave it out{others and f', or choose {others}'}"

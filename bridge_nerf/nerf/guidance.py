@@ -19,6 +19,7 @@ from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.requested import check_requested
 from bridge_nerf.distillation.stages import Active
 from bridge_nerf.distillation.wrappers import PerpNeg
 from bridge_nerf.errors import UserError
@@ -28,6 +29,9 @@ from bridge_nerf.nerf.prompts import OPPOSITE, VIEWS, View
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.seeding import generator
 from bridge_nerf.wording import compose
+
+PANEL = {"target_descriptors": "Target", "source_descriptors": "Source", "guidance_scale": "Guidance"}
+"""What the viewer's panel calls what only some objectives listen to."""
 
 
 class Judged(NamedTuple):
@@ -62,11 +66,14 @@ class Guidance:
     ) -> None:
         self.prior, self.config, self.seed, self.adapter = prior, config, seed, adapter
         self.backgrounds = tuple(backgrounds)
-        self.timesteps = config.timesteps()
+        self.timesteps, self.wishes = config.timesteps(), wishes
         self.apply(wishes)
 
     def apply(self, wishes: Wishes) -> None:
         """Take over new wishes, or change nothing and raise UserError."""
+        changed = {name: value for name, value in vars(wishes).items() if value != getattr(self.wishes, name)}
+        labels = {name: PANEL[name] for name in changed.keys() & PANEL.keys()}
+        check_requested([self.config.objective], {name: changed[name] for name in labels}, labels)
         stages = replace(self.config, guidance_scale=wishes.guidance_scale).stages()
         if wishes.stage != "auto" and int(wishes.stage) > len(stages.stages):
             raise UserError(

@@ -14,7 +14,7 @@ import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from bridge_nerf.distillation.stages import SCENE_PRESETS
+from bridge_nerf.distillation.stages import SCENE_PRESETS, guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_whole
 from bridge_nerf.nerf import checkpoint, commands
@@ -76,7 +76,7 @@ class BridgeTrainerConfig(TrainerConfig):
             return
         device = self.pipeline.prior_device or self.machine.device_type
         name, _ = resolve_prior(self.pipeline.prior, check_device(device))
-        self.pipeline.stages()
+        guidance_of(self.pipeline.objective)  # before its defaults are asked for
         flags = given(self, registered(self))
         self.numbers = "toybox" if is_toybox(name) else "stable-diffusion"
         changed = follow(self, default_config(self), flags | UNRELATED)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.distillation.requested import has_effect
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.pictures import read_picture, to_tensor
@@ -45,6 +46,8 @@ STRENGTHS = {
 }
 """Plain words -> what times and learning rate of the recipe are multiplied with."""
 BALANCED = "balanced"
+GUIDED = tuple(name for name in METHODS if has_effect(name, "guidance_scale", {}))
+"""Objectives that have a guidance scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +108,15 @@ def text_to_image(
         "seed": whole("seed", seed, SEEDS),
         "steps": whole("steps", steps, STEPS),
     }
-    words = _descriptors(prior, recipe_for(name, "image"), target, source)
-    wishes = Wishes(prior=name, guidance_scale=real("guidance", guidance, GUIDANCE), **numbers, **words)
+    recipe = recipe_for(name, "image")
+    words = _descriptors(prior, recipe, target, source)
+    scale, flags = real("guidance", guidance, GUIDANCE), ["--objective", objective]
+    # The slider has a value whatever the objective: where it stands by itself is not a request.
+    if scale != recipe.stages.guidance_scale or objective in GUIDED:
+        numbers["guidance_scale"] = scale
+        flags += ["--guidance-scale", str(guidance)]
+    wishes = Wishes(prior=name, **numbers, **words)
     spec = _spec(wishes, prior, "image", objective, prompt)
-    flags = ["--objective", objective, "--guidance-scale", str(guidance)]
     return Order((spec,), _command("image", wishes, prompt, flags, words))
 
 
@@ -191,6 +199,7 @@ def _spec(
         raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
     if len(prompt) > LETTERS:
         raise UserError(f"the prompt has {len(prompt)} letters; use at most {LETTERS}")
+    wishes.check([objective])
     prior.check_prompts([prompt])
     subjects = subjects_for((prompt.strip(),), wishes.seed, 1)
     return wishes.spec(wishes.prior, prior, task, objective, subjects, source=source)

@@ -45,8 +45,8 @@ def module_of(name: str, steps: int = STEPS) -> ImageModule:
 
 
 def theirs(name: str, module: ImageModule) -> Tensor:
-    """z after the authors' loop (SDS-Bridge's 2D_experiments, or the evaluation scripts), from the start, times
-    and noise of the module."""
+    """z after the authors' loop (SDS-Bridge's 2D_experiments, or the evaluation scripts), from the module's
+    start, times and noise."""
     abar = module.prior.schedule.alphas_cumprod
     prior, times = module.prior, module.spec.recipe.times
     z = module.canvas.latents("0").detach().clone().requires_grad_()

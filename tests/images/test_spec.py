@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -20,6 +21,7 @@ from bridge_nerf.images.recipe import (
 )
 from bridge_nerf.images.spec import Spec, slug, subjects_for
 from bridge_nerf.images.wishes import Wishes
+from bridge_nerf.paths import asset
 from tests.images.conftest import SPEC
 
 
@@ -104,3 +106,42 @@ def test_wishes_override_what_suits_the_prior():
     assert (recipe.steps, recipe.stages.guidance_scale, recipe.source_descriptors) == (10, 2.0, "bad")
     assert recipe.rest == 1.0 and recipe.target_descriptors == TOYBOX["image"].target_descriptors
     assert recipe_for("some/where", "image") == PAPER["image"]
+
+
+def test_numbers_follow_the_priors_world_and_not_its_name(tmp_path):
+    shutil.copytree(asset("toybox/prior"), tmp_path / "mine")
+    assert recipe_for(str(tmp_path / "mine"), "image") == TOYBOX["image"]
+    (tmp_path / "mine" / "words.json").write_text('{"objects": ["dog"]}')
+    assert recipe_for(str(tmp_path / "mine"), "image") == PAPER["image"]
+    assert recipe_for(str(tmp_path), "image") == PAPER["image"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "wishes", "said"),
+    [
+        ("bridge", {"negative_prompt": "ugly"}, "--negative-prompt changes nothing in bridge"),
+        ("vsd", {"set": ("stages.stage_start=150",)}, "--set stages.stage_start changes nothing in vsd"),
+        ("sds", {"set": ("adapter_rate=0.1",)}, "--set adapter_rate changes nothing in sds"),
+        ("bridge:release", {"guidance_scale": 5.0}, "leave --guidance-scale out"),
+        ("bridge:release", {"set": ("times.minimum=0.1",)}, "leave --set times.minimum out"),
+        ("alchemy", {"guidance_scale": 5.0}, "unknown method"),
+    ],
+)
+def test_what_would_change_nothing_is_refused_before_anything_is_loaded(objective, wishes, said):
+    with pytest.raises(UserError, match=said):
+        Wishes(**wishes).check([objective])
+
+
+def test_the_end_of_an_annealing_without_annealing_is_refused():
+    with pytest.raises(UserError, match=r"--set times.final_maximum changes nothing while"):
+        Wishes(set=("times.final_maximum=0.5",)).recipe("some/where", "image")
+    Wishes(set=("times.final_maximum=0.5", "times.anneal_steps=9")).recipe("some/where", "image")
+    Wishes(set=("times.final_maximum=0.5",)).recipe("toybox", "image")
+
+
+def test_a_stage_that_is_never_reached_is_refused():
+    with pytest.raises(UserError, match="stage 2 begins at step 300 and the run ends at 300"):
+        Wishes(set=("stages.stage_start=300",)).recipe("toybox", "image")
+    for steps in (1, 2, 3):
+        recipe = Wishes(steps=steps).recipe("toybox", "image")
+        assert recipe.stages.stage_start < steps

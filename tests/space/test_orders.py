@@ -42,6 +42,8 @@ def painting(tmp_path: Path) -> Path:
         ({"steps": 10**9}, "steps"),
         ({"guidance": math.inf}, "guidance"),
         ({"guidance": -3.0}, "guidance"),
+        ({"objective": "bridge-ode", "guidance": 7.0}, "--guidance-scale changes nothing in bridge-ode"),
+        ({"objective": "sds", "source": "blurry"}, "--source-descriptors changes nothing in sds"),
         ({"target": "sharp, " * 100}, "letters"),
         ({"source": "a zeppelin"}, "zeppelin"),
         ({"prompt": None}, "prompt is empty"),
@@ -59,7 +61,9 @@ def test_the_command_asks_for_the_same(prior):
     from bridge_nerf.images.spec import subjects_for
     from bridge_nerf.images.wishes import Wishes
 
-    order = orders.text_to_image("toybox", prior, "a red apple", "sds", 7, 20, 3.123456789, source="blurry")
+    order = orders.text_to_image(
+        "toybox", prior, "a red apple", "bridge", 7, 20, 3.123456789, source="blurry"
+    )
     words = shlex.split(order.command)
     assert words[:2] == ["bridge-nerf", "image"]
     flags = dict(zip(words[2::2], words[3::2], strict=True))
@@ -73,6 +77,11 @@ def test_the_command_asks_for_the_same(prior):
     subjects = subjects_for((flags["--prompt"],), wishes.seed, 1)
     again = wishes.spec("toybox", prior, "image", flags["--objective"], subjects)
     assert again.digest == order.specs[0].digest
+
+
+def test_an_objective_without_guidance_takes_the_slider_as_it_stands(prior):
+    order = orders.text_to_image("toybox", prior, "a duck", "bridge-ode", 0, 10, 5.0)
+    assert "--guidance-scale" not in order.command
 
 
 def test_a_painting_keeps_its_aspect_and_its_folder_stays_unknown(prior, painting):
