@@ -75,9 +75,8 @@ def _unknown(name: str) -> UserError:
 
 
 def is_toybox(resolved: str) -> bool:
-    """Whether a prior, by its resolved name, is of the toybox's world: the one that ships, or a folder with the
-    same words. UserError for a folder whose words cannot be read.
-    """
+    """Whether a prior, by its resolved name, is of the toybox's world: the one that ships, or one in a folder
+    with the same words. UserError where those cannot be read."""
     if resolved == TOYBOX:
         return True
     folder = Path(resolved)
