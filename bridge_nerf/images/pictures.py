@@ -7,6 +7,8 @@ import io
 import json
 import math
 import warnings
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,34 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.colours import as_srgb
 
 LARGEST = 100_000_000
 """Pixels of the largest picture that is read."""
 NOTE = "bridge_nerf"
 """Key of the PNG text that says how a picture was made."""
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
+"""Formats whose further frames are an animation's."""
+ASIDE = ("MPO", "PSD")
+"""Formats whose further frames are not other pictures: a telephone's second view, the layers of the first."""
 
 
-def read_picture(path: Path, largest: int = LARGEST) -> Image.Image:
-    """The picture in a file, upright (EXIF), as 8-bit RGB; transparent parts become white.
+@lru_cache
+def say_once(line: str) -> None:
+    """Print a line, unless it was printed before: a picture is read several times on its way."""
+    print(line, flush=True)
+
+
+def read_picture(path: Path, largest: int = LARGEST, say: Callable[[str], None] = say_once) -> Image.Image:
+    """The picture in a file, upright (EXIF), as 8-bit sRGB; transparent parts become white.
 
     Args:
         largest: More pixels than that are refused before they are decoded.
+        say: Takes a line on what had to be guessed or left out: range, profile, further pages.
 
     Raises:
-        UserError: It is no picture, torn, animated, too large, or of a kind that Pillow cannot read.
+        UserError: It is not a picture, torn, animated, too large, or of a kind that Pillow cannot read.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}; give a picture, such as a PNG or JPEG")
@@ -47,12 +61,14 @@ def read_picture(path: Path, largest: int = LARGEST) -> Image.Image:
                 raise UserError(
                     f"{path} has {picture.width} x {picture.height} pixels; give one of at most {largest:_}"
                 )
-            # What telephones write (MPO) is a JPEG with a second view behind it, not an animation.
-            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
-            if frames > 1:
+            kind, frames = picture.format, getattr(picture, "n_frames", 1)
+            if frames > 1 and kind in ANIMATED:
                 raise UserError(f"{path} is animated ({frames} frames); save one frame")
+            if frames > 1 and kind not in ASIDE:
+                say(f"{path} has {frames} pages; the first is taken")
             picture.load()
-            return _rgb(ImageOps.exif_transpose(picture))
+            ImageOps.exif_transpose(picture, in_place=True)
+            return as_srgb(picture, str(path), say)
     except Image.DecompressionBombError:
         raise UserError(f"{path} is too large; give a picture of at most {largest:_} pixels") from None
     except UnidentifiedImageError:
@@ -66,19 +82,6 @@ def read_picture(path: Path, largest: int = LARGEST) -> Image.Image:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); get it again") from None
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float64)
-        full = 65535.0 if picture.mode != "F" else max(float(values.max()), 1.0)
-        gray = np.clip(values / full * 255, 0, 255).round().astype(np.uint8)
-        return Image.fromarray(gray).convert("RGB")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("RGB")
 
 
 def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:

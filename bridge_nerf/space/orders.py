@@ -58,11 +58,13 @@ class Order:
         specs: One for each picture.
         command: Makes the same at a terminal.
         start: What all begin with; None for noise.
+        notes: What had to be guessed or left out of the picture that it starts from, a line each.
     """
 
     specs: tuple[Spec, ...]
     command: str
     start: Float[Tensor, "1 3 h w"] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -140,7 +142,7 @@ def painting_to_real(
         raise UserError("there is no painting yet; upload or paste one, or pick an example")
     if strength not in STRENGTHS:
         raise UserError(f"unknown strength {strength!r}; choose one of: {'; '.join(STRENGTHS)}")
-    picture = _painting(painting)
+    picture, notes = _painting(painting)
     recipe = recipe_for(name, "paint")
     numbers: dict[str, Any] = {
         "seed": whole("seed", seed, SEEDS),
@@ -151,9 +153,8 @@ def painting_to_real(
     # Without the folder: where the server keeps it is nobody's business, nor part of what is made.
     spec = replace(_spec(wishes, prior, "paint", "bridge", prompt, painting), source=painting.name)
     flags = ["--input", painting.name, *(("--set", *wishes.set) if wishes.set else ())]
-    return Order(
-        (spec,), _command("paint", wishes, prompt, flags, words), to_tensor(picture, spec.size)[None]
-    )
+    start = to_tensor(picture, spec.size)[None]
+    return Order((spec,), _command("paint", wishes, prompt, flags, words), start, notes)
 
 
 def race(
@@ -219,17 +220,20 @@ def _descriptors(prior: ImagePrior, recipe: Recipe, target: str | None, source: 
     }
 
 
-def _painting(path: Path) -> Image.Image:
-    """The picture in a file; errors speak of "the painting", not of where the server keeps it."""
+def _painting(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
+    """(picture in a file, notes on how it was read); all words are of "the painting", not of where the server
+    keeps it.
+    """
     if path.stat().st_size > BYTES:  # gradio limits uploads, not what it fetches from an address
         raise UserError(f"the painting's file is too large; give one of at most {BYTES // 2**20} MB")
+    said: list[str] = []
     try:
-        picture = read_picture(path, PIXELS)
+        picture = read_picture(path, PIXELS, said.append)
     except UserError as error:
         raise UserError(str(error).replace(str(path), "the painting")) from None
     if max(picture.size) > 8 * min(picture.size):
         raise UserError(f"the painting is {picture.width} x {picture.height}; crop it to at most 8 : 1")
-    return picture
+    return picture, tuple(line.replace(str(path), "the painting") for line in said)
 
 
 def _strengthened(recipe: Recipe, factor: float) -> tuple[str, ...]:

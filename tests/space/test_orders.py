@@ -90,6 +90,12 @@ def test_a_painting_keeps_its_aspect_and_its_folder_stays_unknown(prior, paintin
     assert str(painting.parent) not in order.specs[0].to_json() + order.command
 
 
+def test_what_was_guessed_of_a_painting_is_said_without_its_place(prior, painting):
+    Image.open(painting).save(painting, icc_profile=b"nonsense")
+    (note,) = orders.painting_to_real("toybox", prior, painting, "a house", seed=1, steps=10).notes
+    assert note.startswith("the painting: its colour profile cannot be used")
+
+
 def test_strength_is_noise_and_step_size(prior, painting):
     light, bold = (
         orders.painting_to_real("toybox", prior, painting, "a house", strength).specs[0].recipe

@@ -100,6 +100,8 @@ def build(shop: Shop, page: gr.Blocks) -> None:
         file = None if painting is None else Path(painting)
         order = orders.painting_to_real(name, prior, file, prompt, strength, seed, steps, negative_descriptor)
         assert order.start is not None
+        for note in order.notes:
+            gr.Info(note)
         room, before = shop.visitors.room(request.session_hash, TAB), None
         for moment in shop.studio.make(order, room):
             before = before or room.keep(encoded(sheet(to_bytes(order.start), ("painting",))), "png")
