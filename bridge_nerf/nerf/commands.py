@@ -55,6 +55,6 @@ def view(config_file: Path) -> str:
 
 
 def render(config_file: Path) -> str:
-    """The command that renders a turntable video of any size (it needs the program ffmpeg)."""
+    """The command that renders turntable.mp4 into the current folder (it needs the program ffmpeg)."""
     quoted = shlex.quote(str(config_file))
     return f"ns-render interpolate --load-config {quoted} --output-path turntable.mp4"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 import tyro
@@ -63,6 +64,7 @@ class BridgeTrainerConfig(TrainerConfig):
         with one_line_errors():
             self.settle()
             self.check()
+        self._make_paths_absolute()
         super().set_timestamp()
 
     def settle(self) -> None:
@@ -84,6 +86,24 @@ class BridgeTrainerConfig(TrainerConfig):
             said = f"numbers for {name} and {self.pipeline.objective}: {' '.join(changed)}"
             CONSOLE.print(said, highlight=False, markup=False, soft_wrap=True)
         check_given(self, flags)
+
+    def _make_paths_absolute(self) -> None:
+        """What is noted of the run (config.yml, commands.txt) holds from any folder."""
+        for name in ("output_dir", "load_dir", "load_checkpoint"):
+            if (path := getattr(self, name)) is not None:
+                setattr(self, name, path.absolute())
+        folder, _ = resolve_prior(self.pipeline.prior, self.machine.device_type)
+        if Path(folder).is_absolute():
+            self.pipeline.prior = folder
+
+    def get_checkpoint_dir(self) -> Path:
+        """As noted; of a run that was moved, in the current folder under the name of its output folder.
+
+        ns-viewer, ns-render, ns-export and ns-eval look here for a run. One that is trained has its folder.
+        """
+        noted, base = super().get_checkpoint_dir(), self.get_base_dir()
+        moved = Path(self.output_dir.name).absolute() / noted.relative_to(self.output_dir)
+        return moved if moved.is_dir() and not base.exists() else noted
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""

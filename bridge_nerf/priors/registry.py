@@ -42,7 +42,7 @@ CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in 
 def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     """(name that does not depend on the machine, a line for the user: what was chosen, and how to choose).
 
-    The answer is "toybox", a folder or a hub id, with @ and a revision where the name had one, and resolves
+    The answer is "toybox", an absolute folder or a hub id, with @ and a revision where the name had one, and resolves
     to itself. Raises UserError where the name is none of the CHOICES.
     """
     given, (name, revision) = name, split_revision(name)
@@ -64,7 +64,7 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
         return REMOVED[name], f"prior: {REMOVED[name]}, a mirror of {name}, which has left the hub; {other}"
     folder = _path(name)
     if name and folder.is_dir():
-        return str(folder), f"prior: the folder {folder}; {other}"
+        return str(folder.absolute()), f"prior: the folder {folder}; {other}"
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         return name, f"prior: {name}; {other}"
     raise _unknown(name)
