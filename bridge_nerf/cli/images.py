@@ -65,7 +65,8 @@ class Paint(WithObjective):
         read_picture(self.input)  # before the seconds that a prior takes
         name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
-        _make(self.spec(name, prior, "paint", self.objective, subjects, source=self.input), prior, self.out)
+        spec = self.spec(name, prior, "paint", self.objective, subjects, source=self.input)
+        _make(spec, prior, self.out, self.input)
 
 
 @dataclass(kw_only=True)
@@ -162,35 +163,50 @@ class Reproduce:
 
     file: tyro.conf.Positional[Path]
     """A PNG that bridge-nerf wrote."""
+    input: Path | None = None
+    """The painting that it began with; by default looked for by its name, beside the PNG and here."""
+    prior: str | None = None
+    """The prior, as for the other commands; by default the one noted, a folder looked for in the same way."""
     out: Path = Path("outputs/reproduced")
     """Where the run's folder goes."""
 
     def run(self) -> None:
         from bridge_nerf.images.fingerprint import fingerprint
         from bridge_nerf.images.progress import Bar
-        from bridge_nerf.images.reproduce import noted_spec, other_versions, reproduce
+        from bridge_nerf.images.reproduce import (
+            noted_spec,
+            other_versions,
+            prior_of,
+            reproduce,
+            source_of,
+        )
+        from bridge_nerf.images.run import starting_pictures
 
         spec, note = noted_spec(self.file)
         if other := other_versions(note):
             print(f"made with other versions ({'; '.join(other)}): pixels may differ")
-        _, prior = load(spec.prior, dtype=spec.precision or "auto")
+        if self.input is not None and not spec.source:
+            raise UserError(f"{self.file} did not begin with a picture; leave --input out")
+        source = source_of(self.file) if self.input is None else self.input
+        starting_pictures(spec, source)  # before the seconds that a prior takes
+        _, prior = load(self.prior or prior_of(self.file), dtype=spec.precision or "auto")
         if fingerprint(prior) != spec.weights:
             print(f"{spec.prior} has other weights now, or answers otherwise here: pixels will differ")
         with Bar() as bar:
-            again, difference = reproduce(self.file, self.out, prior, bar.of("again"))
+            again, difference = reproduce(self.file, self.out, prior, bar.of("again"), source)
         if difference is None:
             raise UserError("stopped; the same command goes on")
         same = "identical" if difference == 0 else f"differs by up to {difference} of 255"
         print(f"{again}: {same}")
 
 
-def _make(spec: Spec, prior: ImagePrior, out: Path) -> None:
+def _make(spec: Spec, prior: ImagePrior, out: Path, source: Path | None = None) -> None:
     from bridge_nerf.images.progress import Bar
     from bridge_nerf.images.run import optimise_images
 
     folder = out / spec.name
     with Bar() as bar:
-        result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"))
+        result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"), source=source)
     for path in result.pictures:
         print(path)
     if result.finished:

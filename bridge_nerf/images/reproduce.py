@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.callbacks import OnStep
-from bridge_nerf.images.pictures import note_in
+from bridge_nerf.images.noting import FOLDER
+from bridge_nerf.images.pictures import file_hash, note_in, read_picture
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.versions import version_of
@@ -36,21 +36,68 @@ def other_versions(note: dict[str, Any]) -> list[str]:
     return [f"{name} {then}, now {now[name]}" for name, then in note["versions"].items() if now[name] != then]
 
 
-def reproduce(path: Path, out: Path, prior: ImagePrior, on_step: OnStep) -> tuple[Path, int | None]:
+def prior_of(path: Path) -> str:
+    """The prior that a picture was made with; a folder is looked for where it was, beside the file and here.
+
+    Raises:
+        UserError: It is not there.
+    """
+    spec, note = noted_spec(path)
+    if not spec.prior.startswith(FOLDER):
+        return spec.prior
+    for place in _places(note["spec"]["prior"], path):
+        if place.is_dir():
+            return str(place.absolute())
+    raise UserError(
+        f"the prior of {path} was a folder {Path(spec.prior).name}, which is neither beside it nor here; "
+        f"give it with --prior"
+    )
+
+
+def source_of(path: Path) -> Path | None:
+    """The picture that a picture began with, looked for as its prior is; None where it began with noise.
+
+    Raises:
+        UserError: It is not there, or no longer the same.
+    """
+    spec, note = noted_spec(path)
+    if not spec.source:
+        return None
+    for place in _places(note["spec"]["source"], path):
+        if place.is_file() and file_hash(place) == spec.source_hash:
+            return place
+    raise UserError(
+        f"{path} began with the picture {spec.source}, which is neither beside it nor here; "
+        f"give it with --input"
+    )
+
+
+def _places(noted: str, path: Path) -> tuple[Path, ...]:
+    """Where something noted in a picture may lie; earlier versions noted its folder too."""
+    name = Path(noted).name
+    return Path(noted), path.parent / name, Path(name)
+
+
+def reproduce(
+    path: Path, out: Path, prior: ImagePrior, on_step: OnStep, source: Path | None = None
+) -> tuple[Path, int | None]:
     """(the picture made again, its largest difference in 8-bit steps; None where it was stopped early).
 
     A picture of a run that had been stopped is made up to that step.
+
+    Args:
+        source: The picture that it began with, where it began with one.
     """
     spec, note = noted_spec(path)
 
     def until(progress) -> bool:
         return on_step(progress) is not False and progress.done < note["done"]
 
-    result = optimise_images(spec, out / spec.name, prior, until)
+    result = optimise_images(spec, out / spec.name, prior, until, source=source)
     again = result.pictures[note["index"]]
     if result.done != note["done"]:
         return again, None
-    then, now = (np.asarray(Image.open(p).convert("RGB"), dtype=int) for p in (path, again))
+    then, now = (np.asarray(read_picture(p), dtype=int) for p in (path, again))
     if then.shape != now.shape:
         raise UserError(f"{path} is {then.shape[1]} x {then.shape[0]}, not what its note says; it was edited")
     return again, int(np.abs(then - now).max())

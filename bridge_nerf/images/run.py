@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import shlex
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.files import video, write_whole
 from bridge_nerf.images.callbacks import Checkpoints, OnStep, Record, Watch
 from bridge_nerf.images.module import ImageModule, Progress
+from bridge_nerf.images.noting import noted_command
 from bridge_nerf.images.pictures import (
     enlarged,
     file_hash,
@@ -61,11 +61,15 @@ def optimise_images(
     prior: ImagePrior,
     on_step: OnStep | None = None,
     save_every: int = 50,
+    source: Path | None = None,
 ) -> Result:
     """Optimise in the folder, from its checkpoint where there is one, and write the results.
 
     Pictures, video, numbers and (for painting) before and after are there at the end, and also when the run
     is ended early by `on_step` or Ctrl-C; the same call goes on. A finished run is not made again.
+
+    Args:
+        source: The picture to start from; by default the file of the noted name in the current folder.
 
     Raises:
         UserError: The folder holds another run, the prior cannot read a prompt, or a gradient is not finite.
@@ -73,7 +77,7 @@ def optimise_images(
     result = earlier(spec, folder)
     if result is not None and result.finished:
         return result
-    start = starting_pictures(spec)
+    start = starting_pictures(spec, source)
     module = ImageModule(spec, prior, start)
     note(spec, folder, done=0 if result is None else result.done)
     checkpoint = folder / "last.ckpt"
@@ -91,7 +95,7 @@ def optimise_images(
     return _write_results(module, folder, trainer.global_step, start)
 
 
-def starting_pictures(spec: Spec) -> Float[Tensor, "b 3 h w"] | None:
+def starting_pictures(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 3 h w"] | None:
     """The picture that the specification starts from, for each subject; None where it starts from noise.
 
     Raises:
@@ -99,7 +103,7 @@ def starting_pictures(spec: Spec) -> Float[Tensor, "b 3 h w"] | None:
     """
     if not spec.source:
         return None
-    path = Path(spec.source)
+    path = source or Path(spec.source)
     picture = read_picture(path)
     if file_hash(path) != spec.source_hash:
         raise UserError(f"{path} is not the picture that this run began with; restore it or begin a new run")
@@ -139,7 +143,7 @@ def provenance(spec: Spec, done: int) -> dict[str, Any]:
         "spec": json.loads(spec.to_json()),
         "done": done,
         "versions": {name: version_of(name) for name in PACKAGES},
-        "command": shlex.join(["bridge-nerf", *sys.argv[1:]]),
+        "command": noted_command(sys.argv[1:]),
     }
 
 

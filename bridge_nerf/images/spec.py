@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from bridge_nerf.distillation.stages import stages_for
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
 
 MOST = 1024
@@ -30,7 +32,7 @@ class Spec:
 
     subjects: tuple[Subject, ...]
     prior: str
-    """Resolved name: "toybox", a folder, or a hub id."""
+    """Name as noted: "toybox", a hub id, or of a folder "./" and its name."""
     objective: str
     recipe: Recipe
     size: tuple[int, int]
@@ -41,7 +43,7 @@ class Spec:
     views: tuple[str, ...] = ("0",)
     """How the picture is turned for each of a subject's prompts; see `views`."""
     source: str = ""
-    """File of the picture to start from; empty to start from noise."""
+    """Name of the picture's file to start from, without its folder; empty to start from noise."""
     source_hash: str = ""
     """SHA-256 of that file."""
     weights: str = ""
@@ -74,7 +76,7 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """What `to_json` wrote.
+        """What `to_json` wrote; folders, which earlier versions noted, are left out.
 
         Raises:
             UserError: It is something else, or of another version.
@@ -88,6 +90,8 @@ class Spec:
                     "recipe": Recipe.from_dict(values["recipe"]),
                     "size": tuple(values["size"]),
                     "views": tuple(values["views"]),
+                    "prior": noted_prior(values["prior"]),
+                    "source": Path(values["source"]).name,
                 }
             )
         except (ValueError, KeyError, TypeError) as error:

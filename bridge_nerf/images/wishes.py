@@ -107,6 +107,7 @@ class Wishes:
             UserError: Something asked for is impossible, or the picture cannot be read.
         """
         from bridge_nerf.images.fingerprint import fingerprint
+        from bridge_nerf.images.noting import noted_prior
         from bridge_nerf.images.pictures import file_hash, fitting_size, read_picture
         from bridge_nerf.images.recipe import CANVAS
         from bridge_nerf.images.spec import Spec
@@ -121,14 +122,14 @@ class Wishes:
             height, width = fitting_size(*read_picture(source).size, side, 4 * factor)
         return Spec(
             tuple(subjects),
-            name,
+            noted_prior(name),
             objective,
             self.recipe(name, task, objective),
             (height, width),
             task,
             self.canvas or CANVAS[task],
             tuple(views),
-            str(source.resolve()) if source else "",
+            source.name if source else "",
             file_hash(source) if source else "",
             fingerprint(prior),
             str(prior.dtype).removeprefix("torch."),

@@ -42,8 +42,8 @@ CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in 
 def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     """(name that does not depend on the machine, a line for the user: what was chosen, and how to choose).
 
-    The answer is "toybox", an absolute folder or a hub id, with @ and a revision where the name had one, and resolves
-    to itself. Raises UserError where the name is none of the CHOICES.
+    The answer is "toybox", an absolute folder or a hub id, with @ and a revision where the name had one, and
+    resolves to itself. Raises UserError where the name is none of the CHOICES.
     """
     given, (name, revision) = name, split_revision(name)
     if revision is not None:

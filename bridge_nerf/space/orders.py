@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.requested import has_effect
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.pictures import read_picture, to_tensor
 from bridge_nerf.images.recipe import Recipe, Task, recipe_for
 from bridge_nerf.images.spec import Spec, slug, subjects_for
@@ -150,8 +151,7 @@ def painting_to_real(
     }
     words = _descriptors(prior, recipe, None, source)
     wishes = Wishes(prior=name, **numbers, **words, set=_strengthened(recipe, STRENGTHS[strength]))
-    # Without the folder: where the server keeps it is nobody's business, nor part of what is made.
-    spec = replace(_spec(wishes, prior, "paint", "bridge", prompt, painting), source=painting.name)
+    spec = _spec(wishes, prior, "paint", "bridge", prompt, painting)
     flags = ["--input", painting.name, *(("--set", *wishes.set) if wishes.set else ())]
     start = to_tensor(picture, spec.size)[None]
     return Order((spec,), _command("paint", wishes, prompt, flags, words), start, notes)
@@ -253,6 +253,5 @@ def _command(verb: str, wishes: Wishes, prompt: str, flags: Sequence[str], words
     said = [part for name, text in words.items() for part in (f"--{name.replace('_', '-')}", text)]
     numbers = ["--seed", str(wishes.seed), "--steps", str(wishes.steps)]
     # --set takes all that follows it up to the next flag, so it stays last.
-    return shlex.join(
-        ["bridge-nerf", verb, "--prior", wishes.prior, "--prompt", prompt.strip(), *numbers, *said, *flags]
-    )
+    shown = ["--prior", noted_prior(wishes.prior), "--prompt", prompt.strip(), *numbers, *said, *flags]
+    return shlex.join(["bridge-nerf", verb, *shown])

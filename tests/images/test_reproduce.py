@@ -1,0 +1,168 @@
+"""What a picture says of the machine that it was made on, and how it is made again elsewhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bridge_nerf import cli
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.noting import noted_command, noted_prior
+from bridge_nerf.images.pictures import file_hash, note_in, png
+from bridge_nerf.images.reproduce import prior_of, source_of
+from bridge_nerf.images.spec import Spec
+from tests.images.conftest import SPEC
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str | None:
+    """What the command line answers to an error; None where all is well."""
+    monkeypatch.setattr("sys.argv", ["bridge-nerf", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return str(stop.code)
+    return None
+
+
+@pytest.fixture
+def secret(tmp_path: Path, prior, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that nobody should hear of, with a painting and a prior; the current folder is another."""
+    for name in ("secret/model", "here"):
+        (tmp_path / name).mkdir(parents=True)
+    folder = tmp_path / "secret"
+    Image.effect_noise((30, 30), 50).save(folder / "painting.png")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(
+        "bridge_nerf.cli.images.load", lambda name, *_, **__: (str(Path(name).absolute()), prior)
+    )
+    return folder
+
+
+def painted(secret: Path, monkeypatch: pytest.MonkeyPatch, *more: object) -> Path:
+    """A picture that began with the painting, away from it."""
+    asked = (
+        "--input",
+        secret / "painting.png",
+        f"--prior={secret / 'model'}",
+        "--out",
+        secret / "out",
+        *more,
+    )
+    assert (
+        called(monkeypatch, "paint", "--prompt", "a ball", "--steps", 4, "--objective", "sds", *asked) is None
+    )
+    (picture,) = secret.glob("out/*/picture*.png")
+    return picture
+
+
+def test_no_file_of_a_run_says_where_things_lie(secret, monkeypatch):
+    picture = painted(secret, monkeypatch)
+    for path in picture.parent.rglob("*"):
+        assert path.is_dir() or b"secret" not in path.read_bytes(), path
+    note = note_in(picture)
+    assert (note["spec"]["source"], note["spec"]["prior"]) == ("painting.png", "./model")
+    words = "bridge-nerf paint --prompt 'a ball' --steps 4 --objective sds --input painting.png"
+    assert note["command"] == f"{words} --prior=model --out out"
+
+
+def test_where_a_painting_lies_makes_no_other_run(secret, monkeypatch, tmp_path):
+    first = painted(secret, monkeypatch)
+    (tmp_path / "painting.png").write_bytes((secret / "painting.png").read_bytes())
+    before = first.stat().st_mtime_ns
+    monkeypatch.setattr("bridge_nerf.images.run.ImageModule", lambda *_: pytest.fail("made again"))
+    again = painted(secret, monkeypatch, "--input", tmp_path / "painting.png")
+    assert again == first and again.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("place", ["beside", "here", "named"])
+def test_a_painting_is_found_again(secret, monkeypatch, capsys, tmp_path, place):
+    picture = painted(secret, monkeypatch)
+    shown = tmp_path / "shown" / "picture.png"
+    shown.parent.mkdir()
+    picture.rename(shown)
+    folder = {"beside": shown.parent, "here": Path.cwd(), "named": tmp_path / "elsewhere"}[place]
+    folder.mkdir(exist_ok=True)
+    (secret / "painting.png").rename(folder / "painting.png")
+    (secret / "model").rename(folder / "model")
+    flags = ("--input", folder / "painting.png", "--prior", folder / "model") if place == "named" else ()
+    assert called(monkeypatch, "reproduce", shown, "--out", tmp_path / "again", *flags) is None
+    assert "identical" in capsys.readouterr().out
+    (again,) = tmp_path.glob("again/*/picture*.png")
+    assert note_in(again)["spec"] == note_in(shown)["spec"]
+
+
+def test_what_is_not_found_is_asked_for_in_one_line(secret, monkeypatch, tmp_path):
+    picture = painted(secret, monkeypatch)
+    assert called(monkeypatch, "reproduce", picture) == (
+        f"bridge-nerf: {picture} began with the picture painting.png, which is neither beside it nor here; "
+        "give it with --input"
+    )
+    assert called(monkeypatch, "reproduce", picture, "--input", secret / "painting.png") == (
+        f"bridge-nerf: the prior of {picture} was a folder model, which is neither beside it nor here; "
+        "give it with --prior"
+    )
+    Image.new("L", (30, 30)).save(tmp_path / "other.png")
+    Image.new("L", (30, 30)).save("painting.png")
+    assert "neither beside it nor here" in (called(monkeypatch, "reproduce", picture) or "")
+    answer = called(monkeypatch, "reproduce", picture, "--input", tmp_path / "other.png")
+    assert answer is not None and "other.png is not the picture that this run began with" in answer
+
+
+def test_a_picture_that_began_with_noise_wants_no_input(secret, monkeypatch):
+    asked = ("image", "--prompt", "a ball", "--steps", 4, "--objective", "sds", "--out", "out")
+    assert called(monkeypatch, *asked, "--prior", secret / "model") is None
+    (picture,) = Path.cwd().glob("out/*/picture*.png")
+    answer = called(monkeypatch, "reproduce", picture, "--input", secret / "painting.png")
+    assert answer is not None and answer.endswith("did not begin with a picture; leave --input out")
+
+
+def test_older_notes_with_folders_are_read(secret):
+    source, folder = secret / "painting.png", secret / "model"
+    noted = asdict(SPEC) | {"source": str(source), "source_hash": file_hash(source), "prior": str(folder)}
+    note = {"spec": noted, "index": 0, "done": 1, "versions": {}}
+    (secret / "old.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8), note))
+    Path("old.png").write_bytes((secret / "old.png").read_bytes())
+    assert source_of(Path("old.png")) == source and prior_of(Path("old.png")) == str(folder)
+    spec = Spec.from_json(json.dumps(noted))
+    assert spec == replace(SPEC, source="painting.png", source_hash=noted["source_hash"], prior="./model")
+
+
+@pytest.mark.parametrize(
+    "name, noted",
+    [
+        ("toybox", "toybox"),
+        ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/stable-diffusion-xl-base-1.0"),
+        ("some/where@v2", "some/where@v2"),
+        ("/home/me/models/tiny", "./tiny"),
+        ("./tiny", "./tiny"),
+    ],
+)
+def test_a_folder_is_noted_by_its_name(name, noted):
+    assert noted_prior(name) == noted
+
+
+def test_a_command_is_noted_without_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private").mkdir()
+    Path("private/list.txt").touch()
+    for words, shown in [
+        (["batch", "private/list.txt", "--out=/not/yet"], "batch list.txt --out=yet"),
+        (["batch", str(tmp_path / "private/list.txt"), "--out", "/not/yet"], "batch list.txt --out yet"),
+        (["image", "--prompt", "a red/blue ball", "--out", "."], "image --prompt 'a red/blue ball' --out ."),
+        (["image", "--prompt=/imagine a=b", "--prior", "a/b"], "image '--prompt=/imagine a=b' --prior a/b"),
+        (["image", "--prompt", "x" * 5000], f"image --prompt {'x' * 5000}"),
+    ]:
+        assert noted_command(words) == f"bridge-nerf {shown}"
+
+
+def test_nothing_is_found_of_nothing(secret):
+    note = {"spec": asdict(SPEC) | {"prior": "./gone"}, "index": 0, "done": 1, "versions": {}}
+    Path("a.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8), note))
+    assert source_of(Path("a.png")) is None
+    with pytest.raises(UserError, match="a folder gone, which is neither"):
+        prior_of(Path("a.png"))
