@@ -96,6 +96,11 @@ def test_what_was_guessed_of_a_painting_is_said_without_its_place(prior, paintin
     assert note.startswith("the painting: its colour profile cannot be used")
 
 
+def test_the_folder_of_the_prior_stays_unknown(prior):
+    order = orders.text_to_image("/srv/secret/tiny", prior, "an apple")
+    assert "--prior ./tiny " in order.command and "secret" not in order.specs[0].to_json() + order.command
+
+
 def test_strength_is_noise_and_step_size(prior, painting):
     light, bold = (
         orders.painting_to_real("toybox", prior, painting, "a house", strength).specs[0].recipe
