@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +14,7 @@ import tyro
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config
 from bridge_nerf.nerf.trainer import BridgeTrainer
+from bridge_nerf.paths import asset
 
 
 def parsed(command: str) -> BridgeTrainerConfig:
@@ -77,6 +79,7 @@ def relative(
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     Path("prior").mkdir()
+    shutil.copy(asset("toybox/prior/words.json"), "prior")  # of the toybox's world, for its numbers
     config.output_dir, config.pipeline.prior = Path("outputs"), "prior"
     first = deepcopy(config)
     first.max_num_iterations = 2

@@ -7,8 +7,8 @@ from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 
 
 def test_chi_and_psi_are_those_of_the_schedulers_own_betas(open_folder) -> None:
-    """Koo et al. 2024, from the two tables that their code reads; a beta taken out of the product would be 1e-4
-    off."""
+    """Koo et al. 2024, from the two tables that their code reads; a beta taken out of the product would be
+    1e-4 off."""
     prior = DiffusersPrior.load(open_folder)
     scheduler = prior.components.scheduler
     betas, abar = scheduler.betas.double(), scheduler.alphas_cumprod.double()
