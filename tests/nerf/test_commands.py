@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
