@@ -56,7 +56,8 @@ class BridgeTrainerConfig(TrainerConfig):
     defaults_for: tyro.conf.Suppress[Callable[..., BridgeTrainerConfig] | None] = None
     """(method, kind of prior, objective) -> the method's defaults."""
     numbers: tyro.conf.Suppress[str] = ""
-    """The kind of prior whose defaults were taken for what was not given; empty until a run begins."""
+    """The kind of prior whose defaults were taken for what was not given; empty until a run begins. A
+    configuration made in Python that names one stays as it is."""
 
     def set_timestamp(self) -> None:
         """ns-train calls this first, once the configuration is final: the place to refuse it before

@@ -50,6 +50,7 @@ def config(tmp_path: Path) -> BridgeTrainerConfig:
     model.field = FieldConfig(grid_resolutions=(4, 8), grid_features=2, hidden=8)
     model.samples = model.eval_samples = 16
     small.pipeline.prior, small.pipeline.stage_start = "toybox", 3
+    small.numbers = "toybox"  # whatever the prior is called
     return small
 
 

@@ -78,7 +78,7 @@ def relative(
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     Path("prior").mkdir()
-    shutil.copy(asset("toybox/prior/words.json"), "prior")  # of the toybox's world, for its numbers
+    shutil.copy(asset("toybox/prior/words.json"), "prior")  # of the toybox's world, as its numbers are
     config.output_dir, config.pipeline.prior = Path("outputs"), "prior"
     first = deepcopy(config)
     first.max_num_iterations = 2
