@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.distillation.stages import stages_for
+from bridge_nerf.distillation.stages import PRESETS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
@@ -83,6 +83,8 @@ class Spec:
         """
         try:
             values: dict[str, Any] = json.loads(text)
+            if values["objective"] in PRESETS and "weight_decay" not in values["recipe"]:
+                raise ValueError(f"the preset {values['objective']} was another run then")
             return cls(
                 **values
                 | {

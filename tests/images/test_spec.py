@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, fields, replace
 
@@ -34,6 +35,17 @@ def test_a_specification_survives_json():
 def test_foreign_notes_are_refused(text):
     with pytest.raises(UserError, match="cannot be read"):
         Spec.from_json(text)
+
+
+def test_a_note_of_a_preset_that_was_another_run_is_refused():
+    noted = json.loads(SPEC.to_json()) | {"objective": "sds:release"}
+    noted["recipe"]["stages"] = asdict(StageOptions())
+    assert Spec.from_json(json.dumps(noted)).objective == "sds:release"
+    del noted["recipe"]["weight_decay"]
+    with pytest.raises(UserError, match="the preset sds:release was another run then"):
+        Spec.from_json(json.dumps(noted))
+    noted["objective"] = "sds"
+    assert Spec.from_json(json.dumps(noted)).recipe.weight_decay == 0
 
 
 def test_names_tell_specifications_apart():
