@@ -73,11 +73,14 @@ class Wishes:
         return recipe
 
     def check(self, objectives: Sequence[str]) -> None:
-        """Raises UserError for what was asked for and none of the objectives listens to, before anything is
-        loaded."""
+        """Raises UserError for a preset of objects, and for what was asked for and none of the objectives listens
+        to, before anything is loaded."""
         from bridge_nerf.distillation.requested import SLOTS, check_requested
+        from bridge_nerf.distillation.stages import IMAGE_PRESETS, SCENE_PRESETS
         from bridge_nerf.images.recipe import Recipe, with_numbers
 
+        for objective in SCENE_PRESETS.keys() & set(objectives):
+            raise UserError(f"{objective} is a preset for objects; choose {', '.join(IMAGE_PRESETS)}")
         flags = {name: f"--{name.replace('_', '-')}" for name in WORDS if getattr(self, name) is not None}
         requested = {name: getattr(self, name) for name in flags}
         recipe = with_numbers(Recipe(), self.set)

@@ -136,6 +136,7 @@ def test_numbers_follow_the_priors_world_and_not_its_name(tmp_path):
         ("sds", {"set": ("adapter_rate=0.1",)}, "--set adapter_rate changes nothing in sds"),
         ("bridge:release", {"guidance_scale": 5.0}, "leave --guidance-scale out"),
         ("bridge:release", {"set": ("times.minimum=0.1",)}, "leave --set times.minimum out"),
+        ("bridge:release-3d", {}, "a preset for objects; choose bridge:release, "),
         ("alchemy", {"guidance_scale": 5.0}, "unknown method"),
     ],
 )
