@@ -73,8 +73,8 @@ class Wishes:
         return recipe
 
     def check(self, objectives: Sequence[str]) -> None:
-        """Raises UserError for a preset of objects, and for what was asked for and none of the objectives listens
-        to, before anything is loaded."""
+        """Raises UserError for a preset of objects, and for what was asked for and none of the objectives
+        listens to, before anything is loaded."""
         from bridge_nerf.distillation.requested import SLOTS, check_requested
         from bridge_nerf.distillation.stages import IMAGE_PRESETS, SCENE_PRESETS
         from bridge_nerf.images.recipe import Recipe, with_numbers
