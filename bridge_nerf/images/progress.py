@@ -38,7 +38,11 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.rich.stop()
+        for task in self.rich.tasks:
+            if task.total is None:  # refused before its first step: of that, the terminal keeps the refusal
+                self.rich.remove_task(task.id)
+        # What stops the whole display ends it with an empty line where there is no terminal.
+        (self.rich if self.rich.tasks else self.rich.live).stop()
 
     def of(self, title: str) -> OnStep:
         """A new line, as what is to be called after each step."""
