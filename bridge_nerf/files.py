@@ -1,7 +1,8 @@
-"""Files that are whole or absent, and films."""
+"""Files that are whole or absent, the texts of users, and films."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+
+from bridge_nerf.errors import UserError
 
 
 def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
@@ -33,6 +36,24 @@ def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def text_of(path: Path) -> str:
+    """The text of a file that a user has written: UTF-8, with or without the mark that Windows puts first.
+
+    Raises:
+        UserError: It is in another encoding, or not text.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path} is text in UTF-16; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+    if "\0" in text:  # as in UTF-16 without its mark
+        raise UserError(f"{path} is not text in UTF-8 (it holds zeros); save it as UTF-8")
+    return text
 
 
 def add_row(path: Path, row: Mapping[str, object]) -> None:

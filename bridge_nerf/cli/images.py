@@ -128,31 +128,34 @@ class Compare(Wishes):
 
 @dataclass(kw_only=True)
 class Batch(WithObjective):
-    """Many prompts from a text file; several workers may share the folder, killed ones lose nothing."""
+    """Many prompts from a text file; several workers may share the folder, killed ones lose nothing.
+
+    Start it as often as you like, on any number of machines that see the folder, by hand, srun or torchrun.
+    """
 
     prompts: tyro.conf.Positional[Path]
     """A text with a prompt a line."""
     out: Path = Path("outputs/batch")
     """Folder for all results; the same folder goes on."""
     devices: int = 1
-    """Processes on this machine."""
-    num_nodes: int = 1
-    """Machines, under torchrun or SLURM."""
+    """Workers that this command is, on this machine; each takes a GPU of its own, where there are any."""
 
     def run(self) -> None:
+        from bridge_nerf.cli.helpers import helpers
         from bridge_nerf.images.batch import items_for, read_prompts, run_batch
         from bridge_nerf.images.gallery import write_gallery
         from bridge_nerf.images.spec import Subject
 
-        for asked in ("devices", "num_nodes"):
-            if getattr(self, asked) < 1:
-                raise UserError(f"{asked} = {getattr(self, asked)} is impossible; give 1 or more")
+        if self.devices < 1:
+            raise UserError(f"devices = {self.devices} is impossible; give 1 or more")
         self.check([self.objective])
         prompts = read_prompts(self.prompts)
         name, prior = load(self.prior, self.revision, self.dtype)
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
         items = items_for(prompts, pattern, self.seed, self.out)
-        made = run_batch(items, prior, self.devices, self.num_nodes)
+        prior.check_prompts(prompts)  # once, before others would say the same
+        with helpers(self.devices - 1):
+            made = run_batch(items, prior)
         write_gallery(items, self.out)
         print(f"made {len(made)} of {len(items)} here; {self.out}: index.html, manifest.jsonl, items")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from statistics import fmean
 
 from bridge_nerf.distillation.bridge_errors import ERRORS, SOURCES
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import text_of, write_whole
 
 LOGS = ("errors.csv", "metrics.csv")
 """What a run of text to 3D, and one of pictures, leaves."""
@@ -47,14 +48,14 @@ def read_errors(path: Path) -> dict[str, list[tuple[int, float]]]:
     What is not finite is said, with its step, and left out.
 
     Raises:
-        UserError: There is no such file, or no errors in it.
+        UserError: There is no such file, it is not text, or there are no errors in it.
     """
     known = [path] if path.is_file() else [path / name for name in LOGS if (path / name).is_file()]
     if not known:
         raise UserError(f"{path} has neither {' nor '.join(LOGS)}; give the folder of a run")
+    text = io.StringIO(text_of(known[0]), newline="")
     try:
-        with known[0].open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(text))
         series = {
             name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in ERRORS
         }

@@ -6,7 +6,6 @@ finished item to its place in one operation. Seeds depend on prompt and base see
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,21 +13,18 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import lightning
-import torch
-from torch.utils.data import DataLoader
+from filelock import FileLock, Timeout
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import text_of, write_whole
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.pictures import png, to_bytes
-from bridge_nerf.images.run import interruptible, provenance, quiet
+from bridge_nerf.images.run import interruptible, provenance
 from bridge_nerf.images.spec import Spec, Subject
 from bridge_nerf.toybox.flaws import saturation
 
@@ -37,15 +33,11 @@ def read_prompts(path: Path) -> list[str]:
     """The prompts in a text file, one a line, each once; blank lines and lines from # on do not count.
 
     Raises:
-        UserError: There is no such file, it is no text, or it holds no prompt.
+        UserError: There is no such file, it is not text, or it holds no prompt.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}; give a text with a prompt a line") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no text; give one with a prompt a line") from None
-    prompts = [line.split("#")[0].strip() for line in lines]
+    if not path.exists():
+        raise UserError(f"there is no file {path}; give a text with a prompt a line")
+    prompts = [line.split("#")[0].strip() for line in text_of(path).splitlines()]
     if not any(prompts):
         raise UserError(f"{path} holds no prompt; write one a line")
     return list(dict.fromkeys(prompt for prompt in prompts if prompt))
@@ -83,17 +75,20 @@ def items_for(prompts: list[str], pattern: Spec, base_seed: int, out: Path) -> l
 
 
 @contextmanager
-def claim(item: Item, wait: bool) -> Iterator[bool]:
-    """Whether the item is ours until the block ends; `wait` for whoever has it, or answer False at once."""
+def claim(item: Item, give_up: threading.Event | None = None) -> Iterator[bool]:
+    """Whether the item is ours until the block ends; waits for whoever has it until the event is set, or
+    answers at once where there is none.
+    """
     path = item.folder.parent.parent / "claims" / item.folder.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    # A disk without the kernel's locks is an error: the soft lock instead would outlive its worker.
+    lock = FileLock(path, fallback_to_soft=False)
+    with suppress(Timeout):
+        lock.acquire(blocking=give_up is not None, cancel_check=give_up.is_set if give_up else None)
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def make(item: Item, module: ImageModule) -> Iterator[None]:
@@ -118,69 +113,52 @@ def make(item: Item, module: ImageModule) -> Iterator[None]:
     os.replace(unfinished, item.folder)
 
 
-class PromptFarm(lightning.LightningModule):
-    """Predicts an item by optimising it; Lightning hands the items to its processes."""
-
-    def __init__(self, items: list[Item], prior: ImagePrior, interrupted: threading.Event) -> None:
-        super().__init__()
-        self.items, self.prior, self.interrupted = items, prior, interrupted
-
-    def predict_step(self, batch: Any, batch_idx: int) -> str | None:
-        """The folder's name of the item, where it was made here."""
-        return self.work(self.items[int(batch)], wait=False)
-
-    def work(self, item: Item, wait: bool) -> str | None:
-        """Make the item, unless it is there, or (without `wait`) another worker has it."""
-        if self.interrupted.is_set() or item.finished:
-            return None
-        with claim(item, wait) as ours, torch.enable_grad():
-            if not ours or item.finished:
-                return None
-            for _ in make(item, ImageModule(item.spec, self.prior)):
-                if self.interrupted.is_set():
-                    return None
-        done = sum(other.finished for other in self.items)
-        print(f"{done}/{len(self.items)}  {item.prompt}", flush=True)
-        return item.folder.name
-
-
-def run_batch(items: list[Item], prior: ImagePrior, devices: int = 1, num_nodes: int = 1) -> list[str]:
+def run_batch(items: list[Item], prior: ImagePrior) -> list[str]:
     """Make all items that are not there yet; answers the folders of those made by this process.
 
     Started several times, on one machine or on several that share the folder, the workers divide the items
-    among them. What a killed worker had claimed is made by one of the others.
+    among them, by their claims alone: they need not know of each other, and it does not matter who started
+    them. What a killed worker had claimed is made by one of the others.
 
     Raises:
         UserError: A prompt cannot be read, or it was interrupted; the same command goes on.
     """
     prior.check_prompts([item.prompt for item in items])
     _sweep(items)
-    with interruptible() as interrupted, quiet():
-        farm = PromptFarm(items, prior, interrupted)
-        trainer = lightning.Trainer(
-            accelerator=prior.device.type,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy="ddp" if devices * num_nodes > 1 else "auto",
-            inference_mode=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        made = trainer.predict(farm, DataLoader(range(len(items)), batch_size=1))  # type: ignore[arg-type]
-        # What others had claimed: wait for them, and take over from those that died.
-        made = [*(made or ()), *(farm.work(item, wait=True) for item in items)]
+    made = []
+    with interruptible() as interrupted:
+        # First what nobody has; then wait for what others had claimed, and take over from those that died.
+        for wait in (False, True):
+            for item in items:
+                if _made(item, prior, interrupted, wait):
+                    made.append(item.folder.name)
+                    print(f"{_count(items)}/{len(items)}  {item.prompt}", flush=True)
     if interrupted.is_set():
-        done = sum(item.finished for item in items)
-        raise UserError(f"stopped with {done} of {len(items)} done; the same command goes on")
-    return [name for name in made if name]
+        raise UserError(f"stopped with {_count(items)} of {len(items)} done; the same command goes on")
+    return made
+
+
+def _made(item: Item, prior: ImagePrior, interrupted: threading.Event, wait: bool) -> bool:
+    """Whether the item was made here: unless it is there, or (without `wait`) another worker has it."""
+    if interrupted.is_set() or item.finished:
+        return False
+    with claim(item, interrupted if wait else None) as ours:
+        if not ours or item.finished:
+            return False
+        for _ in make(item, ImageModule(item.spec, prior)):
+            if interrupted.is_set():
+                return False
+    return True
+
+
+def _count(items: list[Item]) -> int:
+    return sum(item.finished for item in items)
 
 
 def _sweep(items: list[Item]) -> None:
     """Throw away what killed workers left half done; the items of living ones are locked."""
     for item in items:
         for unfinished in item.folder.parent.glob(f".{item.folder.name}.*"):
-            with claim(item, wait=False) as ours:
+            with claim(item) as ours:
                 if ours:
                     shutil.rmtree(unfinished, ignore_errors=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.files import text_of
 
 FILE = "words.json"
 
@@ -34,8 +35,9 @@ class Vocabulary:
         file = folder / FILE
         if not file.exists():
             return None
+        text = text_of(file)
         try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
+            entries = json.loads(text)
         except ValueError as error:
             raise UserError(f"{file} is no JSON ({error}): restore it") from None
         if not isinstance(entries, dict) or not all(isinstance(words, list) for words in entries.values()):

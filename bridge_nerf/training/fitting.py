@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -113,6 +114,8 @@ def fit(
         accelerator=accelerator,
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
+        # It starts its processes itself, also where it is one task of a SLURM job.
+        plugins=[LightningEnvironment()],
         max_steps=max_steps,
         precision="bf16-mixed",
         gradient_clip_val=1.0,

@@ -51,6 +51,15 @@ def test_what_is_not_finite_is_said_with_its_step_and_left_out(run: Path, capsys
     assert "first_order_null at step 200 is nan" in said and "first_order_null at step 220 is inf" in said
 
 
+def test_a_log_that_windows_has_saved_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "errors.csv"
+    log.write_text("step,first_order_null,mismatch_null\n0,1,2\n", encoding="utf-8-sig")
+    assert read_errors(log) == {"first_order_null": [(0, 1.0)], "mismatch_null": [(0, 2.0)]}
+    log.write_text(log.read_text(encoding="utf-8-sig"), encoding="utf-16")
+    with pytest.raises(UserError, match="errors.csv is text in UTF-16; save it as UTF-8"):
+        read_errors(log)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import itertools
 import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +20,14 @@ from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images import batch
-from bridge_nerf.images.batch import items_for, read_prompts, run_batch, seed_for
+from bridge_nerf.images.batch import claim, items_for, read_prompts, run_batch, seed_for
 from bridge_nerf.images.gallery import write_gallery
 from bridge_nerf.images.pictures import note_in
 from bridge_nerf.images.reproduce import reproduce
+from tests.clusters import CLUSTERS
 from tests.images.conftest import SPEC
 from tests.nerf.stub import PicturePrior
+from tests.waiting import PATIENCE
 
 PROMPTS = [f"a ball, number {k}" for k in range(40)]
 
@@ -30,25 +36,24 @@ def pixels(item) -> np.ndarray:
     return np.asarray(Image.open(item.folder / "picture.png"))
 
 
-def worker(out: Path, doomed: bool) -> None:
-    """Notes every item that it begins and ends. The doomed one stops for good within its second item; the
-    other one waits for that within its first, so that neither makes everything alone.
+def worker(out: Path, stopped, ended, doomed: bool) -> None:
+    """Notes every item that it has made. The doomed one stops for good within its second item; the other one
+    waits for that within its first, so that neither makes everything alone.
     """
-    made, journal, stopped = batch.make, out / f"journal-{os.getpid()}", out / "stopped"
+    made, begun = batch.make, itertools.count()
 
     def noted(item, module):
-        first = not journal.exists()
-        with journal.open("a") as file:
-            file.write(f"begin {item.prompt}\n")
+        first = next(begun) == 0
         for k, _ in enumerate(made(item, module)):
             if k == 5 and doomed and not first:
-                stopped.touch()
-                time.sleep(600)
-            while k == 5 and not doomed and not stopped.exists():
-                time.sleep(0.01)
+                stopped.set()
+                time.sleep(PATIENCE)
+            if k == 5 and first and not doomed:
+                assert stopped.wait(PATIENCE)
             yield
-        with journal.open("a") as file:
-            file.write(f"end {item.prompt}\n")
+        with (out / f"journal-{os.getpid()}").open("a") as file:
+            file.write(f"{item.prompt}\n")
+        ended.release()
 
     batch.make = noted
     run_batch(items_for(PROMPTS, SPEC, 0, out), PicturePrior())
@@ -64,18 +69,20 @@ def alone(tmp_path_factory):
 
 def test_two_workers_and_a_killed_one_lose_nothing_and_repeat_nothing(tmp_path, alone):
     context = multiprocessing.get_context("fork")
-    doomed, other = (context.Process(target=worker, args=(tmp_path, dies)) for dies in (True, False))
+    stopped, ended = context.Event(), context.Semaphore(0)
+    doomed, other = (
+        context.Process(target=worker, args=(tmp_path, stopped, ended, dies), daemon=True)
+        for dies in (True, False)
+    )
     doomed.start()
     other.start()
-    journal = tmp_path / f"journal-{other.pid}"
-    while not (tmp_path / "stopped").exists() or journal.read_text().count("end") < 3:
-        time.sleep(0.01)
+    for _ in PROMPTS[1:]:  # all but the one that the doomed worker has: for that the other one waits
+        assert ended.acquire(timeout=PATIENCE)
     os.kill(doomed.pid, signal.SIGKILL)
-    doomed.join()
-    other.join()
-    assert other.exitcode == 0
-    ended = [line for path in tmp_path.glob("journal-*") for line in path.read_text().splitlines()]
-    ends = Counter(line.removeprefix("end ") for line in ended if line.startswith("end"))
+    doomed.join(PATIENCE)
+    other.join(PATIENCE)
+    assert (doomed.exitcode, other.exitcode) == (-signal.SIGKILL, 0)
+    ends = Counter(line for path in tmp_path.glob("journal-*") for line in path.read_text().splitlines())
     items = items_for(PROMPTS, SPEC, 0, tmp_path)
     assert ends.keys() == set(PROMPTS) and set(ends.values()) == {1}
     for item, reference in zip(items, alone, strict=True):
@@ -152,11 +159,34 @@ def test_an_interrupted_batch_says_so_and_goes_on(tmp_path, monkeypatch, alone):
     assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(items, alone[:3], strict=True))
 
 
-def test_a_file_of_prompts(tmp_path):
-    (tmp_path / "a.txt").write_text("a ball\n\n# note\n a car # red\na ball\n")
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_worker_needs_no_cluster(tmp_path, monkeypatch, alone, cluster):
+    """One process of a job, whoever started it, is a worker like any other."""
+    for name, value in CLUSTERS[cluster].items():
+        monkeypatch.setenv(name, value)
+    items = items_for(PROMPTS[:2], SPEC, 0, tmp_path)
+    assert run_batch(items, PicturePrior()) == [item.folder.name for item in items]
+    assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(items, alone[:2], strict=True))
+
+
+def test_an_item_has_one_owner_at_a_time(tmp_path):
+    (item,), interrupted = items_for(PROMPTS[:1], SPEC, 0, tmp_path), threading.Event()
+    interrupted.set()
+    with claim(item) as ours:
+        assert ours
+        with ThreadPoolExecutor() as others:
+            answers = others.map(lambda give_up: claim(item, give_up).__enter__(), (None, interrupted))
+            assert list(answers) == [False, False], "at once, and when the one who waits is interrupted"
+    with claim(item) as ours:
+        assert ours
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_file_of_prompts(tmp_path, mark):
+    (tmp_path / "a.txt").write_bytes(mark + b"a ball\r\n\n# note\n a car # red\na ball\n")
     assert read_prompts(tmp_path / "a.txt") == ["a ball", "a car"]
-    (tmp_path / "b.txt").write_text("# nothing\n")
-    (tmp_path / "c.txt").write_bytes(b"\xff\xfe\x00")
-    for name, words in (("b.txt", "holds no prompt"), ("c.txt", "is no text"), ("d.txt", "there is no file")):
+    (tmp_path / "b.txt").write_bytes(mark + b"# nothing\n")
+    (tmp_path / "c.txt").write_text("a ball\n", encoding="utf-16")
+    for name, words in (("b.txt", "holds no prompt"), ("c.txt", "UTF-16"), ("d.txt", "there is no file")):
         with pytest.raises(UserError, match=words):
             read_prompts(tmp_path / name)

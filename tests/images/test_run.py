@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +22,9 @@ from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.pictures import note_in, to_bytes
 from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
+from tests.clusters import CLUSTERS
 from tests.images.conftest import SPEC, several
+from tests.waiting import PATIENCE
 
 
 def pixels(path) -> np.ndarray:
@@ -58,17 +59,18 @@ def test_a_stopped_run_goes_on_and_ends_alike(prior, whole, tmp_path, stop):
 
 
 CHILD = """
-    import sys, time
+    import sys
     from pathlib import Path
     from bridge_nerf.images.run import optimise_images
     from tests.images.conftest import SPEC
     from tests.nerf.stub import PicturePrior
 
-    def slow(progress):
-        print(progress.done, flush=True)
-        time.sleep(0.2)
+    def stand_still(progress):
+        if progress.done == 5:
+            print("there", flush=True)
+            sys.stdin.readline()
 
-    result = optimise_images(SPEC, Path(sys.argv[1]), PicturePrior(), on_step=slow, save_every=2)
+    result = optimise_images(SPEC, Path(sys.argv[1]), PicturePrior(), on_step=stand_still, save_every=2)
     print("left", result.done, result.finished, flush=True)
 """
 
@@ -76,17 +78,12 @@ CHILD = """
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_and_ends_alike(prior, whole, tmp_path, blow):
     code = textwrap.dedent(CHILD)
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    while child.stdout.readline().strip() != "5":
-        assert child.poll() is None
-    os.kill(child.pid, blow)
-    rest = child.stdout.read()
-    child.wait()
-    if blow == signal.SIGINT:
-        assert "left" in rest and "False" in rest
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "there\n"
+    child.send_signal(blow)
+    rest, _ = child.communicate(timeout=PATIENCE)  # which also lets it go on
+    assert rest == ("left 5 False\n" if blow == signal.SIGINT else "")
     resumed = optimise_images(SPEC, tmp_path / "run", prior)
     assert np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
     assert (resumed.folder / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
@@ -111,6 +108,14 @@ def test_a_finished_run_is_not_made_again(prior, whole):
     again = optimise_images(SPEC, whole.folder, prior, on_step=lambda p: pytest.fail("made again"))
     assert again == whole
     assert all(path.stat().st_mtime_ns < before for path in whole.folder.iterdir())
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_run_needs_no_cluster(prior, whole, tmp_path, monkeypatch, cluster):
+    for name, value in CLUSTERS[cluster].items():
+        monkeypatch.setenv(name, value)
+    run = optimise_images(SPEC, tmp_path / "run", prior)
+    assert np.array_equal(pixels(run.pictures[0]), pixels(whole.pictures[0]))
 
 
 def test_another_run_or_foreign_files_are_left_alone(prior, whole, tmp_path):

@@ -206,6 +206,10 @@ BAD: dict[str, Bad] = {
         ["the tokenizer", "cannot be read"],
     ),
     "torn words": (lambda m: m.load(lambda f: (f / "words.json").write_text("{")), ["words.json is no JSON"]),
+    "words in UTF-16": (
+        lambda m: m.load(lambda f: (f / "words.json").write_text("{}", encoding="utf-16")),
+        ["words.json is text in UTF-16"],
+    ),
     "wrong words": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("[1]")),
         ["must map categories"],

@@ -21,6 +21,7 @@ from bridge_nerf.training.fitting import COOL_DOWN, StepBatches, course, fit
 from bridge_nerf.training.judge import JudgePictures
 from bridge_nerf.training.recipe import PRESETS, named_preset, train_judge, train_prior
 from bridge_nerf.training.text import MAX_TOKENS, single_words, word_tokenizer
+from tests.clusters import CLUSTERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -168,6 +169,14 @@ def test_the_judge_trains_and_loads(tmp_path):
     verdict = judge(torch.rand(3, 3, 64, 64))
     assert len(verdict.toys) == len(verdict.views) == len(verdict.colours) == 3
     assert ((verdict.clean >= 0) & (verdict.clean <= 1)).all()
+
+
+@pytest.mark.parametrize("cluster", ["a SLURM job of four tasks", "the second task of srun"])
+def test_a_training_needs_no_cluster(tmp_path, monkeypatch, cluster):
+    for name, value in CLUSTERS[cluster].items():
+        monkeypatch.setenv(name, value)
+    Judge.load(train_judge(tmp_path, PRESETS["smoke"], accelerator="cpu"))
+    assert (tmp_path / "judge-training" / "last.ckpt").exists()
 
 
 def test_every_word_is_one_token_and_the_longest_caption_fits():
