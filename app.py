@@ -19,18 +19,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-import torch
-
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.wishes import load
-from bridge_nerf.priors.registry import resolve_prior
-from bridge_nerf.space import orders
-from bridge_nerf.space.look import CSS, TITLE
-from bridge_nerf.space.shop import Shop
-from bridge_nerf.space.studio import Studio
-from bridge_nerf.space.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
-from bridge_nerf.space.visitors import Visitors
+from bridge_nerf.extras import required
+
+with required("app.py"):
+    import gradio as gr
+    import torch
+
+    from bridge_nerf.images.wishes import load
+    from bridge_nerf.priors.registry import resolve_prior
+    from bridge_nerf.space import orders
+    from bridge_nerf.space.look import CSS, TITLE
+    from bridge_nerf.space.shop import Shop
+    from bridge_nerf.space.studio import Studio
+    from bridge_nerf.space.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
+    from bridge_nerf.space.visitors import Visitors
 
 WAITING = 20
 """Longest waiting line; whoever comes then is told to come back later."""

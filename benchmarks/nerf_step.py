@@ -20,7 +20,11 @@ import sys
 import time
 from collections.abc import Callable
 
-import torch
+from bridge_nerf.extras import required
+
+with required("nerf_step.py"):
+    import nerfstudio  # noqa: F401  # its processes need it
+    import torch
 
 METHODS = ("bridge-distill", "generfacto")
 GOALS = {"seconds a step": 20.0, "peak memory": 2.0}

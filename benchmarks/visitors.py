@@ -23,11 +23,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-import tyro
-from gradio_client import Client
-from gradio_client.client import QueueError
-from gradio_client.exceptions import AppError
+from bridge_nerf.extras import required
+
+with required("visitors.py"):
+    import psutil
+    import tyro
+    from gradio_client import Client
+    from gradio_client.client import QueueError
+    from gradio_client.exceptions import AppError
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 600.0

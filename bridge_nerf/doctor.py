@@ -9,6 +9,7 @@ from importlib import import_module, metadata
 from typing import Literal
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.extras import CORE, install
 
 State = Literal["ok", "note", "problem"]
 
@@ -28,7 +29,7 @@ def versions() -> Iterator[Finding]:
     try:
         torch, vision = (metadata.version(name) for name in ("torch", "torchvision"))
     except metadata.PackageNotFoundError as error:
-        yield Finding("problem", f"{error.name} is not installed", 'pip install -e ".[all]"')
+        yield Finding("problem", f"{error.name} is not installed", install(CORE))
         return
     wanted = [line for line in metadata.requires("torchvision") or [] if line.startswith("torch==")]
     pair = f"torch {torch} and torchvision {vision}"
@@ -92,14 +93,14 @@ def methods() -> Iterator[Finding]:
     try:
         version = metadata.version("nerfstudio")
     except metadata.PackageNotFoundError:
-        yield Finding("note", "no nerfstudio: text to 3D is not available", 'pip install "bridge_nerf[nerf]"')
+        yield Finding("note", "no nerfstudio: text to 3D is not available", install("nerf"))
         return
     entries = metadata.entry_points(group="nerfstudio.method_configs")
     own = [entry.name for entry in entries if entry.name.startswith("bridge-distill")]
     if own:
         yield Finding("ok", f"nerfstudio {version} knows {', '.join(sorted(own))}")
     else:
-        yield Finding("problem", "nerfstudio does not know bridge-distill", "pip install -e . once more")
+        yield Finding("problem", "nerfstudio does not know bridge-distill", install("nerf"))
     for entry in entries:
         try:
             entry.load()
@@ -151,9 +152,7 @@ def examine() -> Iterator[Finding]:
             yield from check()
         except Exception as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
-            yield Finding(
-                "problem", f"the check of {check.__name__} failed ({said})", 'pip install -e ".[all]"'
-            )
+            yield Finding("problem", f"the check of {check.__name__} failed ({said})", install("all"))
 
 
 def report() -> int:

@@ -14,6 +14,7 @@ from bridge_nerf.cli.evaluate import Evaluate
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError
+from bridge_nerf.extras import required
 
 Command = (
     Annotated[Image, tyro.conf.subcommand("image")]
@@ -39,7 +40,8 @@ def main() -> None:
     about = "Score distillation as a Schrodinger bridge."
     command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
     try:
-        command.run()
+        with required("bridge-nerf"):
+            command.run()
     except UserError as error:
         sys.exit(f"bridge-nerf: {error}")
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -80,6 +81,8 @@ class EvaluateToybox:
                 raise UserError(
                     f"{flag} is about scenes, which --what leaves out: add them, or leave {flag} out"
                 )
+        if "scenes" in self.what:  # so that what is missing is said before, not after, the other figures
+            import_module("bridge_nerf.nerf.headless")
         evaluate_toybox(self, self._scene)
 
     def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from bridge_nerf.extras import install
 from bridge_nerf.space.scenes import Scene, read_scenes, shipped
 
 EMPTY = """
@@ -15,9 +16,10 @@ No scenes have been put into this gallery yet. It is made from finished runs, wi
     ns-train bridge-distill --prompt "a pineapple"
     python -m bridge_nerf.space.gallery outputs/*/bridge-distill*/*
 """
-TEXT = """
+TEXT = f"""
 Text to 3D takes minutes to hours, so these scenes were made beforehand, by the command under each of them.
-They are made with `pip install "bridge_nerf[nerf]"`; a live viewer runs while one trains.
+They need the `nerf` extra, which is installed in the repository's folder by `{install("nerf")}`;
+a live viewer runs while one trains.
 """
 
 

@@ -1,0 +1,38 @@
+"""The parts of the installation, and one sentence where a package of one is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CORE = ""
+PARTS = {
+    CORE: "torch torchvision lightning diffusers transformers tokenizers huggingface_hub safetensors tyro "
+    "jaxtyping numpy PIL av rich filelock",
+    "nerf": "nerfstudio nerfacc viser tensorboard",
+    "app": "gradio gradio_client",
+    "dev": "beartype hypothesis importlinter playwright psutil pyright pytest xdist ruff scipy setuptools",
+}
+"""Extra of pyproject.toml -> names under which its packages are imported."""
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra, in the repository's folder: the package is on no index."""
+    return f'pip install -c constraints.txt -e "{f".[{extra}]" if extra else "."}"'
+
+
+@contextmanager
+def required(program: str) -> Iterator[None]:
+    """Ends the program with one sentence, instead of a traceback, where the block imports a package of ours
+    that is not installed. What is missing for other reasons stays an error.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        for extra, names in PARTS.items():
+            if package in names.split():
+                command = install(extra)
+                sys.exit(f"{program}: {package} is not installed; in the repository's folder: {command}")
+        raise

@@ -1,0 +1,13 @@
+"""The browser that some tests drive."""
+
+import shutil
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+needs_chromium = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (apt install chromium)"),
+]
+"""Marks of a test that drives it."""
