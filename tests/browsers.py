@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 needs_chromium = [
@@ -11,3 +13,5 @@ needs_chromium = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (apt install chromium)"),
 ]
 """Marks of a test that drives it."""
+SLOW = 1000 * PATIENCE
+"""Milliseconds; playwright's own limits are measures of speed."""

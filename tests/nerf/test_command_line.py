@@ -17,6 +17,7 @@ from bridge_nerf.nerf import checkpoint
 from bridge_nerf.toybox.words import vocabulary
 from tests.nerf.test_trainer import same
 from tests.priors.tiny import build_tiny_pipeline
+from tests.waiting import PATIENCE
 
 SMALL = (
     "--vis tensorboard --machine.device-type cpu --steps-per-save 4 --turntable-frames 4 "
@@ -47,7 +48,7 @@ def start(command: str, folder: Path) -> subprocess.Popen:
 
 def run(command: str, folder: Path) -> tuple[int, str]:
     process = start(command, folder)
-    said, _ = process.communicate(timeout=300)
+    said, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, said
 
 
@@ -104,7 +105,7 @@ def test_sigkill_at_random_steps_changes_nothing(tiny: Path, tmp_path: Path) -> 
     killed.mkdir()
     assert run(command, whole)[0] == 0
     draw = random.Random(0)
-    for step in sorted(draw.sample(range(4, 150), 3)):
+    for step in sorted(draw.sample(range(4, 100), 3)):
         process = start(command, killed)
         assert kill_after(process, killed, step, draw.uniform(0, 0.3))
         command = noted(killed)

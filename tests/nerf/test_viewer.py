@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 
@@ -11,10 +10,11 @@ import pytest
 
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 from bridge_nerf.nerf.trainer import BridgeTrainer
+from tests.browsers import CHROMIUM, SLOW, needs_chromium
 from tests.nerf.stub import PicturePrior
+from tests.waiting import PATIENCE
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def trainer(config: BridgeTrainerConfig, prior: PicturePrior) -> Iterator[Bridge
     thread.start()
     yield trainer
     trainer.shutdown()
-    thread.join(timeout=60)
+    thread.join(PATIENCE)
 
 
 def test_the_prompt_is_changed_in_the_viewer(trainer: BridgeTrainer) -> None:
@@ -45,15 +45,17 @@ def test_the_prompt_is_changed_in_the_viewer(trainer: BridgeTrainer) -> None:
         playwright.chromium.launch(executable_path=CHROMIUM, args=flags) as browser,
     ):
         page = browser.new_page()
+        page.set_default_timeout(SLOW)
+        expect.set_options(timeout=SLOW)
         page.goto(f"http://127.0.0.1:{port}")
         apply = page.get_by_role("button", name="Apply")
-        expect(apply).to_be_visible(timeout=60_000)
+        expect(apply).to_be_visible()
         box(page, "Prompt").fill("a xylophone")
         apply.click()
-        expect(box(page, "Message")).to_have_value(re.compile("unknown word"), timeout=30_000)
+        expect(box(page, "Message")).to_have_value(re.compile("unknown word"))
         assert trainer.config.pipeline.model.prompt == "a pineapple"
         box(page, "Prompt").fill("a ball")
         apply.click()
-        expect(box(page, "Message")).to_have_value(re.compile("applied at step"), timeout=30_000)
+        expect(box(page, "Message")).to_have_value(re.compile("applied at step"))
     assert trainer.config.pipeline.model.prompt == "a ball"
     assert trainer.training_state == "training"

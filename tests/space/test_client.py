@@ -18,6 +18,7 @@ from bridge_nerf.images.pictures import note_in
 from bridge_nerf.paths import asset
 from bridge_nerf.space.orders import BALANCED
 from bridge_nerf.space.plane import BELIEFS, WORLDS
+from tests.waiting import PATIENCE
 
 IMAGE = {
     "prompt": "a duck",
@@ -76,7 +77,7 @@ def test_every_public_event_has_a_name_types_and_words(client):
 
 def test_a_picture_streams_and_knows_how_it_was_made(client):
     job = client.submit(**IMAGE)
-    _, line, seed, png, csv, video, command = job.result(timeout=120)
+    _, line, seed, png, csv, video, command = job.result(timeout=PATIENCE)
     assert len(job.outputs()) >= 8
     assert line.startswith("Done") and seed == 3 and "--seed 3" in command
     assert note_in(Path(png))["done"] == 10

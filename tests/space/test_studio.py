@@ -19,6 +19,7 @@ from bridge_nerf.space import orders
 from bridge_nerf.space.race import race
 from bridge_nerf.space.studio import Studio, duration
 from bridge_nerf.space.visitors import Visitors
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_a_prior_that_cannot_be_had_is_said_to_whoever_waits():
     studio.open()
     for _ in range(2):
         with pytest.raises(UserError, match="no prior here"):
-            studio.ready(10)
+            studio.ready(PATIENCE)
 
 
 def test_durations_in_words():
