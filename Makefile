@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread a worker: two pytest workers with two threads each are slower on two cores.
 TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo app test test-slow lint clean
 
 setup: .venv/.ready
 
@@ -18,6 +18,9 @@ setup: .venv/.ready
 
 demo: setup
 	OMP_WAIT_POLICY=passive $(BIN)/ns-train bridge-distill --prompt "$(PROMPT)"
+
+app: setup
+	OMP_WAIT_POLICY=passive $(BIN)/python app.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,13 +1,59 @@
-"""The README: its pictures are there, and the files it speaks of."""
+"""The README and the pages of docs: the files they speak of are there, and their commands are understood."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
+import pytest
+import tyro
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from bridge_nerf.cli.main import Command
+
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+
+
+def commands(page: Path, program: str = "") -> list[list[str]]:
+    """The words of each indented line that begins with the program."""
+    lines = re.findall(rf"^    ({program}\b.*)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_ours_is_understood(page, capsys):
+    for _, *arguments in commands(page, "bridge-nerf"):
+        try:
+            tyro.cli(Command, prog="bridge-nerf", args=arguments)  # type: ignore[arg-type]
+        except SystemExit:
+            pytest.fail(f"{page.name}: bridge-nerf {shlex.join(arguments)}: {capsys.readouterr()}")
+
+
+def test_the_first_steps_can_be_taken_in_their_order():
+    readme = ROOT / "README.md"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [target for _, target in commands(readme, "make")]
+    assert {"demo", "app", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+    text = readme.read_text(encoding="utf-8")
+    active = text.index("\n    source .venv/bin/activate\n")
+    for program in ("ns-train", "bridge-nerf", "python app.py"):
+        assert active < text.index(f"\n    {program}"), f"{program} is not found before .venv is active"
+
+
+def test_what_pip_is_to_install_is_there():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = commands(ROOT / "README.md", "pip install")
+    assert installed
+    for *_, constraints, editable, what in installed:
+        assert (ROOT / constraints).is_file() and editable == "-e"
+        assert Requirement(f"bridge_nerf{what.removeprefix('.')}").extras <= extras.keys()
+    for path in [*PAGES, *(ROOT / "bridge_nerf").rglob("*.py")]:
+        assert not re.search(r"pip install .*bridge.nerf\[", path.read_text("utf-8")), f"{path}: on no index"
 
 
 def test_every_linked_file_exists():

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import video, write_whole
+from bridge_nerf.files import text_of, video, write_whole
 from bridge_nerf.images.spec import slug
 from bridge_nerf.space.scenes import Scene, write_scenes
 
@@ -69,7 +69,7 @@ def _command(run: Path) -> str:
     path = run / "commands.txt"
     if not path.is_file():
         raise UserError(f"{run} holds no run of ns-train: there is no {path.name}; give finished runs")
-    lines = [shlex.split(line) for line in path.read_text().splitlines()]
+    lines = [shlex.split(line) for line in text_of(path).splitlines()]
     resumes = [words[1:] for words in lines if words[:2] == ["resume", "ns-train"]]
     if not resumes:
         raise UserError(f'{path} has no line "resume ns-train ..."; give a finished run')

@@ -188,8 +188,7 @@ def test_pictures_stay_in_the_order_of_memory_that_convolutions_like(exact: Diff
         if isinstance(module, torch.nn.Conv2d)
         and not name.endswith(("conv_in", "pos_embed.proj", "proj_out"))
     }
-    if not inner:
-        pytest.skip("this network has no other convolutions")
+    assert bool(inner) != ("Transformer" in type(exact.components.unet).__name__)  # it has no others
     handles = [module.register_forward_pre_hook(look(name)) for name, module in inner.items()]
     exact.eps(noise(exact), TIMES, exact.embed(PROMPTS))
     for handle in handles:

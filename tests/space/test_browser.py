@@ -112,7 +112,10 @@ def test_a_painting_is_uploaded_and_the_slider_dragged(page):
     slider = page.locator("#paint-slider")
     slider.scroll_into_view_if_needed()
     handle = slider.locator("[role=slider], .inner, .outer").first
-    handle.wait_for()
+    page.wait_for_function(
+        "() => { const all = [...document.querySelectorAll('#paint-slider img')];"
+        " return all.length > 1 && all.every(img => img.complete) }"
+    )
     before, box = handle.bounding_box(), slider.bounding_box()
     page.mouse.move(before["x"] + before["width"] / 2, before["y"] + before["height"] / 2)
     page.mouse.down()
