@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SUITE = '''
+SUITE = """
 import pytest
 
 @pytest.mark.parametrize("k", range(3))
@@ -14,7 +14,7 @@ import pytest
 def test_in_a_browser(k): pass
 
 def test_here(): pass
-'''
+"""
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -29,8 +29,10 @@ def check_requested(methods: Sequence[str], requested: Mapping[str, Any], flags:
         flags: Name -> how the user spells it.
 
     Raises:
-        UserError: No method of that name; one is a preset that fixes a number; or none of them listens.
+        UserError: No method of that name, an impossible number, one that a preset fixes, or none of the methods
+            listens.
     """
+    _options(requested).check()
     for name in requested:
         for method in methods:
             if method in PRESETS and name not in SLOTS:
@@ -47,7 +49,7 @@ def check_requested(methods: Sequence[str], requested: Mapping[str, Any], flags:
 
 def has_effect(method: str, name: str, requested: Mapping[str, Any]) -> bool:
     """Whether another value of `name` would make another method, beside what else was requested."""
-    options = StageOptions(**{key: requested[key] for key in requested.keys() & vars(StageOptions()).keys()})
+    options = _options(requested)
     if name in SLOTS:
         stages = _stages(method, options)
         slots = SLOTS[name]
@@ -58,6 +60,11 @@ def has_effect(method: str, name: str, requested: Mapping[str, Any]) -> bool:
         others = [replace(options, **{name: other}) for other in _others(getattr(options, name))]
         return any(_stages(method, options) != _stages(method, other) for other in others)
     return True
+
+
+def _options(requested: Mapping[str, Any]) -> StageOptions:
+    names = requested.keys() & StageOptions.__dataclass_fields__.keys()
+    return StageOptions(**{name: requested[name] for name in names})
 
 
 def _stages(method: str, options: StageOptions) -> Stages | None:
