@@ -29,8 +29,8 @@ def check_requested(methods: Sequence[str], requested: Mapping[str, Any], flags:
         flags: Name -> how the user spells it.
 
     Raises:
-        UserError: No method of that name, an impossible number, one that a preset fixes, or none of the methods
-            listens.
+        UserError: No method of that name, an impossible number, one that a preset fixes, or none of the
+            methods listens.
     """
     _options(requested).check()
     for name in requested:
