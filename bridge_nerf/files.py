@@ -1,4 +1,4 @@
-"""Files that are whole or absent, the texts of users, and films."""
+"""Files that are whole or absent, those that a run can do without, and the texts of users."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import codecs
 import csv
 import io
 import os
-from collections.abc import Mapping
-from fractions import Fraction
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
-from jaxtyping import UInt8
 
 from bridge_nerf.errors import UserError
 
@@ -73,16 +71,16 @@ def add_row(path: Path, row: Mapping[str, object]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-def video(pictures: UInt8[np.ndarray, "b h w 3"], frames_per_second: int = 24) -> bytes:
-    """An mp4 (H.264) of the pictures, encoded without any program outside Python; h and w must be even."""
-    import av
+@contextmanager
+def auxiliary(result: Path | str) -> Iterator[None]:
+    """Around the making of what a run can do without: a film, a sheet, a plot, a page.
 
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(frames_per_second), options={"crf": "18"})
-        stream.height, stream.width = pictures.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return buffer.getvalue()
+    Where that fails one line says which and why, and everything else goes on.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Of whatever kind: codecs, Pillow and full disks raise what they like, and none of it is worth the
+        # result beside which this would have stood. Ctrl-C is not an `Exception` and ends the run as ever.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"{result} could not be made, everything else goes on: {reason}", file=sys.stderr, flush=True)

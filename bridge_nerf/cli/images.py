@@ -123,7 +123,8 @@ class Compare(Wishes):
             results = compare(specs, folder, prior, look=bar.of)
         if not all(result.finished for result in results):
             raise UserError(f"stopped during {list(specs)[len(results) - 1]}; the same command goes on")
-        print(f"{folder}: video.mp4, grid.png, and a folder for each objective")
+        there = [name for name in ("video.mp4", "grid.png") if (folder / name).exists()]
+        print(f"{folder}: {', '.join([*there, 'a folder for each objective'])}")
 
 
 @dataclass(kw_only=True)
@@ -205,7 +206,7 @@ class Reproduce:
 
 def _make(spec: Spec, prior: ImagePrior, out: Path, source: Path | None = None) -> None:
     from bridge_nerf.images.progress import Bar
-    from bridge_nerf.images.run import optimise_images
+    from bridge_nerf.images.run import PAIRS, VIDEO, optimise_images
 
     folder = out / spec.name
     with Bar() as bar:
@@ -213,6 +214,7 @@ def _make(spec: Spec, prior: ImagePrior, out: Path, source: Path | None = None) 
     for path in result.pictures:
         print(path)
     if result.finished:
-        print(f"{folder}: pictures, video.mp4, metrics.csv")
+        beside = [name for name in (VIDEO, PAIRS, "metrics.csv") if (folder / name).exists()]
+        print(f"{folder}: {', '.join(['pictures', *beside])}")
     else:
         raise UserError(f"stopped after step {result.done} of {spec.recipe.steps}; the same command goes on")

@@ -23,6 +23,7 @@ from bridge_nerf.evaluation.paintings import painting_rows
 from bridge_nerf.evaluation.sheets import labelled, sheet
 from bridge_nerf.evaluation.table import text_table, write_table
 from bridge_nerf.evaluation.toybox import Figure
+from bridge_nerf.files import auxiliary
 from bridge_nerf.paths import asset
 from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.toybox.judge import Judge
@@ -67,10 +68,11 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
 
     def seen(prompt: str, objective: str) -> Float[Tensor, "n 3 h w"]:
         scenes[f"{objective}: {prompt}"] = views = turntable(prompt, objective)
-        labelled(scenes, SIDES).save(command.out / "scenes.png")
+        with auxiliary(sides):
+            labelled(scenes, SIDES).save(sides)
         return views
 
-    path = command.out / "figures.json"
+    path, sides = command.out / "figures.json", command.out / "scenes.png"
     path.write_text("[]")
     figures = []
     for figure in _measured(command, objectives, seen):
@@ -108,10 +110,13 @@ def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
             path = command.out / name
             write_table(rows, path, seed=command.seed)
             labels = [str(value) for value in asdict(row).values() if isinstance(value, str)]
-            sheet(pictures[:40], 10).save(command.out / f"{name}-{'-'.join(labels).replace(' ', '')}.png")
             shown[" ".join(labels)] = pictures
-            labelled(shown, 10).save(path.with_suffix(".png"))
-        print(f"wrote {command.out / name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
+            of_row, of_all = path.with_name(f"{name}-{'-'.join(labels).replace(' ', '')}.png"), f"{path}.png"
+            with auxiliary(of_row):
+                sheet(pictures[:40], 10).save(of_row)
+            with auxiliary(of_all):
+                labelled(shown, 10).save(of_all)
+        print(f"{command.out}: {name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
 
 
 def named(objectives: Sequence[str]) -> list[str]:

@@ -10,18 +10,15 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from bridge_nerf.pixels import side_by_side, to_bytes
+
 LABEL = 16
 """Pixels of the line above a row."""
 
 
 def sheet(pictures: Float[Tensor, "n 3 h w"], columns: int) -> Image.Image:
     """Pictures (RGB in [0, 1]) row by row, `columns` a row."""
-    n, _, h, w = pictures.shape
-    rows = -(-n // columns)
-    blank = torch.ones(rows * columns - n, 3, h, w)
-    grid = torch.cat([pictures.cpu().float(), blank]).view(rows, columns, 3, h, w)
-    pixels = grid.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
-    return Image.fromarray((pixels * 255).round().byte().numpy())
+    return Image.fromarray(side_by_side(list(to_bytes(pictures.float())), columns, gap=0))
 
 
 def labelled(rows: Mapping[str, Float[Tensor, "n 3 h w"]], columns: int) -> Image.Image:
@@ -33,7 +30,8 @@ def labelled(rows: Mapping[str, Float[Tensor, "n 3 h w"]], columns: int) -> Imag
     for name, pictures in rows.items():
         shown = np.linspace(0, len(pictures), min(columns, len(pictures)), endpoint=False).astype(int)
         strips.append((name, sheet(pictures[torch.from_numpy(shown)], columns)))
-    picture = Image.new("RGB", (strips[0][1].width, sum(LABEL + s.height for _, s in strips)), "white")
+    size = max(s.width for _, s in strips), sum(LABEL + s.height for _, s in strips)
+    picture = Image.new("RGB", size, "white")
     draw, top = ImageDraw.Draw(picture), 0
     for name, strip in strips:
         draw.text((2, top + 2), name, "black")

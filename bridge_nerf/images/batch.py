@@ -23,9 +23,10 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import text_of, write_whole
 from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.pictures import png, to_bytes
+from bridge_nerf.images.pictures import png
 from bridge_nerf.images.run import interruptible, provenance
 from bridge_nerf.images.spec import Spec, Subject
+from bridge_nerf.pixels import to_bytes
 from bridge_nerf.toybox.flaws import saturation
 
 

@@ -13,9 +13,10 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from bridge_nerf.distillation.bridge_errors import ERRORS
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import auxiliary, write_whole
 from bridge_nerf.images.module import ImageModule, Progress
-from bridge_nerf.images.pictures import png, side_by_side, to_bytes
+from bridge_nerf.images.pictures import png
+from bridge_nerf.pixels import to_bytes, together
 from bridge_nerf.toybox.flaws import saturation
 
 COLUMNS: tuple[str, ...] = ("step", "stage", "t", "loss", "pull", "gradient", "adapter", "saturation")
@@ -42,9 +43,10 @@ class AfterStep(Callback):
 
 
 class Record(AfterStep):
-    """A frame (all pictures in a row) and a row of numbers, now and then: `frames`/N.png and metrics.csv.
+    """A frame (all pictures together) and a row of numbers, now and then: `frames`/N.png and metrics.csv.
 
-    Steps that measured the bridge's errors have a row in any case, in columns that other runs do not have.
+    No run ends because one of them cannot be written. Steps that measured the bridge's errors have a row in
+    any case, in columns that other runs do not have.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,12 +75,15 @@ class Record(AfterStep):
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self.rows)
-        write_whole(self.folder / "metrics.csv", text.getvalue().encode())
+        path = self.folder / "metrics.csv"
+        with auxiliary(path):
+            write_whole(path, text.getvalue().encode())
 
     def _frame(self, module: ImageModule, done: int) -> float:
         pictures = module.pictures()
-        row = side_by_side([list(to_bytes(pictures))])
-        write_whole(self.folder / "frames" / f"{done:06d}.png", png(row))
+        pixels, path = to_bytes(pictures), self.folder / "frames" / f"{done:06d}.png"
+        with auxiliary(path):
+            write_whole(path, png(together(list(pixels))))
         return saturation(pictures).mean().item()
 
 

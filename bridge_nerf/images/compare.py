@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,15 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.files import video, write_whole
+from bridge_nerf.files import auxiliary, write_whole
 from bridge_nerf.images.callbacks import OnStep
-from bridge_nerf.images.pictures import enlarged, png, side_by_side
+from bridge_nerf.images.pictures import png, read_picture
 from bridge_nerf.images.run import Result, frames, optimise_images
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.pixels import enlarged, side_by_side, together, video
 
 LABEL = 16
-"""Pixels of the line above a column."""
+"""Pixels of the line above a picture or a row."""
 MOMENTS = 6
 """Frames a row of the grid."""
 
@@ -25,7 +26,7 @@ MOMENTS = 6
 def compare(
     specs: Mapping[str, Spec], folder: Path, prior: ImagePrior, look: Callable[[str], OnStep]
 ) -> list[Result]:
-    """Run each specification in a folder of its name, then write video.mp4 (side by side) and grid.png (a row
+    """Run each specification in a folder of its name, then write video.mp4 (all together) and grid.png (a row
     each, over time).
 
     Args:
@@ -36,26 +37,39 @@ def compare(
         results.append(optimise_images(spec, folder / name, prior, look(name)))
         if not results[-1].finished:
             return results
-    films = {name: [enlarged(frame, 128) for frame in frames(folder / name)] for name in specs}
-    together = zip(*films.values(), strict=True)
-    shown = [enlarged(_titled(side_by_side([list(row)]), list(films))) for row in together]
-    write_whole(folder / "video.mp4", video(np.stack(shown)))
-    moments = [
-        film[k] for film in films.values() for k in np.linspace(0, len(film) - 1, MOMENTS).round().astype(int)
-    ]
-    rows = [moments[k : k + MOMENTS] for k in range(0, len(moments), MOMENTS)]
-    grid = np.concatenate(
-        [_titled(side_by_side([row]), [name]) for name, row in zip(films, rows, strict=True)]
-    )
-    write_whole(folder / "grid.png", png(grid))
+    for name, made in (("video.mp4", _video), ("grid.png", _grid)):
+        (folder / name).unlink(missing_ok=True)
+        with auxiliary(folder / name):
+            write_whole(folder / name, made({name: frames(folder / name) for name in specs}))
     return results
 
 
-def _titled(picture: UInt8[np.ndarray, "h w 3"], titles: list[str]) -> UInt8[np.ndarray, "hh w 3"]:
-    """The picture under a line of evenly spread titles."""
-    w = picture.shape[1]
-    line = Image.new("RGB", (w, LABEL), "white")
-    draw = ImageDraw.Draw(line)
-    for k, title in enumerate(titles):
-        draw.text((2 + k * w // len(titles), 2), title, "black")
+def _video(films: Mapping[str, Sequence[Path]]) -> bytes:
+    """All runs at once; one with fewer frames than others stays at its last."""
+
+    def moments() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        for k in range(max(map(len, films.values()))):
+            shown = {name: _frame(film[min(k, len(film) - 1)]) for name, film in films.items()}
+            yield enlarged(together([_titled(picture, name) for name, picture in shown.items()]))
+
+    return video(moments())
+
+
+def _grid(films: Mapping[str, Sequence[Path]]) -> bytes:
+    """A row of moments for each run."""
+    rows = []
+    for name, film in films.items():
+        at = np.linspace(0, len(film) - 1, MOMENTS).round().astype(int)
+        rows.append(_titled(side_by_side([_frame(film[k]) for k in at], MOMENTS), name))
+    return png(np.concatenate(rows))
+
+
+def _frame(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    return enlarged(np.asarray(read_picture(path)), 128)
+
+
+def _titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:
+    """The picture under its title."""
+    line = Image.new("RGB", (picture.shape[1], LABEL), "white")
+    ImageDraw.Draw(line).text((2, 2), title, "black")
     return np.concatenate([np.asarray(line), picture])

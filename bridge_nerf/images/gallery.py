@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import auxiliary, write_whole
 from bridge_nerf.images.batch import Item
 
 PAGE = """<!doctype html>
@@ -36,13 +36,18 @@ def facts_of(items: Sequence[Item]) -> list[dict[str, Any]]:
 
 def write_gallery(items: Sequence[Item], out: Path) -> None:
     """Write manifest.jsonl (a line an item) and index.html into `out`."""
-    facts = facts_of(items)
-    write_whole(out / "manifest.jsonl", "".join(json.dumps(fact) + "\n" for fact in facts).encode())
+    manifest, index = out / "manifest.jsonl", out / "index.html"
+    with auxiliary(manifest):
+        write_whole(manifest, "".join(json.dumps(fact) + "\n" for fact in facts_of(items)).encode())
+    with auxiliary(index):
+        write_whole(index, _page(facts_of(items), len(items)).encode())
+
+
+def _page(facts: Sequence[dict[str, Any]], asked: int) -> str:
     figures = [
         FIGURE.format_map(
             fact | {"prompt": html.escape(fact["prompt"]), "link": f"items/{fact['folder']}/picture.png"}
         )
         for fact in facts
     ]
-    page = PAGE.format(title=f"{len(facts)} of {len(items)} prompts", figures="\n".join(figures))
-    write_whole(out / "index.html", page.encode())
+    return PAGE.format(title=f"{len(facts)} of {asked} prompts", figures="\n".join(figures))

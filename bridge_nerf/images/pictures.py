@@ -101,11 +101,6 @@ def to_tensor(picture: Image.Image, size: tuple[int, int]) -> Float[Tensor, "3 h
     return torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()
 
 
-def to_bytes(pictures: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
-    """8-bit pixels of RGB in [0, 1]."""
-    return (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
-
-
 def png(pixels: UInt8[np.ndarray, "h w 3"], note: dict[str, Any] | None = None) -> bytes:
     """A lossless PNG; `note` is stored in it as JSON."""
     info = PngImagePlugin.PngInfo()
@@ -136,21 +131,3 @@ def note_in(path: Path) -> dict[str, Any]:
 def file_hash(path: Path) -> str:
     """SHA-256 of the content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def side_by_side(rows: list[list[UInt8[np.ndarray, "h w 3"]]], gap: int = 4) -> UInt8[np.ndarray, "hh ww 3"]:
-    """Pictures of one size in rows, on white, with a gap between them; missing ones stay white."""
-    h, w = rows[0][0].shape[:2]
-    columns = max(map(len, rows))
-    sheet = np.full((len(rows) * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, pixels in enumerate(row):
-            sheet[i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = pixels
-    return sheet
-
-
-def enlarged(pixels: UInt8[np.ndarray, "h w 3"], least: int = 256) -> UInt8[np.ndarray, "hh ww 3"]:
-    """Each pixel a square, such that no side is below `least` and both are even, as H.264 wants them."""
-    factor = max(1, -(-least // min(pixels.shape[:2])))
-    large = pixels.repeat(factor, 0).repeat(factor, 1)
-    return large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]

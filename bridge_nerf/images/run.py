@@ -17,30 +17,24 @@ from typing import Any
 
 import lightning
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import video, write_whole
+from bridge_nerf.files import auxiliary, write_whole
 from bridge_nerf.images.callbacks import Checkpoints, OnStep, Record, Watch
 from bridge_nerf.images.module import ImageModule, Progress
 from bridge_nerf.images.noting import noted_command
-from bridge_nerf.images.pictures import (
-    enlarged,
-    file_hash,
-    png,
-    read_picture,
-    side_by_side,
-    to_bytes,
-    to_tensor,
-)
+from bridge_nerf.images.pictures import file_hash, png, read_picture, to_tensor
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.pixels import enlarged, side_by_side, to_bytes, video
 from bridge_nerf.versions import version_of
 
 PACKAGES = ("bridge_nerf", "torch", "lightning", "diffusers")
+VIDEO, PAIRS = "video.mp4", "before-after.png"
+"""What a run can do without; the second for paintings alone."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +60,19 @@ def optimise_images(
     """Optimise in the folder, from its checkpoint where there is one, and write the results.
 
     Pictures, video, numbers and (for painting) before and after are there at the end, and also when the run
-    is ended early by `on_step` or Ctrl-C; the same call goes on. A finished run is not made again.
+    is ended early by `on_step` or Ctrl-C; the same call goes on. A finished run is not made again, but what
+    it lacks beside its pictures is.
 
     Args:
         source: The picture to start from; by default the file of the noted name in the current folder.
 
     Raises:
-        UserError: The folder holds another run, the prior cannot read a prompt, or a gradient is not finite.
+        UserError: The folder holds another run, the prior cannot read a prompt, or a gradient or a picture is
+            not finite.
     """
     result = earlier(spec, folder)
     if result is not None and result.finished:
+        _write_auxiliary(spec, folder, source)
         return result
     start = starting_pictures(spec, source)
     module = ImageModule(spec, prior, start)
@@ -92,7 +89,7 @@ def optimise_images(
         with quiet():
             resumed = str(checkpoint) if checkpoint.exists() else None
             trainer.fit(module, itertools.repeat(0), ckpt_path=resumed, weights_only=True)
-    return _write_results(module, folder, trainer.global_step, start)
+    return _write_results(module, folder, trainer.global_step, source)
 
 
 def starting_pictures(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 3 h w"] | None:
@@ -169,9 +166,7 @@ def _trainer(prior: ImagePrior, steps: int, callbacks: list[Any]) -> lightning.T
         )
 
 
-def _write_results(
-    module: ImageModule, folder: Path, done: int, before: Float[Tensor, "b 3 h w"] | None
-) -> Result:
+def _write_results(module: ImageModule, folder: Path, done: int, source: Path | None) -> Result:
     spec = module.spec
     pixels = to_bytes(module.pictures())
     noted = provenance(spec, done)
@@ -179,17 +174,31 @@ def _write_results(
         subject = spec.subjects[k]
         seen = {"prompt": " | ".join(subject.prompts), "seed": subject.seed, "index": k}
         write_whole(path, png(picture, noted | seen))
-    if before is not None:
-        pairs = [list(pair) for pair in zip(to_bytes(before), pixels, strict=True)]
-        write_whole(folder / "before-after.png", png(side_by_side(pairs)))
-    write_whole(folder / "video.mp4", video(np.stack([enlarged(frame) for frame in frames(folder)])))
-    note(spec, folder, done)  # last: what says that all is there must not be there before
+    # They show the pictures as they were. Should we be killed now, the next call makes what is not there.
+    for name in (VIDEO, PAIRS):
+        (folder / name).unlink(missing_ok=True)
+    note(spec, folder, done)  # after the pictures: what says that they are there must not be there before
+    _write_auxiliary(spec, folder, source)
     return Result(folder, names(spec, folder), done, done == spec.recipe.steps)
 
 
-def frames(folder: Path) -> list[UInt8[np.ndarray, "h w 3"]]:
+def _write_auxiliary(spec: Spec, folder: Path, source: Path | None) -> None:
+    """The video and the pairs of a painting, where they are not there, from what else is in the folder."""
+    film, pairs = folder / VIDEO, folder / PAIRS
+    if not film.exists():
+        with auxiliary(film):
+            write_whole(film, video(enlarged(np.asarray(read_picture(path))) for path in frames(folder)))
+    if spec.source and not pairs.exists():
+        with auxiliary(pairs):
+            before, after = starting_pictures(spec, source), map(read_picture, names(spec, folder))
+            assert before is not None
+            both = zip(to_bytes(before), map(np.asarray, after), strict=True)
+            write_whole(pairs, png(side_by_side([picture for pair in both for picture in pair], columns=2)))
+
+
+def frames(folder: Path) -> list[Path]:
     """The frames of a run, in the order in which they were made."""
-    return [np.asarray(Image.open(path).convert("RGB")) for path in sorted((folder / "frames").glob("*.png"))]
+    return sorted((folder / "frames").glob("*.png"))
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.distillation.bridge_errors import ERRORS
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import add_row, video, write_whole
+from bridge_nerf.files import add_row, auxiliary, write_whole
 from bridge_nerf.nerf import checkpoint, commands, turntable
 from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config, one_line_errors
+from bridge_nerf.pixels import video
 
 
 class BridgeTrainer(Trainer):
@@ -67,7 +68,9 @@ class BridgeTrainer(Trainer):
         loss, losses, metrics = super().train_iteration(step)
         errors = {name: value.item() for name, value in metrics.items() if name in ERRORS}
         if errors and comms.is_main_process():
-            add_row(self.base_dir / "errors.csv", {"step": step, **errors})
+            path = self.base_dir / "errors.csv"
+            with auxiliary(path):
+                add_row(path, {"step": step, **errors})
         return loss, losses, metrics
 
     def _load_checkpoint(self) -> None:
@@ -146,17 +149,21 @@ class BridgeTrainer(Trainer):
     def _results(self, step: int) -> None:
         """Turntable video and contact sheet beside the checkpoint, and how to go on from here."""
         manager = self.pipeline.datamanager.config
-        views = self.pipeline.datamanager.turntable(self.config.turntable_frames)
-        # A viewer that draws meanwhile would put the model back into training between two frames.
-        with self.train_lock:
-            frames = turntable.frames(self.pipeline.model, views, manager.eval_resolution)
-        results = {
-            "turntable.mp4": video(frames),
-            "turntable.png": turntable.contact_sheet(frames[:: -(-len(frames) // manager.eval_views)]),
-        }
-        for name, data in results.items():
-            write_whole(self.base_dir / name, data)
+        film, sheet = (self.base_dir / f"turntable.{kind}" for kind in ("mp4", "png"))
+        for path in (film, sheet):
+            path.unlink(missing_ok=True)  # of the object as it was when an earlier run of this folder ended
+        with auxiliary("the turntable"):
+            views = self.pipeline.datamanager.turntable(self.config.turntable_frames)
+            # A viewer that draws meanwhile would put the model back into training between two frames.
+            with self.train_lock:
+                frames = turntable.frames(self.pipeline.model, views, manager.eval_resolution)
+            with auxiliary(film):
+                write_whole(film, video(frames))
+            with auxiliary(sheet):
+                shown = frames[:: -(-len(frames) // manager.eval_views)]
+                write_whole(sheet, turntable.contact_sheet(shown))
         self._note_commands()
-        for name in (*results, "commands.txt"):
-            CONSOLE.print(f"{name:<15} {self.base_dir / name}", highlight=False, soft_wrap=True)
+        for path in (film, sheet, self.base_dir / "commands.txt"):
+            if path.exists():
+                CONSOLE.print(f"{path.name:<15} {path}", highlight=False, soft_wrap=True)
         print((self.base_dir / "commands.txt").read_text(), flush=True)

@@ -12,11 +12,16 @@ from PIL import Image
 
 from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.orbit import Orbit
+from bridge_nerf.pixels import side_by_side, to_bytes
 
 
 @torch.no_grad()
 def frames(model: BridgeModel, orbit: Orbit, resolution: int) -> UInt8[np.ndarray, "b h w 3"]:
-    """Square pictures from all of the orbit's cameras."""
+    """Square pictures from all of the orbit's cameras.
+
+    Raises:
+        UserError: A number is not finite.
+    """
     training = model.training
     model.eval()
     origins, directions = (p.view(-1, resolution, resolution, 3) for p in orbit.rays(resolution))
@@ -24,16 +29,13 @@ def frames(model: BridgeModel, orbit: Orbit, resolution: int) -> UInt8[np.ndarra
     for o, d in zip(origins, directions, strict=True):
         rays = RayBundle(origins=o, directions=d, pixel_area=torch.ones_like(o[..., :1]))
         rgb = model.get_outputs_for_camera_ray_bundle(rays)["rgb"]
-        pictures.append((rgb.clamp(0, 1) * 255).round().byte().cpu().numpy())
+        pictures.append(rgb.clamp(0, 1).permute(2, 0, 1).cpu())
     model.train(training)
-    return np.stack(pictures)
+    return to_bytes(torch.stack(pictures))
 
 
 def contact_sheet(pictures: UInt8[np.ndarray, "b h w 3"], columns: int = 6) -> bytes:
     """A png with all pictures in rows of `columns`."""
-    blank = np.full_like(pictures[:1], 255)
-    padded = np.concatenate([pictures, *[blank] * (-len(pictures) % columns)])
-    rows = [np.concatenate(list(padded[i : i + columns]), axis=1) for i in range(0, len(padded), columns)]
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(buffer, "png")
+    Image.fromarray(side_by_side(list(pictures), columns, gap=0)).save(buffer, "png")
     return buffer.getvalue()

@@ -19,8 +19,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import text_of, video, write_whole
+from bridge_nerf.files import text_of, write_whole
 from bridge_nerf.images.spec import slug
+from bridge_nerf.pixels import video
 from bridge_nerf.space.scenes import Scene, write_scenes
 
 LARGEST = 300_000

@@ -12,7 +12,8 @@ import torch
 import tyro
 
 from bridge_nerf.files import write_whole
-from bridge_nerf.images.pictures import png, to_bytes
+from bridge_nerf.images.pictures import png
+from bridge_nerf.pixels import to_bytes
 from bridge_nerf.toybox.flaws import painted
 from bridge_nerf.toybox.objects import build
 from bridge_nerf.toybox.render import View, over, render

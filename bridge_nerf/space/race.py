@@ -17,8 +17,8 @@ from torch import Tensor
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.images.callbacks import FRAMES
 from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.pictures import to_bytes
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.pixels import to_bytes
 from bridge_nerf.toybox.flaws import saturation
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from bridge_nerf.files import video, write_whole
+from bridge_nerf.files import auxiliary, write_whole
 from bridge_nerf.images.pictures import png
 from bridge_nerf.images.run import provenance
+from bridge_nerf.pixels import video
 from bridge_nerf.space.orders import Order
 from bridge_nerf.space.race import Shot, numbers
 from bridge_nerf.space.sheets import sheet
@@ -23,7 +22,8 @@ class Results:
 
     picture: bytes
     """PNG with its metadata: the picture itself, or the sheet of a race."""
-    video: bytes
+    video: bytes | None
+    """None where it could not be made."""
     numbers: bytes
     """CSV."""
     shots: tuple[Shot, ...]
@@ -31,18 +31,21 @@ class Results:
 
     def write(self, folder: Path, stem: str) -> Files:
         """Into the folder, under names that begin with the stem."""
-        files = Files(*(folder / f"{stem}.{kind}" for kind in ("png", "csv", "mp4")))
-        for path, data in zip(files, (self.picture, self.numbers, self.video), strict=True):
-            write_whole(path, data)
-        return files
+        picture, *others = (folder / f"{stem}.{kind}" for kind in ("png", "csv", "mp4"))
+        write_whole(picture, self.picture)
+        for path, data in zip(others, (self.numbers, self.video), strict=True):
+            if data is not None:
+                with auxiliary(path):
+                    write_whole(path, data)
+        return Files(picture, *(path if path.exists() else None for path in others))
 
 
 class Files(NamedTuple):
-    """Where they lie."""
+    """Where they lie; None for what could not be made."""
 
     picture: Path
-    numbers: Path
-    video: Path
+    numbers: Path | None
+    video: Path | None
 
 
 def results_of(order: Order, shots: Sequence[Shot]) -> Results:
@@ -55,6 +58,8 @@ def results_of(order: Order, shots: Sequence[Shot]) -> Results:
         picture = png(last.pictures[0], notes[0] | seen)
     else:
         picture = png(sheet(last.pictures, order.objectives), {"race": notes, "command": order.command})
-    films = [sheet(shot.pictures, order.objectives) for shot in shots]
+    film = None
+    with auxiliary("the video"):
+        film = video(sheet(shot.pictures, order.objectives) for shot in shots)
     lean = [replace(shot, pictures=shot.pictures[:0].copy()) for shot in shots[:-1]]
-    return Results(picture, video(np.stack(films)), numbers(shots, order.objectives), (*lean, last))
+    return Results(picture, film, numbers(shots, order.objectives), (*lean, last))

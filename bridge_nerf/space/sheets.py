@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from bridge_nerf.images.pictures import enlarged, side_by_side
+from bridge_nerf.pixels import enlarged, side_by_side
 
 COLUMNS = 2
 """Of a sheet: as many as a phone shows well."""
@@ -25,8 +25,7 @@ def sheet(pictures: UInt8[np.ndarray, "n h w 3"], titles: Sequence[str]) -> UInt
     if len(large) == 1:
         return large[0]
     framed = [_titled(picture, title) for picture, title in zip(large, titles, strict=True)]
-    rows = [framed[k : k + COLUMNS] for k in range(0, len(framed), COLUMNS)]
-    return enlarged(side_by_side(rows, gap=8), least=1)
+    return side_by_side(framed, COLUMNS, gap=8)
 
 
 def _titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.files import auxiliary
 from bridge_nerf.priors.registry import TOYBOX
 from bridge_nerf.space.orders import Order, text_to_image
 
@@ -42,8 +43,8 @@ class Moment:
     """How far an order is."""
 
     shots: Sequence[Shot]
-    picture: Path
-    """What can be seen: the picture enlarged, or the sheet of a race."""
+    picture: Path | None
+    """What can be seen: the picture enlarged, or the sheet of a race; None where it could not be made."""
     files: Files | None = None
     """At the end."""
 
@@ -54,9 +55,12 @@ class Moment:
         if self.files is None:
             left = f", about {duration(last.left)} left" if last.done else ""
             return f"Step {last.done} of {last.steps}{left}"
+        without = "" if self.files.video else "; the video could not be made"
         if last.done < last.steps:
-            return f"Stopped after step {last.done} of {last.steps}; this is the picture as it was then"
-        return f"Done: {last.steps} steps in {duration(last.seconds)}"
+            return (
+                f"Stopped after step {last.done} of {last.steps}; this is the picture as it was then{without}"
+            )
+        return f"Done: {last.steps} steps in {duration(last.seconds)}{without}"
 
 
 class Studio:
@@ -144,8 +148,10 @@ class Studio:
         from bridge_nerf.space.sheets import sheet
 
         def moment(results: Results | None = None) -> Moment:
-            picture = room.keep(png(sheet(shots[-1].pictures, order.objectives)), "png")
-            return Moment(shots, picture, results.write(room.folder, order.stem) if results else None)
+            files, picture = results.write(room.folder, order.stem) if results else None, None
+            with auxiliary("the preview"):
+                picture = room.keep(png(sheet(shots[-1].pictures, order.objectives)), "png")
+            return Moment(shots, picture, files)
 
         shots: list[Shot] = []
         trouble: Exception | None = None

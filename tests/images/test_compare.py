@@ -37,6 +37,24 @@ def test_all_objectives_see_the_same_noise_and_times(prior, tmp_path):
     assert Image.open(folder / "grid.png").height > 2 * 128
 
 
+def test_a_comparison_without_its_grid_is_made_none_the_less(prior, tmp_path, monkeypatch, capsys):
+    specs = {name: replace(SPEC, objective=name) for name in ("sds", "bridge", "csd")}
+    folder = tmp_path / "race"
+    results = compare(specs, folder, prior, look=lambda name: watch)
+    (folder / "sds" / "frames" / "000003.png").unlink()
+
+    def die(*_) -> None:
+        raise RuntimeError("no png")
+
+    monkeypatch.setattr("bridge_nerf.images.compare.png", die)
+    assert compare(specs, folder, prior, look=lambda name: pytest.fail) == results
+    assert not (folder / "grid.png").exists(), "an old one would pass for a new one"
+    assert "grid.png could not be made" in capsys.readouterr().err
+    with av.open(str(folder / "video.mp4")) as film:
+        shown = list(film.decode(video=0))
+    assert len(shown) == 13 and (shown[0].height, shown[0].width) == (2 * (128 + 16), 2 * (3 * 132 - 4))
+
+
 @pytest.mark.parametrize("stop", [None, 4])
 def test_a_picture_is_made_again_from_what_it_says(prior, tmp_path, stop):
     result = optimise_images(

@@ -11,16 +11,8 @@ import torch
 from PIL import Image
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.pictures import (
-    enlarged,
-    fitting_size,
-    note_in,
-    png,
-    read_picture,
-    side_by_side,
-    to_bytes,
-    to_tensor,
-)
+from bridge_nerf.images.pictures import fitting_size, note_in, png, read_picture, to_tensor
+from bridge_nerf.pixels import to_bytes
 
 RED = (200, 30, 20)
 
@@ -138,12 +130,3 @@ def test_a_picture_from_elsewhere_says_nothing(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="does not say how it was made"):
         note_in(tmp_path / "a.png")
-
-
-def test_layout_of_sheets_and_frames():
-    one, two = np.zeros((3, 5, 3), np.uint8), np.full((3, 5, 3), 9, np.uint8)
-    sheet = side_by_side([[one, two], [two]], gap=1)
-    assert sheet.shape == (7, 11, 3)
-    assert (sheet[:3, :5] == 0).all() and (sheet[4:, :5] == 9).all() and (sheet[4:, 6:] == 255).all()
-    large = enlarged(one, least=9)
-    assert large.shape == (8, 14, 3)

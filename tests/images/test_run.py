@@ -14,16 +14,20 @@ import av
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.errors import read_errors
+from bridge_nerf.files import write_whole
 from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.pictures import note_in, to_bytes
+from bridge_nerf.images.pictures import file_hash, note_in
 from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.pixels import to_bytes
 from tests.clusters import CLUSTERS
 from tests.images.conftest import SPEC, several
+from tests.nerf.stub import SIZE
 from tests.waiting import PATIENCE
 
 
@@ -89,18 +93,88 @@ def test_a_killed_run_goes_on_and_ends_alike(prior, whole, tmp_path, blow):
     assert (resumed.folder / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
 
 
-def test_a_run_that_dies_while_it_writes_its_results_writes_them_next_time(
-    prior, whole, tmp_path, monkeypatch
+def not_again(progress) -> None:
+    pytest.fail("made again")
+
+
+def test_a_run_without_its_video_is_finished_and_gets_it_next_time(
+    prior, whole, tmp_path, monkeypatch, capsys
 ):
     def die(*_) -> None:
-        raise OSError(28, "No space left on device")
+        raise RuntimeError("no codec")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patched:
         patched.setattr("bridge_nerf.images.run.video", die)
+        for on_step in (None, not_again):
+            result = optimise_images(SPEC, tmp_path / "run", prior, on_step)
+            assert result.finished and np.array_equal(pixels(result.pictures[0]), pixels(whole.pictures[0]))
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1 and "video.mp4 could not be made" in said and "no codec" in said
+    optimise_images(SPEC, tmp_path / "run", prior, not_again)
+    assert (result.folder / "video.mp4").read_bytes() == (whole.folder / "video.mp4").read_bytes()
+
+
+def test_a_run_killed_before_its_video_does_not_keep_an_older_one(prior, whole, tmp_path, monkeypatch):
+    def kill(*_) -> None:
+        raise KeyboardInterrupt
+
+    optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: p.done < 5)
+    assert (tmp_path / "run" / "video.mp4").exists()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("bridge_nerf.images.run.video", kill)
         optimise_images(SPEC, tmp_path / "run", prior)
-    resumed = optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: pytest.fail("made again"))
+    resumed = optimise_images(SPEC, tmp_path / "run", prior, not_again)
     assert resumed.finished and np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
     assert (resumed.folder / "video.mp4").read_bytes() == (whole.folder / "video.mp4").read_bytes()
+
+
+def test_before_and_after_a_painting(prior, tmp_path, capsys):
+    source = tmp_path / "painting.png"
+    Image.new("RGB", (16, 16), (200, 30, 20)).save(source)
+    spec = replace(SPEC, task="paint", source=str(source), source_hash=file_hash(source))
+    result = optimise_images(spec, tmp_path / "run", prior)
+    pairs = result.folder / "before-after.png"
+    seen = pixels(pairs)
+    assert seen.shape == (16, 36, 3) and (seen[:, :16] == (200, 30, 20)).all()
+    assert np.array_equal(seen[:, 20:], pixels(result.pictures[0]))
+    pairs.unlink()
+    optimise_images(spec, tmp_path / "run", prior, not_again)
+    assert np.array_equal(pixels(pairs), seen)
+    pairs.unlink()
+    source.unlink()
+    capsys.readouterr()
+    assert optimise_images(spec, tmp_path / "run", prior, not_again) == result
+    assert f"{pairs} could not be made" in capsys.readouterr().err
+
+
+def test_frames_and_numbers_that_cannot_be_written_cost_no_run(prior, whole, tmp_path, monkeypatch, capsys):
+    def write(path, data, **options) -> None:
+        if path.parent.name == "frames" or path.name == "metrics.csv":
+            raise OSError(28, "No space left on device", str(path))
+        write_whole(path, data, **options)
+
+    monkeypatch.setattr("bridge_nerf.images.callbacks.write_whole", write)
+    result = optimise_images(SPEC, tmp_path / "run", prior)
+    assert result.finished and np.array_equal(pixels(result.pictures[0]), pixels(whole.pictures[0]))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 13 + 12 + 1 and "000000.png could not be made" in said[0]
+    assert "video.mp4 could not be made" in said[-1] and "there are no frames" in said[-1]
+
+
+@pytest.mark.parametrize(
+    "number, size, frame", [(300, (16, 16), (236, 496, 3)), (1, (4, 16400), (1, 4096, 3))]
+)
+def test_frames_fit_into_a_film(prior, tmp_path, capsys, number, size, frame):
+    """In one row, and enlarged, each of these is wider than H.264 can be."""
+    prior.encode = lambda images: F.interpolate(images, (SIZE, SIZE))
+    spec = replace(several(range(number)), recipe=replace(SPEC.recipe, steps=1), size=size, canvas="pixels")
+    result = optimise_images(spec, tmp_path / "run", prior)
+    assert result.finished and len(result.pictures) == number
+    assert pixels(result.pictures[0]).shape == (*size, 3)
+    assert pixels(frames(result.folder)[-1]).shape == frame
+    with av.open(str(result.folder / "video.mp4")) as film:
+        assert len(list(film.decode(video=0))) == 2
+    assert not capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_made_again(prior, whole):
@@ -174,4 +248,4 @@ def test_checkpoints_hold_the_canvas_and_no_prior(whole):
 def test_pictures_of_one_batch_lie_side_by_side(prior, tmp_path):
     result = optimise_images(replace(several(range(3, 5)), size=(16, 16)), tmp_path / "run", prior)
     assert [path.name for path in result.pictures] == ["picture-s3.png", "picture-s4.png"]
-    assert frames(result.folder)[-1].shape == (16, 36, 3)
+    assert pixels(frames(result.folder)[-1]).shape == (16, 36, 3)

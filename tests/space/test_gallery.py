@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import video
+from bridge_nerf.pixels import video
 from bridge_nerf.space.gallery import LARGEST, make
 from bridge_nerf.space.paintings import PAINTINGS
 from bridge_nerf.space.paintings import make as paint

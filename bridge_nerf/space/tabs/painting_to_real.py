@@ -12,9 +12,9 @@ from gradio.helpers import Examples
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.pictures import png as encoded
-from bridge_nerf.images.pictures import to_bytes
 from bridge_nerf.images.recipe import recipe_for
 from bridge_nerf.paths import asset
+from bridge_nerf.pixels import to_bytes
 from bridge_nerf.space import orders
 from bridge_nerf.space.paintings import PAINTINGS, prompt_of
 from bridge_nerf.space.sheets import sheet
