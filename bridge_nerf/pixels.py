@@ -28,8 +28,8 @@ def to_bytes(pictures: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]
     whole = torch.isfinite(pictures).flatten(1).all(1)
     if not whole.all():
         raise UserError(
-            f"{(~whole).sum().item()} of {len(whole)} pictures hold numbers that are not finite (NaN) and are "
-            "not drawn; lower the learning rate or the guidance"
+            f"{(~whole).sum().item()} of {len(whole)} pictures hold numbers that are not finite (NaN), "
+            "and are not drawn; lower the learning rate or the guidance"
         )
     return (pictures * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 

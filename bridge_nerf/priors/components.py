@@ -43,6 +43,8 @@ class Components:
     """DDPMScheduler or FlowMatchEulerDiscreteScheduler: only its table and configuration are used."""
     index: Mapping[str, Any]
     """What model_index.json says."""
+    name: str = "the prior"
+    """Of the pipeline, for messages."""
 
 
 def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Family, Components]:

@@ -6,6 +6,7 @@ Letters: x_t noisy latent (b c h w), t diffusion times (b).
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class DiffusersPrior(ABC):
         self.schedule = NoiseSchedule(
             self._alphas_cumprod().to(self.device), None if betas is None else betas.to(self.device)
         )
-        self.space = space_of(vae)
+        self.space = space_of(vae, components.name)
         side = unet.config.sample_size
         self.image_size: int = side * self.space.factor
         self.latent_shape: tuple[int, int, int] = (unet.config.in_channels, side, side)
@@ -55,17 +56,21 @@ class DiffusersPrior(ABC):
 
     @staticmethod
     def load(
-        folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        folder: Path,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        name: str | None = None,
     ) -> "DiffusersPrior":
         """From a folder in the layout of a pipeline's save_pretrained; words.json is optional.
 
-        The family (and so the class) follows from model_index.json. Raises UserError where the folder is
-        incomplete, damaged or another kind of pipeline.
+        The family (and so the class) follows from model_index.json; `name`, by default the folder, is for
+        messages. Raises UserError where the folder is incomplete, damaged or another kind of pipeline.
         """
         vocabulary = Vocabulary.read(folder)
         family, components = load_components(folder, torch.device(device), dtype)
-        module, name = family.prior.split(":")
-        return getattr(import_module(module), name)(components, vocabulary)
+        components = replace(components, name=name or str(folder))
+        module, kind = family.prior.split(":")
+        return getattr(import_module(module), kind)(components, vocabulary)
 
     @abstractmethod
     def _alphas_cumprod(self) -> Float[Tensor, "T"]:

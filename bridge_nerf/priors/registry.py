@@ -150,7 +150,7 @@ def load_prior(
     from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 
     try:
-        prior = DiffusersPrior.load(folder, device, precision)
+        prior = DiffusersPrior.load(folder, device, precision, resolved)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise UserError(too_big(resolved, device, str(error).splitlines()[0])) from None
     if checkpointing and prior.components.vae is not None:
