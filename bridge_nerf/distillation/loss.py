@@ -1,13 +1,27 @@
 """The one place where a gradient becomes a loss."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bridge_nerf.distillation.epsilon import Epsilon, Term
 from bridge_nerf.distillation.objectives import Objective
-from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.problem import Point, Problem
+from bridge_nerf.errors import UserError
+
+Cause = Literal["render", "x", "answer", "gradient", "regulariser"]
+"""What was not finite first: the picture of an object, what is distilled into, what the prior answers, what the
+objective makes of that, or what is added to it."""
+
+
+class NonFinite(FloatingPointError):
+    """A step that cannot be made; `explained` says what to do."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause: Cause = cause
 
 
 class Distilled(NamedTuple):
@@ -34,14 +48,60 @@ def distillation_loss(
     It is a sum over all entries, the batch included: divide by the batch size for a mean over samples.
 
     Raises:
-        FloatingPointError: The gradient is not finite. The caller knows the step and should add it.
+        NonFinite: The gradient is not finite. The caller knows the step: see `explained`.
     """
     pull = objective.pull(problem, x, t, noise)
     gradient = weight * objective.weigh(pull, problem.schedule, t)
     if not torch.isfinite(gradient).all():
         bad = (~torch.isfinite(gradient)).flatten(1).any(1)
-        raise FloatingPointError(f"non-finite gradient at t = {t[bad].tolist()} of {t.tolist()}")
+        cause = _cause(problem, x, t, noise)
+        raise NonFinite(cause, f"non-finite gradient at t = {t[bad].tolist()} of {t.tolist()}")
     # Not 0.5 |x - stopgrad(x - gradient)|^2: in float32 that rounds a small gradient away against x.
     loss = 0.5 * gradient.square().sum() + (gradient * (x - x.detach())).sum()
     metrics = {"pull": pull.square().mean().sqrt(), "gradient": gradient.square().mean().sqrt()}
     return Distilled(loss, gradient, metrics)
+
+
+def _cause(
+    problem: Problem, x: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], noise: Float[Tensor, "b *dims"]
+) -> Cause:
+    """Where the first number stands that is not finite; asks the networks once more, a prompt at a time."""
+    if not torch.isfinite(x).all():
+        return "x"
+    point = Point(problem.schedule.add_noise(x, noise, t), t, noise)
+    for slot in filter(problem.can_answer, problem.conditions):
+        (answer,) = problem.evaluate_all([(Epsilon((Term(slot, 0.0, 1.0),)), point)])
+        if not torch.isfinite(answer).all():
+            return "answer"
+    return "gradient"
+
+
+def explained(
+    error: NonFinite, step: int, prior: str, dtype: torch.dtype, single: str, remedy: str
+) -> UserError:
+    """What to tell a user of a step that cannot be made, in one line.
+
+    At step 0 nothing has been learnt, so that no learning rate can be to blame.
+
+    Args:
+        step: Absolute: a resumed run goes on from what was learnt.
+        prior: Its name.
+        dtype: Of its networks.
+        single: The flag that gives it single precision.
+        remedy: For what has been learnt, as in "lower the learning rate".
+    """
+    who = f"the prior {prior} in {str(dtype).removeprefix('torch.')}"
+    more = f"give {single}" if dtype.itemsize < 4 else "get its weights again, or give another prior"
+    found, mend = {
+        "render": ("the render is not finite, before any prior has seen it", "check the flags of the model"),
+        "x": ("the latents are not finite", f"{who} encodes them so: {more}"),
+        "answer": (f"{who} answers numbers that are not finite", more),
+        "gradient": ("the prior's answers are finite, but not what is made of them", "lower the guidance"),
+        "regulariser": ("the render and the prior's answers are finite", "lower its weight"),
+    }[error.cause]
+    if step == 0:
+        return UserError(f"step 0: {error}, and nothing has been learnt yet: {found}; {mend}")
+    if error.cause in ("render", "x", "answer") and dtype.itemsize < 4:
+        # Also where x is what went wrong: a gradient through the encoder may have overflown on its way back.
+        remedy = f"{remedy}, or {more}"
+    return UserError(f"step {step}: {error}: {found}; {remedy}")

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.loss import distillation_loss
+from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.stages import stages_for
@@ -94,8 +94,8 @@ class ImageModule(lightning.LightningModule):
         t, noise = self._draws("", step, x, times or self.times)
         try:
             distilled = distillation_loss(objective, self.problem, x, t, noise, weight)
-        except FloatingPointError as error:
-            raise UserError(f"step {step}: {error}; lower the learning rate or the guidance") from error
+        except NonFinite as error:
+            raise self._explained(error, step) from error
         self.metrics = {
             "step": step,
             "stage": stage + 1,
@@ -114,8 +114,14 @@ class ImageModule(lightning.LightningModule):
         assert self.adapter is not None
         t, noise = self._draws("adapter ", step, x, TimestepRange(0.0, 1.0))
         loss = self.adapter.loss(x.detach(), t, noise, self.problem.conditions[Slot.ADAPTER])
+        if not torch.isfinite(loss):
+            raise self._explained(NonFinite("answer", f"the adapter's loss is {loss.item()}"), step)
         self.metrics["adapter"] = loss.item()
         return loss
+
+    def _explained(self, error: NonFinite, step: int) -> UserError:
+        remedy = "lower the learning rate or the guidance"
+        return explained(error, step, self.spec.prior, self.prior.dtype, "--dtype float32", remedy)
 
     def _draws(
         self, purpose: str, step: int, x: Float[Tensor, "n c lh lw"], times: TimestepRange

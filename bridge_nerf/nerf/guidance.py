@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.loss import distillation_loss
+from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.requested import check_requested
@@ -27,6 +27,7 @@ from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.orbit import Orbit
 from bridge_nerf.nerf.prompts import OPPOSITE, VIEWS, View
 from bridge_nerf.priors.adapter import Adapter
+from bridge_nerf.priors.registry import resolve_prior
 from bridge_nerf.seeding import generator
 from bridge_nerf.wording import compose
 
@@ -105,9 +106,11 @@ class Guidance:
         t and noise are a pure function of (seed, step).
 
         Raises:
-            UserError: The gradient is not finite.
+            UserError: A picture or the gradient is not finite.
         """
         prior, active = self.prior, self.active(step)
+        if not torch.isfinite(pictures).all():
+            raise self.explained(NonFinite("render", "a picture is not finite"), step)
         size = (prior.image_size, prior.image_size)
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
@@ -119,16 +122,20 @@ class Guidance:
         problem = self._problem(orbit, background)
         try:
             distilled = distillation_loss(active.objective, problem, x, t, noise, active.weight)
-        except FloatingPointError as error:
-            raise UserError(
-                f"step {step}: {error}; go back to the last checkpoint with a lower learning rate"
-            ) from error
+        except NonFinite as error:
+            raise self.explained(error, step) from error
         losses, metrics = {"distillation": distilled.loss / len(x)}, distilled.metrics
         if self.adapter is not None:
             losses["adapter"] = self._adapter_loss(self.adapter, problem, x.detach(), step)
         if self.config.errors_every and step % self.config.errors_every == 0:
             metrics = metrics | measure(problem, x.detach(), t, noise, self.config.ode_steps)
         return Judged(losses, distilled.gradient, metrics)
+
+    def explained(self, error: NonFinite, step: int) -> UserError:
+        """What to tell the user of a step that cannot be made."""
+        name, _ = resolve_prior(self.config.prior, self.prior.device)
+        single, remedy = "--pipeline.prior-dtype float32", "resume with a lower learning rate"
+        return explained(error, step, name, self.prior.dtype, single, remedy)
 
     def _adapter_loss(
         self, adapter: Adapter, problem: Problem, x: Float[Tensor, "b *dims"], step: int

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.distillation.loss import Cause, NonFinite
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.controls import Controls
@@ -32,6 +33,8 @@ from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
 
 ADAPTER = "adapter"
 """The adapter's name: of its part of the state and of its optimizer."""
+CAUSES: dict[str, Cause] = {"distillation": "gradient", ADAPTER: "answer"}
+"""Of a loss that is not finite; the others are regularisers."""
 
 
 @dataclass
@@ -184,11 +187,12 @@ class BridgePipeline(VanillaPipeline):
         return self.get_train_loss_dict(step)
 
     def _check(self, losses: dict[str, Tensor], opacity: Tensor, step: int) -> None:
+        assert self._guidance is not None
         for name, value in losses.items():
             if not torch.isfinite(value):
-                raise UserError(
-                    f"step {step}: the {name} loss is {value.item()}; resume with a lower learning rate"
-                )
+                cause = CAUSES.get(name, "regulariser")
+                error = NonFinite(cause, f"the {name} loss is {value.item()}")
+                raise self._guidance.explained(error, step)
         if not opacity.any():  # nothing left that a gradient could reach
             raise UserError(
                 f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"

@@ -109,7 +109,8 @@ class BridgeTrainer(Trainer):
         pipeline = getattr(self.pipeline, "module", self.pipeline)
         for name, value in pipeline.named_parameters():
             if not torch.isfinite(value).all():
-                raise UserError(f"step {step}: {name} is not finite; resume with a lower learning rate")
+                more = ", or with --pipeline.prior-dtype float32" if pipeline.prior.dtype.itemsize < 4 else ""
+                raise UserError(f"step {step}: {name} is not finite; resume with a lower learning rate{more}")
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = {
             "step": step,

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bridge_nerf.distillation.loss import distillation_loss
+from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
 from bridge_nerf.distillation.objectives import bridge_second_stage, sds
 
 from .worlds import MIXED_T, MIXTURE, draws, problem
@@ -59,5 +59,55 @@ def test_a_nan_is_never_hidden():
     network = Network(torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64)))
     x = draws("x", 6, 2)
     x[2, 1] = float("nan")
-    with pytest.raises(FloatingPointError, match=r"non-finite gradient at t = \[199\]"):
+    with pytest.raises(NonFinite, match=r"non-finite gradient at t = \[199\]") as error:
         distillation_loss(sds(1.0), problem(network, TARGET="left"), x, MIXED_T, NOISE)
+    assert error.value.cause == "x"
+
+
+@pytest.mark.parametrize(
+    "weight, scale, cause", [(float("nan"), 7.5, "answer"), (1.0, float("inf"), "gradient")]
+)
+def test_the_prior_is_told_apart_from_what_is_made_of_its_answers(weight, scale, cause):
+    network = Network(torch.nn.Parameter(torch.tensor(weight, dtype=torch.float64)))
+    with pytest.raises(NonFinite, match="non-finite gradient") as error:
+        distillation_loss(
+            sds(scale), problem(network, TARGET="left", NULL=""), draws("x", 6, 2), MIXED_T, NOISE
+        )
+    assert error.value.cause == cause
+
+
+HALF, SINGLE = torch.float16, torch.float32
+SAID = {
+    ("answer", 0, HALF): "the prior sd in float16 answers numbers that are not finite; give --flag",
+    (
+        "answer",
+        0,
+        SINGLE,
+    ): "the prior sd in float32 answers numbers that are not finite; get its weights again",
+    (
+        "answer",
+        3,
+        HALF,
+    ): "the prior sd in float16 answers numbers that are not finite; slow down, or give --flag",
+    ("answer", 3, SINGLE): "the prior sd in float32 answers numbers that are not finite; slow down",
+    ("x", 0, HALF): "the latents are not finite; the prior sd in float16 encodes them so: give --flag",
+    ("x", 3, SINGLE): "the latents are not finite; slow down",
+    (
+        "render",
+        0,
+        HALF,
+    ): "the render is not finite, before any prior has seen it; check the flags of the model",
+    ("render", 3, SINGLE): "the render is not finite, before any prior has seen it; slow down",
+    ("regulariser", 0, HALF): "the render and the prior's answers are finite; lower its weight",
+    ("regulariser", 3, HALF): "the render and the prior's answers are finite; slow down",
+    ("gradient", 0, HALF): "the prior's answers are finite, but not what is made of them; lower the guidance",
+    ("gradient", 3, HALF): "the prior's answers are finite, but not what is made of them; slow down",
+}
+
+
+@pytest.mark.parametrize("cause, step, dtype", SAID)
+def test_what_is_blamed_depends_on_what_has_been_learnt(cause, step, dtype):
+    said = str(explained(NonFinite(cause, "bad"), step, "sd", dtype, "--flag", "slow down"))
+    learnt = ", and nothing has been learnt yet" if step == 0 else ""
+    assert said.startswith(f"step {step}: bad{learnt}: {SAID[cause, step, dtype]}")
+    assert ("slow down" in said) == (step > 0)

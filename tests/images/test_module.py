@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.distillation.stages import StageOptions
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.spec import Subject
 from bridge_nerf.images.views import VIEWS, view
+from bridge_nerf.priors.adapter import Adapter
 from tests.images.conftest import RECIPE, SPEC, several
 
 
@@ -90,11 +92,36 @@ def test_latents_must_fill_the_picture(prior):
         ImageModule(replace(SPEC, size=(65, 64)), prior)
 
 
-def test_a_gradient_that_is_not_finite_is_said_with_its_step(prior):
+def test_latents_that_are_not_finite_are_said_with_their_step(prior):
     module = ImageModule(SPEC, prior)
     module.canvas.values.data.fill_(float("nan"))
-    with pytest.raises(UserError, match="step 5: non-finite gradient"):
+    with pytest.raises(UserError, match="step 5: non-finite gradient.*the latents are not finite; lower"):
         module.loss(5)
+
+
+def broken(x_t: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+    """What a network answers that overflows."""
+    return torch.full_like(x_t, float("nan"))
+
+
+def test_before_anything_is_learnt_the_prior_is_blamed(prior):
+    prior.eps, prior.dtype = broken, torch.float16
+    for module in (ImageModule(SPEC, prior), ImageModule(replace(SPEC, objective="vsd"), prior)):
+        with pytest.raises(UserError, match="step 0.*nothing has been learnt yet") as refusal:
+            module.loss(0)
+        assert "the prior stub in float16 answers" in str(refusal.value)
+        assert str(refusal.value).endswith("give --dtype float32")
+        with pytest.raises(
+            UserError, match="step 3.*lower the learning rate or the guidance, or give --dtype"
+        ):
+            module.loss(3)
+
+
+def test_an_adapter_that_is_not_finite_is_said_at_once(prior, monkeypatch):
+    module = ImageModule(replace(SPEC, objective="vsd"), prior)
+    monkeypatch.setattr(Adapter, "loss", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(UserError, match="step 3: the adapter's loss is nan"):
+        module.loss(3)
 
 
 def test_latents_turn_through_the_picture(prior):

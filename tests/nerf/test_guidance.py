@@ -163,11 +163,35 @@ def test_unknown_objective() -> None:
         guidance(replace(CONFIG, objective="alchemy"))
 
 
-def test_nan_is_reported_with_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def said(g: Guidance, step: int, pictures: torch.Tensor | None = None) -> str:
+    """How the step is refused."""
+    if pictures is None:
+        pictures = torch.rand(1, 3, SIZE, SIZE)
+    with pytest.raises(UserError) as refusal:
+        g.loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, step)
+    return str(refusal.value)
+
+
+def test_a_prior_that_is_not_finite_is_blamed_before_anything_is_learnt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     g = guidance()
+    monkeypatch.setattr(g.prior, "dtype", torch.float16)
     monkeypatch.setattr(g.prior, "eps", lambda x_t, t, condition: torch.full_like(x_t, torch.nan))
-    with pytest.raises(UserError, match="step 17: non-finite gradient"):
-        g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), None, 17)
+    first, later = said(g, 0), said(g, 17)
+    assert first.startswith("step 0: non-finite gradient") and "nothing has been learnt yet" in first
+    assert "the prior toybox in float16 answers" in first and "learning rate" not in first
+    assert first.endswith("give --pipeline.prior-dtype float32")
+    assert later.startswith("step 17: non-finite gradient") and "lower learning rate" in later
+
+
+def test_a_render_and_an_encoder_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    g, nan = guidance(), torch.full((1, 3, SIZE, SIZE), torch.nan)
+    assert "the render is not finite" in said(g, 0, nan) and "prior toybox" not in said(g, 0, nan)
+    assert "the render is not finite" in said(g, 3, nan) and "lower learning rate" in said(g, 3, nan)
+    monkeypatch.setattr(g.prior, "encode", lambda images: images * torch.nan)
+    assert "the latents are not finite; the prior toybox in float32 encodes them so" in said(g, 0)
+    assert "the latents are not finite; resume with a lower learning rate" in said(g, 3)
 
 
 def test_wishes_are_written_down() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bridge_nerf.nerf import checkpoint
+from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 from tests.nerf.stub import PicturePrior
 from tests.nerf.test_trainer import Train
@@ -136,6 +137,14 @@ def test_nan_stops_the_run_after_the_last_good_checkpoint(
     assert "step 3: non-finite gradient" in refused(config, trained, "run")
     assert checkpoint.read(checkpoint.latest(config.get_checkpoint_dir()))["step"] == 2
     assert "to resume" in capsys.readouterr().out
+
+
+def test_what_is_added_to_the_loss_is_not_blamed_on_the_prior(
+    config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BridgeModel, "get_loss_dict", lambda *_, **__: {"sparsity": torch.tensor(torch.inf)})
+    said = refused(config, trained)
+    assert "step 0: the sparsity loss is inf" in said and said.endswith("lower its weight")
 
 
 def test_a_vanished_object_is_said(config: BridgeTrainerConfig, trained: Train) -> None:

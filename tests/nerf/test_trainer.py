@@ -45,13 +45,40 @@ def test_a_run_leaves_its_results(config: BridgeTrainerConfig, trained: Train, c
     assert [p.name for p in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
     with av.open(str(folder / "turntable.mp4")) as video:
         assert len(list(video.decode(video=0))) == 4
-    assert Image.open(folder / "turntable.png").size == (6 * 16, 16)
+    assert Image.open(folder / "turntable.png").size == (4 * 16, 16)
     said = capsys.readouterr().out
     assert "(--pipeline.prior)" in said
     assert "ns-viewer --load-config" in said
     assert "--load-dir" in said
     assert "100%" in said and "0 min 00 s left" in said
     assert not list(folder.rglob("*.unfinished"))
+
+
+@pytest.mark.parametrize("lost", ["turntable.mp4", "turntable.png", "both"])
+def test_a_run_without_its_turntable_is_whole(
+    config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch, capsys, lost: str
+) -> None:
+    def fail(*_) -> None:
+        raise RuntimeError("no\ncodec")
+
+    places = {
+        "turntable.mp4": "bridge_nerf.nerf.trainer.video",
+        "turntable.png": "bridge_nerf.nerf.turntable.contact_sheet",
+        "both": "bridge_nerf.nerf.turntable.frames",
+    }
+    (folder := config.get_base_dir().with_name("run")).mkdir(parents=True)
+    for name in ("turntable.mp4", "turntable.png"):
+        (folder / name).write_bytes(b"of an earlier run")
+    monkeypatch.setattr(places[lost], fail)
+    trainer = trained(config, "run")
+    assert trainer.base_dir == folder
+    missing = {"turntable.mp4", "turntable.png"} if lost == "both" else {lost}
+    assert not any((folder / name).exists() for name in missing)
+    assert checkpoint.latest(trainer.checkpoint_dir).name == "step-000000005.ckpt"
+    said = capsys.readouterr()
+    assert "--load-dir" in (folder / "commands.txt").read_text() and "--load-dir" in said.out
+    (line,) = [line for line in said.err.splitlines() if "could not be made" in line]
+    assert line.endswith("no codec") and not any(str(folder / name) in said.out for name in missing)
 
 
 def test_no_viewer_draws_during_the_turntable(
