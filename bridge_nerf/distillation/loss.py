@@ -12,8 +12,8 @@ from bridge_nerf.distillation.problem import Point, Problem
 from bridge_nerf.errors import UserError
 
 Cause = Literal["render", "x", "answer", "gradient", "regulariser"]
-"""What was not finite first: the picture of an object, what is distilled into, what the prior answers, what the
-objective makes of that, or what is added to it."""
+"""What was not finite first: the picture of an object, what is distilled into, what the prior answers, what
+the objective makes of that, or what is added to it."""
 
 
 class NonFinite(FloatingPointError):

@@ -13,7 +13,9 @@ from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.report import evaluate_toybox, image_tables, named
-from bridge_nerf.evaluation.sheets import LABEL, labelled
+from bridge_nerf.evaluation.sheets import LABEL, labelled, sheet
+from bridge_nerf.evaluation.table import write_table
+from bridge_nerf.evaluation.toybox import Figure
 from tests.nerf.stub import PicturePrior
 
 
@@ -56,6 +58,32 @@ def test_names_are_checked_before_anything_is_made() -> None:
     ):
         with pytest.raises(UserError, match=said):
             image_tables(SimpleNamespace(**asked, **wrong), PicturePrior(), never)
+
+
+def test_figures_are_measured_without_their_sheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr("bridge_nerf.evaluation.toybox._before_white", lambda toy: torch.rand(8, 3, 64, 64))
+    (tmp_path / "scenes.png").mkdir()  # no picture can be saved there
+    command = SimpleNamespace(
+        what=("scenes",), toys=("pineapple",), objectives=("sds",), judge=None, out=tmp_path
+    )
+    figures = evaluate_toybox(command, lambda prompt, objective: torch.rand(24, 3, 64, 64))
+    assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 3
+    assert "scenes.png could not be made" in capsys.readouterr().err
+
+
+def test_a_table_is_written_without_its_plot(tmp_path: Path, capsys) -> None:
+    row = Figure("share", 0.5, "0.9", 8)
+    (tmp_path / "table.svg").mkdir()
+    write_table([row], tmp_path / "table", seed=0)
+    assert json.loads((tmp_path / "table.json").read_text())["rows"] and (tmp_path / "table.txt").exists()
+    assert "table.svg could not be made" in capsys.readouterr().err
+
+
+def test_pictures_that_are_not_finite_are_not_laid_out() -> None:
+    with pytest.raises(UserError, match="1 of 3 pictures"):
+        sheet(torch.cat([ramp(2), torch.full((1, 3, 4, 4), torch.nan)]), 2)
 
 
 def test_scenes_of_several_objectives_lie_on_one_sheet(

@@ -121,6 +121,13 @@ def test_seeds_depend_on_prompt_and_base_seed_alone():
     assert shuffled[::-1] == items_for(PROMPTS, SPEC, 0, Path("x"))
 
 
+def test_a_batch_is_made_without_its_gallery(tmp_path, alone, capsys):
+    (tmp_path / "index.html").mkdir()
+    write_gallery(alone, tmp_path)
+    assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == len(alone)
+    assert "index.html could not be made" in capsys.readouterr().err
+
+
 def test_the_gallery_shows_every_item_and_quotes_its_words(tmp_path, alone):
     out = alone[0].folder.parent.parent
     items = items_for(["a ball, <b>", *PROMPTS], SPEC, 0, out)

@@ -53,6 +53,26 @@ def test_pictures_come_one_after_the_other_and_the_last_one_says_how_it_was_made
     assert files.numbers.read_text().splitlines()[0] == "step,objective,saturation,pull"
 
 
+@pytest.mark.parametrize(
+    "place, lost",
+    [
+        ("bridge_nerf.space.results.video", "video"),
+        ("bridge_nerf.space.visitors.Room.keep", "picture"),
+    ],
+)
+def test_a_picture_is_delivered_without_its_video_or_preview(studio, room, monkeypatch, capsys, place, lost):
+    def fail(*_):
+        raise RuntimeError("cannot")
+
+    monkeypatch.setattr(place, fail)
+    last = list(studio.make(order_of(studio, objective="sds", seed=41), room))[-1]
+    assert note_in(last.files.picture)["done"] == 12 and last.files.numbers.exists()
+    assert (last.files.video is None) == (lost == "video") == ("the video could not be made" in last.line)
+    assert (last.picture is None) == (lost == "picture")
+    assert "could not be made, everything else goes on: cannot" in capsys.readouterr().err
+    studio._kept.clear()
+
+
 def test_stop_keeps_the_picture_as_it_is(studio, room):
     order = order_of(studio, steps=200, seed=5)
     last = None
