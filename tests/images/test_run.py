@@ -131,19 +131,19 @@ def test_a_run_killed_before_its_video_does_not_keep_an_older_one(prior, whole, 
 def test_before_and_after_a_painting(prior, tmp_path, capsys):
     source = tmp_path / "painting.png"
     Image.new("RGB", (16, 16), (200, 30, 20)).save(source)
-    spec = replace(SPEC, task="paint", source=str(source), source_hash=file_hash(source))
-    result = optimise_images(spec, tmp_path / "run", prior)
+    spec = replace(SPEC, task="paint", source=source.name, source_hash=file_hash(source))
+    result = optimise_images(spec, tmp_path / "run", prior, source=source)
     pairs = result.folder / "before-after.png"
     seen = pixels(pairs)
     assert seen.shape == (16, 36, 3) and (seen[:, :16] == (200, 30, 20)).all()
     assert np.array_equal(seen[:, 20:], pixels(result.pictures[0]))
     pairs.unlink()
-    optimise_images(spec, tmp_path / "run", prior, not_again)
+    optimise_images(spec, tmp_path / "run", prior, not_again, source=source)
     assert np.array_equal(pixels(pairs), seen)
     pairs.unlink()
     source.unlink()
     capsys.readouterr()
-    assert optimise_images(spec, tmp_path / "run", prior, not_again) == result
+    assert optimise_images(spec, tmp_path / "run", prior, not_again, source=source) == result
     assert f"{pairs} could not be made" in capsys.readouterr().err
 
 
