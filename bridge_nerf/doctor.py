@@ -117,7 +117,7 @@ def priors() -> Iterator[Finding]:
     from bridge_nerf.paths import asset
     from bridge_nerf.priors.hub import cached_folder
     from bridge_nerf.priors.inspection import inspect
-    from bridge_nerf.priors.registry import ALIASES, REMOVED
+    from bridge_nerf.priors.names import ALIASES, REMOVED
 
     offline = "set: nothing is downloaded" if constants.HF_HUB_OFFLINE else "not set"
     token = "a token is set" if get_token() else "no token (needed for sd3.5 and if: `hf auth login`)"

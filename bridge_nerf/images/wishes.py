@@ -151,11 +151,11 @@ def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[s
     """
     import torch
 
-    from bridge_nerf.priors.registry import load_prior, resolve_prior, split_revision
+    from bridge_nerf.priors.names import with_revision
+    from bridge_nerf.priors.registry import load_prior, resolve_prior
 
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
     device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    base, _ = split_revision(name)  # the flag counts before what the name says
-    resolved, line = resolve_prior(name if revision is None else f"{base}@{revision}", device)
+    resolved, line = resolve_prior(with_revision(name, revision), device)
     print(line, flush=True)
     return resolved, load_prior(resolved, device, None if dtype == "auto" else getattr(torch, dtype))

@@ -3,10 +3,8 @@
 The headers of safetensors files say how many numbers they hold; nothing else of them is read.
 """
 
-import json
 import math
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,13 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import Family
-from bridge_nerf.priors.pipeline_files import choose_weights, components_of, files_in, read_index
+from bridge_nerf.priors.pipeline_files import (
+    choose_weights,
+    components_of,
+    files_in,
+    read_header,
+    read_index,
+)
 
 GIB = 2**30
 
@@ -60,18 +64,7 @@ def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
 
 def count_numbers(file: Path) -> int:
     """How many numbers a safetensors file holds. UserError where it is damaged or cut short."""
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, file.stat().st_size)))
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        end = 8 + length + max(entry["data_offsets"][1] for entry in tensors)
-        count = sum(math.prod(entry["shape"]) for entry in tensors)
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read ({error}): download it again") from None
-    if end != file.stat().st_size:
-        raise UserError(f"{file} has {file.stat().st_size} bytes instead of {end}: download it again")
-    return count
+    return sum(math.prod(entry["shape"]) for entry in read_header(file).values())
 
 
 def check_room(need: Estimate, name: str, device: torch.device | str) -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that a wrong folder is reported at once.
 
 import json
 import re
+import struct
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,13 +29,46 @@ def read_index(folder: Path) -> dict[str, Any]:
     index = folder / "model_index.json"
     if not index.exists():
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"{folder} has no model_index.json (found: {found}): give a pipeline's top folder")
+        tops = [
+            pipeline_above(folder),
+            *(file.parent for file in folder.glob("snapshots/*/model_index.json")),
+        ]
+        top = next((f"its top folder, {top}" for top in tops if top), "a pipeline's top folder")
+        raise UserError(f"{folder} has no model_index.json (found: {found}): give {top}")
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         content["_class_name"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index} cannot be read ({error}): download the pipeline again") from None
     return content
+
+
+def pipeline_above(path: Path) -> Path | None:
+    """The folder of the pipeline that a file or a component's folder belongs to; None where it does not."""
+    return next(
+        (folder for folder in list(path.parents)[:2] if (folder / "model_index.json").is_file()), None
+    )
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of each of its tensors, by name; nothing else of it is read.
+
+    Raises:
+        UserError: It is damaged, or cut short.
+    """
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, file.stat().st_size)))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = 8 + length + max(entry["data_offsets"][1] for entry in tensors.values())
+        if not all(isinstance(entry["shape"], list) for entry in tensors.values()):
+            raise TypeError("a shape is missing")
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): download it again") from None
+    if end != file.stat().st_size:
+        raise UserError(f"{file} has {file.stat().st_size} bytes instead of {end}: download it again")
+    return tensors
 
 
 def family_of(kind: object, where: object) -> Family:

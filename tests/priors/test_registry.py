@@ -60,8 +60,8 @@ def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str
 
 
 @pytest.mark.parametrize("name", ["prior", "prior@home"])
-def test_a_folder_resolves_to_itself(tmp_path: Path, name: str) -> None:
-    (folder := tmp_path / name).mkdir()
+def test_a_folder_resolves_to_itself(tmp_path: Path, name: str, closed_folder: Path) -> None:
+    shutil.copytree(closed_folder, folder := tmp_path / name)
     assert resolve_prior(str(folder), "cpu")[0] == str(folder)
 
 

