@@ -1,6 +1,18 @@
 """How prompts are put together."""
 
+from __future__ import annotations
 
-def compose(*parts: str) -> str:
+
+class Composed(str):
+    """A text that knows which part of it the user wrote, so that what is wrong with it can be said."""
+
+    parts: tuple[str, ...]
+    """The prompt first, then what was added to it."""
+
+
+def compose(*parts: str) -> Composed:
     """The parts that say something, joined by commas."""
-    return ", ".join(part.strip(" ,.") for part in parts if part.strip(" ,."))
+    said = tuple(stripped for part in parts if (stripped := part.strip(" ,.")))
+    composed = Composed(", ".join(said))
+    composed.parts = said
+    return composed

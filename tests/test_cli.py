@@ -15,7 +15,9 @@ from PIL import Image
 from bridge_nerf import cli
 from bridge_nerf.cli.helpers import helpers
 from bridge_nerf.extras import PARTS
+from bridge_nerf.errors import UserError
 from bridge_nerf.images.pictures import note_in
+from bridge_nerf.priors.registry import check_processes
 from tests.images.test_pictures import bad_files
 
 
@@ -49,7 +51,7 @@ except SystemExit:
     "arguments, words",
     [
         (["sample", "a zeppelin"], "zeppelin"),
-        (["sample", "a duck", "--count", "0"], "must be positive"),
+        (["sample", "a duck", "--count", "0"], "--count 0 makes no sense"),
         (["sample", "a duck", "--prior", "/nowhere/at/all"], "/nowhere/at/all"),
         (["evaluate-toybox", "--what", "judge", "--judge", "/nowhere"], "no judge"),
     ],
@@ -213,23 +215,52 @@ def test_too_little_memory_is_one_line(stub, monkeypatch, tmp_path, error, reaso
     assert said.endswith("ask for a smaller --size, or for fewer at once") and "\n" not in said
 
 
+STRIP, SQUARE = "strip.png", "square.png"
 BAD = [
     (["image", "--prompt", "a xylophone"], "xylophone"),
     (["image", "--prompt", " "], "prompt is empty"),
-    (["image", "--prompt", "a ball", "--steps", "0"], "steps = 0 is impossible"),
-    (["image", "--prompt", "a ball", "--count", "0"], "at least 1"),
+    (["image", "--prompt", "a ball", "--steps", "0"], "--steps 0 makes no sense; give a number from 1"),
+    (["image", "--prompt", "a ball", "--count", "0"], "--count 0 makes no sense"),
     (["image", "--prompt", "a ball", "--objective", "magic"], "unknown method 'magic'"),
     (["image", "--prompt", "a ball", "--objective", "dds"], "edits a picture"),
-    (["image", "--prompt", "a ball", "--size", "-8"], "size = -8 is impossible"),
-    (["image", "--prompt", "a ball", "--size", "0"], "size = 0 is impossible"),
-    (["image", "--prompt", "a ball", "--size", "100000"], "size = 100000 is impossible"),
+    (
+        ["image", "--prompt", "a ball", "--size", "-8"],
+        "--size -8 makes no sense; give a number from 1 to 8192",
+    ),
+    (["image", "--prompt", "a ball", "--size", "0"], "--size 0 makes"),
+    (["image", "--prompt", "a ball", "--size", "100000"], "--size 100000 makes"),
     (["image", "--prompt", "a ball", "--count", "1000000"], "count = 1000000 is impossible"),
-    (["image", "--prompt", "a ball", "--guidance-scale", "nan"], "guidance_scale = nan is impossible"),
+    (
+        ["image", "--prompt", "a ball", "--guidance-scale", "nan"],
+        "--guidance-scale nan makes no sense; give a finite number",
+    ),
     (["image", "--prompt", "a ball", "--set", "speed=3"], "unknown number 'speed=3'"),
     (["paint", "--input", "/nowhere.png", "--prompt", "a ball"], "there is no file /nowhere.png"),
     (["compare", "--prompt", "a ball", "--objectives", ","], "no objectives"),
     (["compare", "--prompt", "a ball", "--objectives", "sds,magic"], "unknown method 'magic'"),
-    (["batch", __file__, "--devices", "0"], "devices = 0 is impossible"),
+    (["batch", __file__, "--devices", "0"], "--devices 0 makes no sense"),
+    (
+        ["image", "--prompt", "a ball", "--seed", "-1"],
+        "--seed -1 makes no sense; give a number from 0 to 4294967295",
+    ),
+    (["image", "--prompt", "a ball", "--seed", str(2**70)], f"--seed {2**70} makes no sense"),
+    (["image", "--prompt", "a caf\udce9"], '--prompt "a caf\\udce9" holds bytes that are not UTF-8'),
+    (["image", "--prompt", " ,."], "the prompt is empty"),
+    (["image", "--prompt", "a ball", "--prior", "SDXL"], 'did you mean "sdxl"?'),
+    (["illusion", "--prompt", "a ball", "--prompt", "a ball", "--objective", "dds"], '"dds" edits a picture'),
+    (["compare", "--prompt", "a ball", "--objectives", "sds,dds"], '"dds" edits a picture'),
+    (["batch", __file__, "--objective", "dds"], '"dds" edits a picture'),
+    (["paint", "--input", STRIP, "--prompt", "a ball"], "is 5000 x 1; crop it to at most 8 : 1"),
+    (
+        ["paint", "--input", SQUARE, "--prompt", "a ball", "--canvas", "network"],
+        "cannot start from a picture",
+    ),
+    (["evaluate", "toybox", "--objectives", "dds"], "dds edits a picture and there is none"),
+    (["evaluate", "toybox", "--seed", "-1"], "--seed -1 makes no sense"),
+    (["evaluate", "toybox", "--count", "1"], "--count 1 makes no sense; give a number from 2 on"),
+    (["evaluate", "toybox", "--batch", "0"], "--batch 0 makes no sense"),
+    (["evaluate", "toybox", "--turned"], "no toy is named"),
+    (["evaluate", "prior", "--prior", "toybx"], 'did you mean "toybox"?'),
     (["batch", "/nowhere.txt"], "there is no file /nowhere.txt"),
     (["reproduce", "/nowhere.png"], "there is no file /nowhere.png"),
 ]
@@ -237,9 +268,58 @@ BAD = [
 
 @pytest.mark.parametrize("arguments, words", BAD)
 def test_impossible_wishes_are_one_line_and_leave_nothing(stub, monkeypatch, tmp_path, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (5000, 1)).save(STRIP)
+    Image.new("RGB", (9, 9)).save(SQUARE)
     answer = called(monkeypatch, *arguments, "--out", tmp_path / "out")
     assert answer is not None and words in answer and "\n" not in answer
     assert not (tmp_path / "out").exists()
+
+
+KNOWN_FROM_THE_FLAGS = [
+    ["image", "--prompt", " "],
+    ["image", "--prompt", "a ball", "--objective", "dds"],
+    ["image", "--prompt", "a ball", "--objective", "magic"],
+    ["image", "--prompt", "a ball", "--count", "5000"],
+    ["image", "--prompt", "a ball", "--set", "rest=nan"],
+    ["illusion", "--prompt", "a ball", "--prompt", "a ball", "--objective", "dds"],
+    ["compare", "--prompt", "a ball", "--objectives", "sds,dds"],
+    ["compare", "--prompt", "a ball", "--objectives", "sds,magic"],
+    ["batch", __file__, "--objective", "dds"],
+    ["paint", "--input", SQUARE, "--prompt", "a ball", "--objective", "magic"],
+    ["evaluate", "toybox", "--editors", "magic"],
+    ["evaluate", "toybox", "--objectives", "dds"],
+    ["evaluate", "toybox", "--set", "steps=0"],
+]
+
+
+@pytest.mark.parametrize("arguments", KNOWN_FROM_THE_FLAGS, ids=" ".join)
+def test_what_the_flags_show_is_refused_before_a_prior_is_loaded(monkeypatch, tmp_path, arguments):
+    loaded = []
+    for module in ("cli.images", "cli.evaluate"):
+        monkeypatch.setattr(f"bridge_nerf.{module}.load", lambda *given: loaded.append(given))
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9)).save(SQUARE)
+    answer = called(monkeypatch, *arguments)
+    assert answer is not None and answer.startswith("bridge-nerf: ") and "\n" not in answer
+    assert not loaded and [path.name for path in tmp_path.iterdir()] == [SQUARE]
+
+
+def test_a_batch_says_what_is_too_long_before_it_makes_the_first(stub, monkeypatch, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a ball\n" + "ball " * 30)
+    asked = ("batch", prompts, "--target-descriptors", "sharp " * 20, "--out", tmp_path / "out")
+    assert "shorten it" in (called(monkeypatch, *asked, *QUICK) or "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_wants_as_many_gpus_as_processes(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"--devices 3 is more than there are: give a number from 1 to 2"):
+        check_processes(3)
+    check_processes(2)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    check_processes(3)
 
 
 @pytest.mark.parametrize("name", bad_files())

@@ -48,12 +48,13 @@ class EvaluateImages(Wishes):
     """Folder for tables (txt, json, svg), contact sheets, and what was made."""
 
     def run(self) -> None:
-        from bridge_nerf.evaluation.report import image_tables, named
+        from bridge_nerf.evaluation.report import check_tables, image_tables
 
-        if self.count < 2 or self.batch < 1:
-            raise UserError(f"count must be at least 2 and batch 1, got {self.count} and {self.batch}")
-        methods = {"objectives": named(self.objectives), "paintings": self.editors, "illusions": ("bridge",)}
-        self.check([method for table in self.what for method in methods[table]])
+        if self.count < 2:
+            raise UserError(f"--count {self.count} makes no sense; give a number from 2 on")
+        methods = {"image": check_tables(self), "paint": self.editors, "illusion": ("bridge",)}
+        tables = {"image": "objectives", "paint": "paintings", "illusion": "illusions"}
+        self.check({task: names for task, names in methods.items() if tables[task] in self.what}, ())
         name, prior = load(self.prior, self.revision, self.dtype)
         image_tables(self, prior, self._make(name, prior))
 

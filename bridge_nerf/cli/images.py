@@ -10,6 +10,7 @@ import tyro
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.wishes import Wishes, load
+from bridge_nerf.wording import compose
 
 if TYPE_CHECKING:
     from bridge_nerf.distillation.prior import ImagePrior
@@ -40,9 +41,9 @@ class Image(WithObjective):
     def run(self) -> None:
         from bridge_nerf.images.spec import subjects_for
 
-        self.check([self.objective])
-        name, prior = load(self.prior, self.revision, self.dtype)
+        self.check({"image": [self.objective]}, [self.prompt])
         subjects = subjects_for((self.prompt,), self.seed, self.count)
+        name, prior = load(self.prior, self.revision, self.dtype)
         _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
 
 
@@ -58,11 +59,12 @@ class Paint(WithObjective):
     """Where the run's folder goes."""
 
     def run(self) -> None:
-        from bridge_nerf.images.pictures import read_picture
+        from bridge_nerf.images.pictures import check_aspect, read_picture
         from bridge_nerf.images.spec import subjects_for
 
-        self.check([self.objective])
-        read_picture(self.input)  # before the seconds that a prior takes
+        # Before the seconds that a prior takes.
+        check_aspect(*read_picture(self.input).size, str(self.input))
+        self.check({"paint": [self.objective]}, [self.prompt])
         name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         spec = self.spec(name, prior, "paint", self.objective, subjects, source=self.input)
@@ -89,9 +91,9 @@ class Illusion(WithObjective):
             )
         from bridge_nerf.images.spec import subjects_for
 
-        self.check([self.objective])
-        name, prior = load(self.prior, self.revision, self.dtype)
+        self.check({"illusion": [self.objective]}, self.prompt)
         subjects = subjects_for(self.prompt, self.seed, self.count)
+        name, prior = load(self.prior, self.revision, self.dtype)
         _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
 
 
@@ -114,9 +116,9 @@ class Compare(Wishes):
         names = list(dict.fromkeys(name.strip() for name in self.objectives.split(",") if name.strip()))
         if not names:
             raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
-        self.check(names)
-        resolved, prior = load(self.prior, self.revision, self.dtype)
+        self.check({"image": names}, [self.prompt])
         subjects = subjects_for((self.prompt,), self.seed, 1)
+        resolved, prior = load(self.prior, self.revision, self.dtype)
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
         folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
         with Bar() as bar:
@@ -146,15 +148,18 @@ class Batch(WithObjective):
         from bridge_nerf.images.batch import items_for, read_prompts, run_batch
         from bridge_nerf.images.gallery import write_gallery
         from bridge_nerf.images.spec import Subject
+        from bridge_nerf.priors.registry import check_processes
 
-        if self.devices < 1:
-            raise UserError(f"devices = {self.devices} is impossible; give 1 or more")
-        self.check([self.objective])
         prompts = read_prompts(self.prompts)
+        self.check({"image": [self.objective]}, prompts)
+        check_processes(self.devices)
         name, prior = load(self.prior, self.revision, self.dtype)
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
+        # Each item would find out by itself, after those before it have been made.
+        prior.check_prompts(prompts)
+        for words in (pattern.recipe.target_descriptors, pattern.recipe.source_descriptors):
+            prior.check_prompts([compose(prompt, words) for prompt in prompts])
         items = items_for(prompts, pattern, self.seed, self.out)
-        prior.check_prompts(prompts)  # once, before others would say the same
         with helpers(self.devices - 1):
             made = run_batch(items, prior)
         write_gallery(items, self.out)

@@ -12,9 +12,11 @@ from bridge_nerf.cli.doctor import Doctor
 from bridge_nerf.cli.errors import PlotErrors
 from bridge_nerf.cli.evaluate import Evaluate
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
+from bridge_nerf.cli.ranges import RANGES
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, want_of_memory
 from bridge_nerf.extras import required
+from bridge_nerf.flags import check_flags
 
 Command = (
     Annotated[Image, tyro.conf.subcommand("image")]
@@ -40,6 +42,7 @@ def main() -> None:
     about = "Score distillation as a Schrodinger bridge."
     command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
     try:
+        check_flags(getattr(command, "subject", command), RANGES)
         with required("bridge-nerf"):
             command.run()
     except UserError as error:
@@ -48,15 +51,8 @@ def main() -> None:
         where = f"{error.filename or 'a file'}: {error.strerror or error}"
         sys.exit(f"bridge-nerf: {where}; free it or choose another place")
     except (RuntimeError, MemoryError) as error:
-        if not _is_for_want_of_memory(error):
+        if (reason := want_of_memory(error)) is None:
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         sys.exit(f"bridge-nerf: not enough memory ({reason}); ask for a smaller --size, or for fewer at once")
     except KeyboardInterrupt:
         sys.exit("bridge-nerf: interrupted; the same command goes on from what was saved")
-
-
-def _is_for_want_of_memory(error: Exception) -> bool:
-    """By name and words: torch has a class for it on a GPU alone, and --help does not import torch."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "can't allocate memory" in str(error)

@@ -72,6 +72,12 @@ class StageOptions:
                 raise UserError(f"{name} = {value} is impossible; give a finite number")
         if self.stage_start < 0:
             raise UserError(f"stage_start {self.stage_start} lies before the first step; give 0 or more")
+        for name in ("guidance_rescale", "negative_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise UserError(f"{name} {share:g} is no share; give a number from 0 to 1")
+        for name in ("negative_anneal_steps", "stage_two_anneal_steps"):
+            if (steps := getattr(self, name)) < 0:
+                raise UserError(f"{name} {steps} makes no sense; give 0 or more")
         if self.ode_steps < 1:
             raise UserError(f"ode_steps {self.ode_steps} makes no sense; give 1 or more")
         if self.weighting not in ("own", *WEIGHTINGS):

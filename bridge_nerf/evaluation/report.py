@@ -25,7 +25,7 @@ from bridge_nerf.evaluation.table import text_table, write_table
 from bridge_nerf.evaluation.toybox import Figure
 from bridge_nerf.files import auxiliary
 from bridge_nerf.paths import asset
-from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.priors.registry import load_prior, resolve_prior
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS
 
@@ -33,17 +33,19 @@ SIDES = 8
 """Of a scene, in the contact sheet."""
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def sample_sheet(command: Any) -> None:
     """Draw `command.count` pictures of each prompt and save the sheet."""
-    if command.count < 1 or command.steps < 1:
-        raise UserError(f"count and steps must be positive, got {command.count} and {command.steps}")
     if not command.prompts:
         raise UserError('nothing to draw; give prompts, for example: bridge-nerf sample "a pineapple"')
     if command.out.suffix.lower() not in (".png", ".jpg", ".webp"):
         raise UserError(f"{command.out} is no picture's name; end it in .png, .jpg or .webp")
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    prior = load_prior(command.prior, "cuda" if torch.cuda.is_available() else "cpu")
+    prior = load_prior(command.prior, _device())
     prior.check_prompts(list(command.prompts))
+    command.out.parent.mkdir(parents=True, exist_ok=True)
     prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
     pictures = toybox.sampled(
         prior, prompts, command.seed, steps=command.steps, guidance_scale=command.guidance_scale
@@ -59,10 +61,12 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
     `turntable` trains a scene for (prompt, objective) and answers its pictures from all sides, RGB in [0, 1].
     Raises UserError for unknown toys or objectives, OSError where `command.out` cannot be written.
     """
+    _check_any(command.what, "figure")
     unknown = [toy for toy in command.toys if toy not in OBJECTS]
     if unknown:
         raise UserError(f"unknown toys {', '.join(unknown)}; toys: {', '.join(OBJECTS)}")
     objectives = named(command.objectives)
+    resolve_prior(command.prior, _device())
     command.out.mkdir(parents=True, exist_ok=True)
     scenes: dict[str, Float[Tensor, "n 3 h w"]] = {}
 
@@ -89,11 +93,7 @@ def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
 
     Raises UserError for unknown objectives and toys, before anything is made.
     """
-    objectives = named(command.objectives)
-    for editor in command.editors:
-        stages_for(editor)
-    if strangers := set(command.turned) - set(OBJECTS):
-        raise UserError(f"unknown toys: {', '.join(sorted(strangers))}; choose among {', '.join(OBJECTS)}")
+    objectives = check_tables(command)
     judge = Judge.load(asset("toybox/judge"))
     size = (command.count, command.batch, command.seed)
     pairs = [("pineapple", toy) for toy in command.turned]
@@ -119,6 +119,26 @@ def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
         print(f"{command.out}: {name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
 
 
+def check_tables(command: Any) -> list[str]:
+    """The objectives of the first table; UserError for what `image_tables` could not make."""
+    _check_any(command.what, "table")
+    objectives = named(command.objectives)
+    for editor in command.editors:
+        stages_for(editor)
+    if "illusions" in command.what:
+        _check_any(command.turned, "toy")
+    if strangers := set(command.turned) - set(OBJECTS):
+        raise UserError(f"unknown toys: {', '.join(sorted(strangers))}; choose among {', '.join(OBJECTS)}")
+    return objectives
+
+
+def _check_any(names: Sequence[str], kind: str) -> None:
+    if not names:
+        raise UserError(
+            f"no {kind} is named, so there is nothing to measure; name one, or leave the flag out"
+        )
+
+
 def named(objectives: Sequence[str]) -> list[str]:
     """Methods by name, with "all" spelled out: every one that needs no picture to start from.
 
@@ -140,7 +160,7 @@ def _measured(command: Any, objectives: Sequence[str], turntable: Callable) -> I
     if "judge" in command.what:
         yield from toybox.judge_figures(judge)
     if {"objects", "flaws", "held-out"} & set(command.what):
-        prior = load_prior(command.prior, "cuda" if torch.cuda.is_available() else "cpu")
+        prior = load_prior(command.prior, _device())
         for name, figures in (
             ("objects", toybox.object_figures),
             ("flaws", toybox.flaw_figures),

@@ -15,6 +15,7 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.images.views import UPRIGHT, view
+from bridge_nerf.priors.sides import sides_of
 from bridge_nerf.seeding import generator
 
 
@@ -104,8 +105,9 @@ def canvas_for(spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | 
     """The canvas that a specification asks for, at its start: noise, or pictures of the size asked for.
 
     Raises:
-        UserError: Latents cannot have that size, or a network would have to start from a picture.
+        UserError: The prior cannot take that size, or a network would have to start from a picture.
     """
+    sides_of(prior).check(spec.size)
     seeds = [subject.seed for subject in spec.subjects]
     if spec.canvas == "network":
         if start is not None:
@@ -113,8 +115,6 @@ def canvas_for(spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | 
         return NetworkCanvas(prior, spec.size, seeds)
     if spec.canvas == "latents":
         factor = prior.image_size // prior.latent_shape[-1]
-        if any(side < factor or side % factor for side in spec.size):
-            raise UserError(f"size {spec.size} does not suit this prior; give multiples of {factor} pixels")
         if start is not None:
             return LatentCanvas(prior, prior.encode(start.to(prior.device)).detach())
         shape = (prior.latent_shape[0], *(side // factor for side in spec.size))

@@ -23,6 +23,8 @@ from bridge_nerf.images.colours import as_srgb
 
 LARGEST = 100_000_000
 """Pixels of the largest picture that is read."""
+LONGEST = 8
+"""How many times its shorter side the longer side of a picture may be."""
 NOTE = "bridge_nerf"
 """Key of the PNG text that says how a picture was made."""
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
@@ -84,8 +86,23 @@ def read_picture(path: Path, largest: int = LARGEST, say: Callable[[str], None] 
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); get it again") from None
 
 
+def check_aspect(width: int, height: int, what: str = "the picture") -> None:
+    """Raises UserError for a strip: at the area of a square it would be wider than a prior can see."""
+    if max(width, height) > LONGEST * min(width, height):
+        raise UserError(f"{what} is {width} x {height}; crop it to at most {LONGEST} : 1")
+
+
 def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
-    """(height, width) with about the aspect of width : height and the area of side x side, in multiples."""
+    """(height, width) with about the aspect of width : height and the area of side x side, in multiples.
+
+    Raises:
+        UserError: It is a strip, or there would be less than one multiple in a side of the square.
+    """
+    check_aspect(width, height)
+    if side < multiple:
+        raise UserError(
+            f"size {side} is too small to start from a picture with this prior; give {multiple} or more"
+        )
     scale = side / math.sqrt(width * height)
 
     def near(length: int) -> int:

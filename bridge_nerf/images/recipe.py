@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from bridge_nerf.distillation.stages import StageOptions
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import NOT_NEGATIVE, SHARE, STEPS
 from bridge_nerf.priors.registry import is_toybox
 from bridge_nerf.schedules import TimestepRange
 
@@ -20,6 +21,16 @@ NFSD_NEGATIVE = (
 """What nfsd's authors tell its negative branch (Katzir et al. 2023)."""
 FLAWS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
 """The paper's source descriptors."""
+RANGES = {
+    "steps": STEPS,
+    "learning_rate": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "rest": SHARE,
+    "initial_scale": NOT_NEGATIVE,
+    "adapter_rate": NOT_NEGATIVE,
+    "errors_every": NOT_NEGATIVE,
+}
+"""What the numbers of a `Recipe` may be."""
 MOMENTS = ("stage_start", "stage_two_anneal_steps", "negative_anneal_steps")
 """The numbers of `StageOptions` that count training steps."""
 ANNEALING = ("final_maximum", "final_minimum", "anneal_begin")
@@ -56,15 +67,10 @@ class Recipe:
     """Which diffusion times are drawn."""
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "learning_rate": 0, "weight_decay": 0, "initial_scale": 0, "adapter_rate": 0}
-        least |= {"errors_every": 0}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not low <= value < float("inf"):
-                raise UserError(f"{name} = {value} is impossible; give a finite number from {low} on")
+        for name, range_ in RANGES.items():
+            if not range_.holds(value := getattr(self, name)):
+                raise UserError(f"{name} = {value} is impossible; give {range_}")
         self.stages.check()
-        if not 0 <= self.rest <= 1:
-            raise UserError(f"rest = {self.rest} is no share of the steps; give a number from 0 to 1")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -107,8 +113,12 @@ def with_numbers(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Raises:
         UserError: No such number, or no such value.
     """
+    given = set()
     for assignment in assignments:
         name, _, text = assignment.partition("=")
+        if name in given:
+            raise UserError(f"{name} is given twice; leave one of the two out")
+        given.add(name)
         if name not in names() or name == assignment:
             raise UserError(
                 f"unknown number {assignment!r}; give name=value with one of {', '.join(names())}"

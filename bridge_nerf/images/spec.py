@@ -52,7 +52,7 @@ class Spec:
     """Of the prior's networks, as in "float32"."""
 
     def __post_init__(self) -> None:
-        stages_for(self.objective, **asdict(self.recipe.stages))
+        check_objective(self.objective, self.recipe, self.task)
         if not self.subjects:
             raise UserError("nothing to make: count must be at least 1")
         if any(len(subject.prompts) != len(self.views) for subject in self.subjects):
@@ -101,6 +101,13 @@ class Spec:
             raise UserError(
                 f"what was noted there cannot be read ({reason}): another version wrote it"
             ) from None
+
+
+def check_objective(objective: str, recipe: Recipe, task: Task) -> None:
+    """Raises UserError where there is no such objective, its numbers are impossible, or the task lacks the
+    picture that it edits."""
+    if stages_for(objective, **asdict(recipe.stages)).edits and task != "paint":
+        raise UserError(f'"{objective}" edits a picture; use it with paint, or choose another objective')
 
 
 def slug(text: str) -> str:

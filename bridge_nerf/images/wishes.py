@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 WORDS = ("guidance_scale", "target_descriptors", "source_descriptors", "negative_prompt")
 """What only some objectives listen to, of the flags that have a name of their own."""
-LARGEST_SIDE = 8192
-"""Pixels; a side of more is a slip of the finger, and no machine's memory holds it."""
 
 
 @dataclass(kw_only=True)
@@ -72,9 +71,28 @@ class Wishes:
         stages_for(objective, **asdict(recipe.stages)).check_reached(recipe.steps)
         return recipe
 
-    def check(self, objectives: Sequence[str]) -> None:
+    def check(self, objectives: Mapping[Task, Sequence[str]], prompts: Sequence[str]) -> None:
+        """Raises UserError for what is known to be wrong before the prior is loaded.
+
+        Args:
+            objectives: Task -> what it is done with.
+        """
+        from bridge_nerf.images.spec import check_objective
+        from bridge_nerf.wording import compose
+
+        self.check_effects([name for names in objectives.values() for name in names])
+        resolved, _ = _resolved(self.prior, self.revision)
+        for task, names in objectives.items():
+            for name in names:
+                check_objective(name, self.recipe(resolved, task, name), task)
+        if "paint" in objectives and self.canvas == "network":
+            raise UserError('a "network" canvas cannot start from a picture; choose "latents" or "pixels"')
+        if not all(compose(prompt) for prompt in prompts):
+            raise UserError('the prompt is empty: say what to make, as in "a pineapple"')
+
+    def check_effects(self, objectives: Sequence[str]) -> None:
         """Raises UserError for a preset of objects, and for what was asked for and none of the objectives
-        listens to, before anything is loaded."""
+        listens to."""
         from bridge_nerf.distillation.requested import SLOTS, check_requested
         from bridge_nerf.distillation.stages import IMAGE_PRESETS, SCENE_PRESETS
         from bridge_nerf.images.recipe import Recipe, with_numbers
@@ -114,15 +132,15 @@ class Wishes:
         from bridge_nerf.images.pictures import file_hash, fitting_size, read_picture
         from bridge_nerf.images.recipe import CANVAS
         from bridge_nerf.images.spec import Spec
+        from bridge_nerf.priors.sides import sides_of
 
         side = prior.image_size if self.size is None else self.size
-        if not 1 <= side <= LARGEST_SIDE:
-            raise UserError(f"size = {side} is impossible; give a number from 1 to {LARGEST_SIDE}")
         height, width = side, side
         if source is not None:
             factor = prior.image_size // prior.latent_shape[-1]
             # Networks halve the latents about twice; sides that divide pass without padding.
-            height, width = fitting_size(*read_picture(source).size, side, 4 * factor)
+            multiple = math.lcm(4 * factor, sides_of(prior).step)
+            height, width = fitting_size(*read_picture(source).size, side, multiple)
         return Spec(
             tuple(subjects),
             noted_prior(name),
@@ -151,11 +169,23 @@ def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[s
     """
     import torch
 
+    from bridge_nerf.priors.registry import load_prior
+
+    resolved, line = _resolved(name, revision)
+    print(line, flush=True)
+    return resolved, load_prior(resolved, _device(), None if dtype == "auto" else getattr(torch, dtype))
+
+
+def _resolved(name: str, revision: str | None) -> tuple[str, str]:
+    """(resolved name, what was chosen); the flag for the revision counts before that of the name."""
     from bridge_nerf.priors.names import with_revision
-    from bridge_nerf.priors.registry import load_prior, resolve_prior
+    from bridge_nerf.priors.registry import resolve_prior
+
+    return resolve_prior(with_revision(name, revision), _device())
+
+
+def _device() -> str:
+    import torch
 
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
-    device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    resolved, line = resolve_prior(with_revision(name, revision), device)
-    print(line, flush=True)
-    return resolved, load_prior(resolved, device, None if dtype == "auto" else getattr(torch, dtype))
+    return f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"

@@ -43,11 +43,6 @@ class OrbitConfig:
             flag = f"pipeline.datamanager.orbit.{name.replace('_', '-')}"
             kind = "elevation" if name == "overhead_range" else name.removesuffix("_range")
             check_numbers(flag, kind, *getattr(self, name))
-        if not 0 <= self.overhead_share <= 1:
-            raise UserError(
-                f"--pipeline.datamanager.orbit.overhead-share {self.overhead_share:g} is no share; "
-                "give a number from 0 to 1"
-            )
 
 
 def check_numbers(flag: str, kind: str, *numbers: float) -> None:

@@ -16,12 +16,15 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.distillation.stages import SCENE_PRESETS, guidance_of
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, want_of_memory
 from bridge_nerf.files import write_whole
+from bridge_nerf.flags import Range, check_flags
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.defaults import check_given, follow, given
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
+from bridge_nerf.nerf.ranges import RANGES
+from bridge_nerf.priors.names import with_revision
 from bridge_nerf.priors.registry import check_device, is_toybox, resolve_prior
 from bridge_nerf.wording import compose
 
@@ -42,6 +45,11 @@ def one_line_errors() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror}"
         raise SystemExit(f"error: {what}; mend that or choose another --output-dir") from None
+    except (RuntimeError, MemoryError) as error:
+        if (reason := want_of_memory(error)) is None:
+            raise
+        smaller = "--pipeline.datamanager.train-resolution, --pipeline.model.samples or a smaller field"
+        raise SystemExit(f"error: not enough memory ({reason}); lower {smaller}") from None
 
 
 @dataclass
@@ -113,16 +121,14 @@ class BridgeTrainerConfig(TrainerConfig):
             raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
         if self.data is not None or self.pipeline.datamanager.data is not None:
             raise UserError("bridge-distill makes an object from a prompt; leave --data out")
-        self._check_counts()
         self.pipeline.datamanager.check()
-        if not 0 <= (least := self.pipeline.model.least_weight) < 1:
+        check_flags(self, RANGES)
+        if (size := self.pipeline.datamanager.eval_resolution) % 2:
             raise UserError(
-                f"--pipeline.model.least-weight {least:g} makes no sense; give a number from 0 to below 1"
+                f"--pipeline.datamanager.eval-resolution {size} is odd, which no H.264 video can be; "
+                f"give {size + 1}"
             )
-        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
-            raise UserError(
-                "there is no CUDA device; give --machine.device-type cpu, or use bridge-distill-tiny"
-            )
+        self._check_machine()
         self.pipeline.stages()
         self.pipeline.timesteps()
         self.pipeline.model.regularisation()
@@ -130,7 +136,8 @@ class BridgeTrainerConfig(TrainerConfig):
             if isinstance(scheduler := group["scheduler"], RampSchedulerConfig):
                 scheduler.ramp()
         device = self.pipeline.prior_device or self.machine.device_type
-        resolve_prior(self.pipeline.prior, check_device(device))
+        prior = with_revision(self.pipeline.prior, self.pipeline.prior_revision)
+        resolve_prior(prior, check_device(device))
         path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
         begun = checkpoint.read(path)["step"] + 1 if path else 0
         self._check_stages(begun + self.max_num_iterations)
@@ -145,25 +152,29 @@ class BridgeTrainerConfig(TrainerConfig):
                 raise
             CONSOLE.print(f"note: {error}", highlight=False, markup=False, soft_wrap=True)
 
-    def _check_counts(self) -> None:
-        counts = {
-            "max-num-iterations": self.max_num_iterations,
-            "steps-per-save": self.steps_per_save,
-            "turntable-frames": self.turntable_frames,
-            "pipeline.datamanager.views": self.pipeline.datamanager.views,
-            "pipeline.datamanager.train-resolution": self.pipeline.datamanager.train_resolution,
-            "pipeline.datamanager.eval-resolution": self.pipeline.datamanager.eval_resolution,
-            "pipeline.datamanager.eval-views": self.pipeline.datamanager.eval_views,
-            "pipeline.model.samples": self.pipeline.model.samples,
-            "pipeline.model.eval-samples": self.pipeline.model.eval_samples,
-        }
-        for flag, count in counts.items():
-            if count < 1:
-                raise UserError(f"--{flag} {count} makes no sense; give a number from 1 on")
-        if (size := self.pipeline.datamanager.eval_resolution) % 2:
+    def _check_machine(self) -> None:
+        machine, there = self.machine, torch.cuda.device_count()
+        if machine.device_type == "cuda" and not there:
             raise UserError(
-                f"--pipeline.datamanager.eval-resolution {size} is odd, which no H.264 video can be; "
-                f"give {size + 1}"
+                "there is no CUDA device; give --machine.device-type cpu, or use bridge-distill-tiny"
+            )
+        most = there if machine.device_type == "cuda" else 1
+        if machine.num_devices > most:
+            raise UserError(
+                f"--machine.num-devices {machine.num_devices} is more than there are: with "
+                f"--machine.device-type {machine.device_type} give {Range(1, most)}"
+            )
+        if machine.num_machines > 1 and machine.device_type != "cuda":
+            raise UserError(f"--machine.num-machines {machine.num_machines} wants CUDA devices; give 1")
+        if machine.num_machines > 1 and machine.dist_url == "auto":
+            raise UserError(
+                f"--machine.num-machines {machine.num_machines} wants --machine.dist-url, the same on every "
+                "machine, as in tcp://192.0.2.1:29500"
+            )
+        if machine.machine_rank >= machine.num_machines:
+            raise UserError(
+                f"--machine.machine-rank {machine.machine_rank} makes no sense; give "
+                f"{Range(0, machine.num_machines - 1)}, as --machine.num-machines is {machine.num_machines}"
             )
 
     def set_experiment_name(self) -> None:

@@ -1,5 +1,6 @@
 """From the name of a prior, as a user gives it, to the prior. Imports nothing heavier than torch."""
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import Range
 from bridge_nerf.paths import asset
 from bridge_nerf.priors.families import Family
 from bridge_nerf.priors.names import (
@@ -35,7 +37,7 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     """(name that does not depend on the machine, a line for the user: what was chosen, and how to choose).
 
     The answer is "toybox", an absolute folder or a hub id, with @ and a revision where the name had one, and
-    resolves to itself. The address of a model's page counts as its id. Nothing is loaded, and the hub is not asked.
+    resolves to itself. The address of a model's page counts as its id. Nothing is loaded, the hub is not asked.
 
     Raises:
         UserError: The name is none of the CHOICES, or the folder is not a pipeline, or not whole.
@@ -99,7 +101,16 @@ def check_device(device: torch.device | str) -> torch.device:
         raise UserError(
             f"there is no device {device}: torch sees {count} CUDA devices; use cpu, or mend that"
         )
+    if known.type not in ("cpu", "cuda") and not (known.type == "mps" and torch.backends.mps.is_available()):
+        raise UserError(f"there is no device {device} here; give cpu, or cuda where there is a GPU")
     return known
+
+
+def check_processes(devices: int) -> None:
+    """Raises UserError for more processes than there are GPUs, where each takes one; a CPU takes any number."""
+    there = torch.cuda.device_count()
+    if there and devices > there:
+        raise UserError(f"--devices {devices} is more than there are: give {Range(1, there)}")
 
 
 def load_prior(

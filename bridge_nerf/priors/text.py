@@ -7,6 +7,13 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.prompts import quote
+from bridge_nerf.wording import Composed
+
+DESCRIPTORS = (
+    "the descriptors (--target-descriptors, --source-descriptors; in ns-train --pipeline.target-descriptors, "
+    "--pipeline.source-descriptors)"
+)
+"""What adds words, by the flags that change them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +33,26 @@ class Text:
 
     def check(self, prompt: str) -> None:
         """UserError where the prompt would be cut short."""
-        marks = self.tokenizer.num_special_tokens_to_add()
-        count, most = len(self.tokenizer(prompt, verbose=False).input_ids) - marks, self.limit - marks
-        if count > most:
+        count, most = self._count(prompt), self.limit - self.tokenizer.num_special_tokens_to_add()
+        if count <= most:
+            return
+        written, *added = prompt.parts if isinstance(prompt, Composed) else (prompt,)
+        if not added:
             raise UserError(
                 f"the prompt {quote(prompt)} has {count} tokens, the text encoder takes {most}: shorten it"
             )
+        own = self._count(written)
+        left = most - (count - own)
+        raise UserError(
+            f"the prompt {quote(written)} has {own} tokens and what is added to it {count - own} "
+            f"({', '.join(map(quote, added))}), the text encoder takes {most} in all: shorten "
+            f"{f'the prompt to {left}, or ' if left > 0 else ''}{DESCRIPTORS}"
+        )
+
+    def _count(self, text: str) -> int:
+        """Its tokens, without marks."""
+        marks = self.tokenizer.num_special_tokens_to_add()
+        return len(self.tokenizer(str(text), verbose=False).input_ids) - marks
 
     @torch.no_grad()
     def read(self, prompt: str, device: torch.device, masked: bool = False) -> Any:

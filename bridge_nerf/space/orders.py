@@ -22,7 +22,7 @@ from bridge_nerf.distillation.requested import has_effect
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.noting import noted_prior
-from bridge_nerf.images.pictures import read_picture, to_tensor
+from bridge_nerf.images.pictures import check_aspect, read_picture, to_tensor
 from bridge_nerf.images.recipe import Recipe, Task, recipe_for
 from bridge_nerf.images.spec import Spec, slug, subjects_for
 from bridge_nerf.images.wishes import Wishes
@@ -200,7 +200,7 @@ def _spec(
         raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
     if len(prompt) > LETTERS:
         raise UserError(f"the prompt has {len(prompt)} letters; use at most {LETTERS}")
-    wishes.check([objective])
+    wishes.check_effects([objective])
     prior.check_prompts([prompt])
     subjects = subjects_for((prompt.strip(),), wishes.seed, 1)
     return wishes.spec(wishes.prior, prior, task, objective, subjects, source=source)
@@ -231,8 +231,7 @@ def _painting(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
         picture = read_picture(path, PIXELS, said.append)
     except UserError as error:
         raise UserError(str(error).replace(str(path), "the painting")) from None
-    if max(picture.size) > 8 * min(picture.size):
-        raise UserError(f"the painting is {picture.width} x {picture.height}; crop it to at most 8 : 1")
+    check_aspect(*picture.size, "the painting")
     return picture, tuple(line.replace(str(path), "the painting") for line in said)
 
 

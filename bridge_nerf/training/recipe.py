@@ -13,6 +13,7 @@ import lightning
 import torch
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.registry import check_processes
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import vocabulary
@@ -97,6 +98,9 @@ def train_prior(
     `devices` > 1 trains the diffusion model data-parallel. `start` is the folder of an earlier prior: its
     autoencoder is kept and its networks are where this training begins.
     """
+    check_processes(devices)
+    if start is not None and not (start / "model_index.json").is_file():
+        raise UserError(f"{start} is no prior to start from: it has no model_index.json")
     claim(folder, "prior-run", seed=seed, renders=preset.renders, channels=preset.unet_channels, start=start)
     shard = shard_of(folder, "pictures", seed, preset.renders)
     if start is None:
@@ -132,8 +136,6 @@ def _earlier(start: Path) -> tuple[Any, Any, Any, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    if not (start / "model_index.json").is_file():
-        raise UserError(f"{start} is no prior to start from: it has no model_index.json")
     autoencoder = AutoencoderKL.from_pretrained(start / "vae").eval().requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").train()
     text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", attn_implementation="eager").train()

@@ -11,10 +11,12 @@ from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.distillation.stages import StageOptions
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.spec import Subject
+from bridge_nerf.images.spec import Subject, subjects_for
 from bridge_nerf.images.views import VIEWS, view
 from bridge_nerf.priors.adapter import Adapter
+from bridge_nerf.priors.registry import load_prior
 from tests.images.conftest import RECIPE, SPEC, several
+from tests.priors.tiny import build_tiny_pipeline
 
 
 def made(module: ImageModule) -> torch.Tensor:
@@ -86,10 +88,29 @@ def test_the_prior_is_no_part_of_the_state(prior):
 
 def test_latents_must_fill_the_picture(prior):
     prior.image_size = 64
-    with pytest.raises(
-        UserError, match=r"size \(65, 64\) does not suit this prior; give multiples of 4 pixels"
-    ):
+    with pytest.raises(UserError, match=r"size 64 x 65 does not suit this prior; give multiples of 4 pixels"):
         ImageModule(replace(SPEC, size=(65, 64)), prior)
+
+
+def test_a_text_that_descriptors_make_too_long_says_whose_tokens_they_are(tmp_path):
+    prior = load_prior(str(build_tiny_pipeline(tmp_path)), "cpu")
+    recipe = replace(RECIPE, target_descriptors="sharp", source_descriptors="blurry " * 25)
+    spec = replace(SPEC, subjects=subjects_for(("red apple " * 4,), 0, 1), recipe=recipe, size=(32, 32))
+    with pytest.raises(UserError, match=r"has 8 tokens and what is added to it 26 .*--source-descriptors"):
+        ImageModule(spec, prior)
+
+
+@pytest.mark.parametrize("canvas", ["latents", "pixels", "network"])
+def test_no_canvas_is_smaller_than_a_latent(canvas, tmp_path):
+    prior = load_prior(str(build_tiny_pipeline(tmp_path)), "cpu")
+    recipe = replace(RECIPE, target_descriptors="sharp", source_descriptors="blurry")
+    spec = replace(SPEC, subjects=subjects_for(("apple",), 0, 1), canvas=canvas, recipe=recipe)
+    for size in ((1, 1), (3, 3), (6, 4)):
+        with pytest.raises(UserError, match="give multiples of 4 pixels"):
+            ImageModule(replace(spec, size=size), prior)
+    module = ImageModule(replace(spec, size=(4, 4)), prior)
+    module.loss(0).backward()
+    assert module.pictures().shape == (1, 3, 4, 4)
 
 
 def test_latents_that_are_not_finite_are_said_with_their_step(prior):

@@ -82,7 +82,13 @@ def test_numbers_are_replaced_by_name():
         ("stages.unit_norm=perhaps", "is no bool"),
         ("steps=0", "steps = 0 is impossible"),
         ("learning_rate=nan", "learning_rate = nan is impossible"),
-        ("rest=2", "rest = 2.0 is no share"),
+        ("rest=2", "rest = 2.0 is impossible; give a number from 0 to 1"),
+        ("errors_every=-1", "errors_every = -1 is impossible"),
+        ("steps=" + 400 * "9", "is impossible; give a number from 1 to 1000000000"),
+        ("stages.guidance_rescale=7", "guidance_rescale 7 is no share"),
+        ("stages.negative_share=-0.1", "negative_share -0.1 is no share"),
+        ("stages.negative_anneal_steps=-1", "negative_anneal_steps -1 makes no sense"),
+        ("stages.stage_two_anneal_steps=-1", "stage_two_anneal_steps -1 makes no sense"),
         ("times.minimum=3", "fractions must obey"),
     ],
 )
@@ -90,6 +96,11 @@ def test_impossible_numbers_are_one_line(assignment, words):
     with pytest.raises(UserError) as caught:
         with_numbers(Recipe(), [assignment])
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_number_given_twice_is_refused():
+    with pytest.raises(UserError, match="steps is given twice"):
+        with_numbers(Recipe(), ["steps=5", "rest=1", "steps=6"])
 
 
 def test_a_stretched_recipe_keeps_its_shares():

@@ -1,6 +1,7 @@
 """The prior's seat in the loop, with a prior whose answers are known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.orbit import turntable
 from bridge_nerf.nerf.prompts import ViewConfig
+from bridge_nerf.priors.registry import load_prior
 from tests.nerf.stub import SIZE, PicturePrior
+from tests.priors.tiny import build_tiny_pipeline
 
 CONFIG = GuidanceConfig(prior="toybox", stage_start=3, guidance_scale=5.0, source_descriptors="blurry")
 
@@ -52,6 +55,15 @@ def test_a_step_is_a_function_of_its_number() -> None:
     assert not torch.equal(
         one.loss(pictures, orbit, None, 8).gradient, one.loss(pictures, orbit, None, 7).gradient
     )
+
+
+def test_a_text_that_views_and_descriptors_make_too_long_says_whose_tokens_they_are(tmp_path: Path) -> None:
+    prior = load_prior(str(build_tiny_pipeline(tmp_path)), "cpu")
+    config = replace(CONFIG, target_descriptors="sharp")
+    wishes = Wishes.of("red apple " * 13, config)
+    said = r'has 26 tokens and what is added to it 8 \("front view", "white background", "sharp"\)'
+    with pytest.raises(UserError, match=rf"{said}.*--pipeline.target-descriptors"):
+        Guidance(prior, config, wishes, seed=0, backgrounds=("white",))
 
 
 def test_views_and_backgrounds_are_told() -> None:

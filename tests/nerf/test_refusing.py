@@ -1,14 +1,19 @@
 """Runs that cannot begin, or cannot go on: one line says why, and nothing that was there is lost."""
 
 import os
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from bridge_nerf.errors import UserError
+from bridge_nerf.flags import leaves
 from bridge_nerf.nerf import checkpoint
 from bridge_nerf.nerf.model import BridgeModel
+from bridge_nerf.nerf.ranges import GROUPS, RANGES
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 from tests.nerf.stub import PicturePrior
 from tests.nerf.test_trainer import Train
@@ -76,6 +81,30 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ),
         ("pipeline.datamanager.orbit.overhead_share", 1.2, "overhead-share 1.2"),
         ("pipeline.model.least_weight", -0.1, "--pipeline.model.least-weight -0.1"),
+        ("pipeline.model.least_weight", 1.0, "give a number from 0 to below 1"),
+        ("pipeline.model.prompt", "a caf\udce9", '--pipeline.model.prompt "a caf\\udce9" holds bytes'),
+        ("pipeline.view.front_only", ("a", "\udce9"), "--pipeline.view.front-only"),
+        ("output_dir", Path("caf\udce9"), '--output-dir "caf\\udce9" holds bytes that are not UTF-8'),
+        ("machine.seed", -1, "--machine.seed -1 makes no sense; give a number from 0 to 4294967295"),
+        ("machine.seed", 2**70, f"--machine.seed {2**70} makes no sense"),
+        ("machine.num_devices", 2, "--machine.num-devices 2 is more than there are"),
+        ("machine.num_devices", 0, "--machine.num-devices 0 makes no sense; give a number from 1 on"),
+        ("machine.num_machines", 2, "--machine.num-machines 2 wants CUDA devices; give 1"),
+        ("machine.machine_rank", 1, "--machine.machine-rank 1 makes no sense; give a number from 0 to 0"),
+        ("machine.device_type", "mps", "there is no device mps"),
+        ("pipeline.prior_device", "meta", "there is no device meta"),
+        ("pipeline.prior_revision", "v2", 'revision "v2" means nothing for "toybox"'),
+        ("pipeline.prior", "SDXL", 'did you mean "sdxl"?'),
+        ("pipeline.prior", "x.safetensors", "there is no file x.safetensors"),
+        (
+            "pipeline.perp_neg",
+            float("nan"),
+            "--pipeline.perp-neg nan makes no sense; give a number from 0 on",
+        ),
+        ("pipeline.model.field.grid_resolutions", (24, 0), "--pipeline.model.field.grid-resolutions 0"),
+        ("pipeline.model.field.grid_resolutions", (), "grid-resolutions says nothing"),
+        ("pipeline.model.field.blob_radius", 0.0, "give a number above 0"),
+        ("pipeline.model.collider_params", {"near_plane": float("nan")}, "near-plane nan"),
         ("pipeline.objective", "alchemy", "bridge"),
         ("pipeline.prior", "no-such-prior", "unknown prior"),
         ("pipeline.timestep_minimum", 0.99, "minimum"),
@@ -96,6 +125,68 @@ def test_a_learning_rate_cannot_fall_backwards(config: BridgeTrainerConfig, trai
     config.optimizers["network"]["scheduler"].end = 10
     assert "from step 600 to step 10" in refused(config, trained)
     assert not config.output_dir.exists()
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_a_learning_rate_that_makes_no_sense(
+    config: BridgeTrainerConfig, trained: Train, rate: float
+) -> None:
+    config.optimizers["encoding"]["optimizer"].lr = rate
+    assert f"--optimizers.encoding.optimizer.lr {rate:g} makes no sense" in refused(config, trained)
+
+
+def numbers(config: BridgeTrainerConfig) -> Iterator[tuple[str, float]]:
+    """Every flag that is a number."""
+    for flag, value in leaves(config):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield flag, value
+
+
+def test_no_number_may_be_nan(config: BridgeTrainerConfig) -> None:
+    for flag, _ in numbers(config):
+        broken = deepcopy(config)
+        *parents, name = flag.replace("-", "_").split(".")
+        target: Any = broken
+        for parent in parents:
+            target = target[parent] if isinstance(target, dict) else getattr(target, parent)
+        if isinstance(target, dict):
+            target[name] = float("nan")
+        else:
+            setattr(target, name, float("nan"))
+        with pytest.raises(UserError, match="nan"):
+            broken.check()
+
+
+def test_every_range_is_that_of_a_flag_whose_default_it_holds(config: BridgeTrainerConfig) -> None:
+    known = dict(leaves(config))
+    for group in GROUPS:  # a group may have no scheduler
+        known.setdefault(f"optimizers.{group}.scheduler.final", 0.1)
+    assert set(RANGES) <= set(known)
+    assert all(range_.holds(known[flag]) for flag, range_ in RANGES.items() if isinstance(known[flag], float))
+
+
+def test_as_many_gpus_as_there_are(config: BridgeTrainerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    config.machine.device_type, config.machine.num_devices = "cuda", 2
+    config.check()
+    config.machine.num_machines = 2
+    with pytest.raises(UserError, match="wants --machine.dist-url"):
+        config.check()
+    config.machine.dist_url, config.machine.machine_rank = "tcp://192.0.2.1:29500", 1
+    config.check()
+    config.machine.num_devices = 3
+    with pytest.raises(UserError, match="num-devices 3 is more than there are.* give a number from 1 to 2"):
+        config.check()
+
+
+def test_too_little_memory_is_one_line(
+    config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(PicturePrior, "encode", full)
+    assert "not enough memory (CUDA out of memory.)" in refused(config, trained)
 
 
 def test_a_folder_that_cannot_be_written(config: BridgeTrainerConfig, trained: Train, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.prompts import Vocabulary
 from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.wording import compose
 
 
 def refuses(call: Callable[[], object], *parts: str) -> None:
@@ -85,6 +87,29 @@ def test_vocabulary_counts_the_words_of_an_entry() -> None:
     vocabulary = Vocabulary({"views": ["front view"], "objects": ["Ice cream"]})
     assert vocabulary.words == {"front", "view", "ice", "cream"}
     refuses(lambda: vocabulary.check("a view"), 'unknown word "a"', "objects: Ice cream; views: front view")
+
+
+def test_of_a_composed_text_it_is_said_what_is_the_prompt_and_what_was_added(
+    opened: DiffusersPrior,
+) -> None:
+    """The tiny tokenizer has one token for each word and for the comma; 30 are left beside the marks."""
+    flags = ["--target-descriptors", "--source-descriptors", "--pipeline.target-descriptors"]
+    text = compose("apple " * 20, "front view", "sharp " * 12)
+    for read in (opened.check_prompts, opened.embed):
+        refuses(
+            lambda read=read: read([text]),
+            "has 20 tokens and what is added to it 16",
+            '("front view", "sharp sharp',
+            "takes 30 in all: shorten the prompt to 14, or the descriptors",
+            *flags,
+        )
+    refuses(
+        lambda: opened.check_prompts([compose("apple", "sharp " * 30)]), "in all: shorten the descriptors"
+    )
+    assert len(opened.embed([compose("apple", "sharp")])) == 1
+    torch.testing.assert_close(
+        opened.embed([compose("apple", "sharp")]).embedding, opened.embed(["apple, sharp"]).embedding
+    )
 
 
 def test_names_that_are_no_prior_are_refused(tmp_path: Path) -> None:

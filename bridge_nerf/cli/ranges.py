@@ -1,0 +1,17 @@
+"""Which numbers the flags of `bridge-nerf` take, whatever the command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bridge_nerf.flags import COUNT, SEED, STEPS, Range
+
+RANGES: Mapping[str, Range] = {
+    "count": COUNT,
+    "batch": COUNT,
+    "steps": STEPS,
+    "seed": SEED,
+    "size": Range(1, 8192),
+    "devices": COUNT,
+}
+"""By flag; numbers of all others must be finite."""

@@ -1,0 +1,71 @@
+"""Sizes of pictures: what is said to suit a prior does, and what is refused would not have worked."""
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.priors.sides import Sides, sides_of
+from tests.nerf.stub import PicturePrior
+from tests.priors.tiny_families import build
+
+
+@pytest.mark.parametrize(
+    ("family", "sides"), [("sd-eps", Sides(4)), ("sdxl", Sides(4)), ("sd3", Sides(8, 64)), ("if", Sides(1))]
+)
+def test_the_least_size_and_the_next_are_answered(family: str, sides: Sides, tmp_path: Path) -> None:
+    prior = load_prior(str(build(family, tmp_path)), "cpu")
+    assert sides_of(prior) == sides
+    told, t = prior.embed(["apple"]), torch.tensor([3])
+    for side in (sides.step, 2 * sides.step, 3 * sides.step):
+        latents = prior.encode(torch.rand(1, 3, side, sides.step))
+        assert prior.eps(latents, t, told).shape == latents.shape
+        assert prior.decode(latents).shape == (1, 3, side, sides.step)
+
+
+def test_a_transformer_fails_where_it_is_refused(tmp_path: Path) -> None:
+    prior = load_prior(str(build("sd3", tmp_path)), "cpu")
+    told, t = prior.embed(["apple"]), torch.tensor([3])
+    for side in (4, 12, 72):
+        with pytest.raises(UserError, match="give multiples of 8 pixels up to 64"):
+            sides_of(prior).check((side, 64))
+        with pytest.raises((RuntimeError, ValueError)):
+            prior.eps(torch.zeros(1, 16, side // 4, 16), t, told)
+
+
+def test_the_blocks_of_deepfloyd_cannot_pad() -> None:
+    """In the blocks of the published IF-I, of which the tiny pipeline has simpler ones."""
+    unet: Any = diffusers.UNet2DConditionModel(
+        sample_size=16,
+        in_channels=3,
+        down_block_types=("ResnetDownsampleBlock2D", *["SimpleCrossAttnDownBlock2D"] * 2),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+    )
+    prior: Any = PicturePrior()  # of pixels, as DeepFloyd's
+    prior.components.unet = unet
+    assert sides_of(prior) == Sides(4)
+    text, works = torch.zeros(1, 5, 8), []
+    for side in range(1, 13):
+        try:
+            unet(torch.zeros(1, 3, side, side), 3, text)
+            works.append(side)
+        except RuntimeError:
+            pass
+    assert works == [4, 8, 12]
+
+
+def test_a_size_that_does_not_suit_says_width_first() -> None:
+    Sides(4).check((8, 12))
+    for size in ((0, 8), (6, 8), (8, 2)):
+        with pytest.raises(UserError, match=f"size {size[1]} x {size[0]} does not suit this prior"):
+            Sides(4).check(size)
