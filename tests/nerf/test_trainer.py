@@ -14,6 +14,7 @@ from bridge_nerf.nerf import checkpoint, turntable
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.nerf.stub import PicturePrior
+from tests.priors.tiny import build_tiny_pipeline
 
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
@@ -99,8 +100,7 @@ def test_no_viewer_draws_during_the_turntable(
 def test_a_resumed_run_keeps_the_precision_of_its_prior(
     config: BridgeTrainerConfig, trained: Train, tmp_path: Path
 ) -> None:
-    (folder := tmp_path / "prior").mkdir()
-    config.pipeline.prior = str(folder)
+    config.pipeline.prior = str(build_tiny_pipeline(tmp_path / "prior"))
     trainer = trained(config, "run")
     assert "--pipeline.prior-dtype float32" in (trainer.base_dir / "commands.txt").read_text()
     again = yaml.load((trainer.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
