@@ -14,8 +14,8 @@ from PIL import Image
 
 from bridge_nerf import cli
 from bridge_nerf.cli.helpers import helpers
-from bridge_nerf.extras import PARTS
 from bridge_nerf.errors import UserError
+from bridge_nerf.extras import PARTS
 from bridge_nerf.images.pictures import note_in
 from bridge_nerf.priors.registry import check_processes
 from tests.images.test_pictures import bad_files

@@ -52,9 +52,12 @@ class EvaluateImages(Wishes):
 
         if self.count < 2:
             raise UserError(f"--count {self.count} makes no sense; give a number from 2 on")
-        methods = {"image": check_tables(self), "paint": self.editors, "illusion": ("bridge",)}
-        tables = {"image": "objectives", "paint": "paintings", "illusion": "illusions"}
-        self.check({task: names for task, names in methods.items() if tables[task] in self.what}, ())
+        methods: dict[str, tuple[Task, Sequence[str]]] = {
+            "objectives": ("image", check_tables(self)),
+            "paintings": ("paint", self.editors),
+            "illusions": ("illusion", ("bridge",)),
+        }
+        self.check(dict(methods[table] for table in self.what), ())
         name, prior = load(self.prior, self.revision, self.dtype)
         image_tables(self, prior, self._make(name, prior))
 

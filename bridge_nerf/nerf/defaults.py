@@ -6,61 +6,37 @@ import re
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from bridge_nerf.distillation.requested import SLOTS, check_requested
 from bridge_nerf.distillation.stages import StageOptions
 from bridge_nerf.errors import UserError
-
-
-def leaves(*configs: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, ...], str]]:
-    """(flag of ns-train, what holds the value in each configuration, its name there) for every value of
-    configurations of one type."""
-    first = configs[0]
-    for name in [f.name for f in fields(first)] if is_dataclass(first) else list(first):
-        if name.startswith("_"):
-            continue
-        flag, values = f"{prefix}{name.replace('_', '-')}", [value_of(config, name) for config in configs]
-        nested = all(is_dataclass(value) for value in values) or (
-            all(isinstance(value, dict) for value in values)
-            and all(value.keys() == values[0].keys() for value in values)
-        )
-        if nested and values[0]:
-            yield from leaves(*values, prefix=f"{flag}.")
-        else:
-            yield flag, configs, name
-
-
-def value_of(holder: Any, name: str) -> Any:
-    """A field of a dataclass, or an entry of a dictionary."""
-    return holder[name] if isinstance(holder, dict) else getattr(holder, name)
+from bridge_nerf.flags import leaves
 
 
 def given(config: Any, registered: Any) -> set[str]:
     """The flags that the user gave: whatever differs from the registered method, or stands on the command
     line, since the value that was given may be the registered one."""
     typed = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in sys.argv if word[:2] == "--"}
-    return {
-        flag
-        for flag, (mine, usual), name in leaves(config, registered)
-        if flag in typed or value_of(mine, name) != value_of(usual, name)
-    }
+    usual = dict(leaves(registered))
+    return {flag for flag, value in leaves(config) if flag in typed or value != usual.get(flag, ...)}
 
 
 def follow(config: Any, defaults: Any, keep: set[str]) -> list[str]:
     """Take over the defaults, but for the flags to keep; answers what has changed, as flags."""
-    changed = []
-    for flag, (mine, wanted), name in list(leaves(config, defaults)):
-        value = value_of(wanted, name)
-        if flag in keep or value_of(mine, name) == value:
-            continue
-        changed.append(f"--{flag} {value}")
-        if isinstance(mine, dict):
-            mine[name] = deepcopy(value)
-        else:
-            setattr(mine, name, deepcopy(value))
+    mine, changed = dict(leaves(config)), []
+    for flag, value in leaves(defaults):
+        if flag in mine and flag not in keep and mine[flag] != value:
+            _put(config, flag, deepcopy(value))
+            changed.append(f"--{flag} {value}")
     return changed
+
+
+def _put(config: Any, flag: str, value: Any) -> None:
+    *path, name = flag.replace("-", "_").split(".")
+    for part in path:
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
+    setattr(config, name, value)
 
 
 def check_given(config: Any, flags: set[str]) -> None:

@@ -1,6 +1,5 @@
 """From the name of a prior, as a user gives it, to the prior. Imports nothing heavier than torch."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     """(name that does not depend on the machine, a line for the user: what was chosen, and how to choose).
 
     The answer is "toybox", an absolute folder or a hub id, with @ and a revision where the name had one, and
-    resolves to itself. The address of a model's page counts as its id. Nothing is loaded, the hub is not asked.
+    resolves to itself. The address of a model's page counts as its id. Nothing is loaded, no hub is asked.
 
     Raises:
         UserError: The name is none of the CHOICES, or the folder is not a pipeline, or not whole.
@@ -107,7 +106,7 @@ def check_device(device: torch.device | str) -> torch.device:
 
 
 def check_processes(devices: int) -> None:
-    """Raises UserError for more processes than there are GPUs, where each takes one; a CPU takes any number."""
+    """Raises UserError for more processes than GPUs, where there are any: each takes one."""
     there = torch.cuda.device_count()
     if there and devices > there:
         raise UserError(f"--devices {devices} is more than there are: give {Range(1, there)}")

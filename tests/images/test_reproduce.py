@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from bridge_nerf.images.noting import noted_command, noted_prior
 from bridge_nerf.images.pictures import file_hash, note_in, png
 from bridge_nerf.images.reproduce import prior_of, source_of
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.paths import asset
 from tests.images.conftest import SPEC
 
 
@@ -32,9 +35,10 @@ def called(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str | None:
 @pytest.fixture
 def secret(tmp_path: Path, prior, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that nobody should hear of, with a painting and a prior; the current folder is another."""
-    for name in ("secret/model", "here"):
-        (tmp_path / name).mkdir(parents=True)
+    for name in ("secret", "here"):
+        (tmp_path / name).mkdir()
     folder = tmp_path / "secret"
+    shutil.copytree(asset("toybox/prior"), folder / "model", copy_function=os.symlink)
     Image.effect_noise((30, 30), 50).save(folder / "painting.png")
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(

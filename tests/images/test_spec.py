@@ -153,7 +153,7 @@ def test_numbers_follow_the_priors_world_and_not_its_name(tmp_path):
 )
 def test_what_would_change_nothing_is_refused_before_anything_is_loaded(objective, wishes, said):
     with pytest.raises(UserError, match=said):
-        Wishes(**wishes).check([objective])
+        Wishes(**wishes).check({"image": [objective]}, ["a ball"])
 
 
 def test_the_end_of_an_annealing_without_annealing_is_refused():

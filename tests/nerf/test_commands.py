@@ -77,8 +77,7 @@ def relative(
     for name in ("here", "elsewhere"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    Path("prior").mkdir()
-    shutil.copy(asset("toybox/prior/words.json"), "prior")  # of the toybox's world, as its numbers are
+    shutil.copytree(asset("toybox/prior"), "prior")
     config.output_dir, config.pipeline.prior = Path("outputs"), "prior"
     first = deepcopy(config)
     first.max_num_iterations = 2
