@@ -59,11 +59,10 @@ class Paint(WithObjective):
     """Where the run's folder goes."""
 
     def run(self) -> None:
-        from bridge_nerf.images.pictures import check_aspect, read_picture
+        from bridge_nerf.images.pictures import read_picture
         from bridge_nerf.images.spec import subjects_for
 
-        # Before the seconds that a prior takes.
-        check_aspect(*read_picture(self.input).size, str(self.input))
+        read_picture(self.input)  # before the seconds that a prior takes
         self.check({"paint": [self.objective]}, [self.prompt])
         name, prior = load(self.prior, self.revision, self.dtype)
         subjects = subjects_for((self.prompt,), self.seed, 1)
@@ -160,9 +159,11 @@ class Batch(WithObjective):
         for words in (pattern.recipe.target_descriptors, pattern.recipe.source_descriptors):
             prior.check_prompts([compose(prompt, words) for prompt in prompts])
         items = items_for(prompts, pattern, self.seed, self.out)
-        with helpers(self.devices - 1):
-            made = run_batch(items, prior)
-        write_gallery(items, self.out)
+        try:
+            with helpers(self.devices - 1):
+                made = run_batch(items, prior)
+        finally:
+            write_gallery(items, self.out)
         print(f"made {len(made)} of {len(items)} here; {self.out}: index.html, manifest.jsonl, items")
 
 

@@ -64,6 +64,8 @@ class EvaluateToybox:
     """Which figures; scenes, the last, trains a NeRF for each toy: a minute or two each."""
     prior: str = "toybox"
     """Folder of the prior, or toybox for the one that ships."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the prior's networks; auto depends on the machine."""
     judge: Path | None = None
     """Folder of the judge; by default the one that ships."""
     toys: tuple[str, ...] = ()
@@ -96,7 +98,7 @@ class EvaluateToybox:
         config.output_dir = self.out / "scenes"
         config.pipeline.model.prompt = prompt
         config.pipeline.objective = objective
-        config.pipeline.prior = self.prior
+        config.pipeline.prior, config.pipeline.prior_dtype = self.prior, self.dtype
         return optimise(config)
 
 
@@ -108,6 +110,8 @@ class SamplePrior:
     """What to draw, one row each."""
     prior: str = "toybox"
     """toybox, a folder or a hub id."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the prior's networks; auto depends on the machine."""
     count: int = 8
     """Pictures a prompt."""
     steps: int = 50

@@ -25,7 +25,7 @@ from bridge_nerf.evaluation.table import text_table, write_table
 from bridge_nerf.evaluation.toybox import Figure
 from bridge_nerf.files import auxiliary
 from bridge_nerf.paths import asset
-from bridge_nerf.priors.registry import load_prior, resolve_prior
+from bridge_nerf.priors.registry import dtype_of, load_prior, resolve_prior
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS
 
@@ -43,7 +43,7 @@ def sample_sheet(command: Any) -> None:
         raise UserError('nothing to draw; give prompts, for example: bridge-nerf sample "a pineapple"')
     if command.out.suffix.lower() not in (".png", ".jpg", ".webp"):
         raise UserError(f"{command.out} is no picture's name; end it in .png, .jpg or .webp")
-    prior = load_prior(command.prior, _device())
+    prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
     prior.check_prompts(list(command.prompts))
     command.out.parent.mkdir(parents=True, exist_ok=True)
     prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
@@ -160,7 +160,7 @@ def _measured(command: Any, objectives: Sequence[str], turntable: Callable) -> I
     if "judge" in command.what:
         yield from toybox.judge_figures(judge)
     if {"objects", "flaws", "held-out"} & set(command.what):
-        prior = load_prior(command.prior, _device())
+        prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
         for name, figures in (
             ("objects", toybox.object_figures),
             ("flaws", toybox.flaw_figures),

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -122,20 +123,32 @@ def run_batch(items: list[Item], prior: ImagePrior) -> list[str]:
     them. What a killed worker had claimed is made by one of the others.
 
     Raises:
-        UserError: A prompt cannot be read, or it was interrupted; the same command goes on.
+        UserError: A prompt cannot be read; it was interrupted, and the same command goes on; or some items
+            could not be made, which is said once all others are.
     """
     prior.check_prompts([item.prompt for item in items])
     _sweep(items)
-    made = []
+    made, failed = [], {}
     with interruptible() as interrupted:
         # First what nobody has; then wait for what others had claimed, and take over from those that died.
         for wait in (False, True):
             for item in items:
-                if _made(item, prior, interrupted, wait):
-                    made.append(item.folder.name)
-                    print(f"{_count(items)}/{len(items)}  {item.prompt}", flush=True)
+                try:
+                    if item.prompt in failed or not _made(item, prior, interrupted, wait):
+                        continue
+                except UserError as error:
+                    failed[item.prompt] = error
+                    print(f"failed  {item.prompt}: {error}", file=sys.stderr, flush=True)
+                    continue
+                made.append(item.folder.name)
+                print(f"{_count(items)}/{len(items)}  {item.prompt}", flush=True)
     if interrupted.is_set():
         raise UserError(f"stopped with {_count(items)} of {len(items)} done; the same command goes on")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(items)} could not be made, for the reasons above ({', '.join(failed)}); "
+            "all others are there"
+        )
     return made
 
 

@@ -23,8 +23,8 @@ from bridge_nerf.images.colours import as_srgb
 
 LARGEST = 100_000_000
 """Pixels of the largest picture that is read."""
-LONGEST = 8
-"""How many times its shorter side the longer side of a picture may be."""
+LONGEST_SIDE = 8192
+"""Pixels of the longest side of a picture that is made; no machine's memory holds more."""
 NOTE = "bridge_nerf"
 """Key of the PNG text that says how a picture was made."""
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
@@ -38,6 +38,13 @@ ASIDE = ("MPO", "PSD")
 def say_once(line: str) -> None:
     """Print a line, unless it was printed before: a picture is read several times on its way."""
     print(line, flush=True)
+
+
+@lru_cache
+def _formats() -> tuple[str, ...]:
+    """All that Pillow reads but EPS: it would run Ghostscript on whatever a stranger has uploaded."""
+    Image.init()
+    return tuple(sorted(Image.OPEN.keys() - {"EPS"}))
 
 
 def read_picture(path: Path, largest: int = LARGEST, say: Callable[[str], None] = say_once) -> Image.Image:
@@ -58,7 +65,7 @@ def read_picture(path: Path, largest: int = LARGEST, say: Callable[[str], None] 
     try:
         # Pillow also warns, of sizes and of torn metadata; what is wrong is said in one line below.
         with warnings.catch_warnings(action="ignore"):
-            picture = Image.open(io.BytesIO(data))
+            picture = Image.open(io.BytesIO(data), formats=_formats())
             if picture.width * picture.height > largest:
                 raise UserError(
                     f"{path} has {picture.width} x {picture.height} pixels; give one of at most {largest:_}"
@@ -86,19 +93,12 @@ def read_picture(path: Path, largest: int = LARGEST, say: Callable[[str], None] 
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); get it again") from None
 
 
-def check_aspect(width: int, height: int, what: str = "the picture") -> None:
-    """Raises UserError for a strip: at the area of a square it would be wider than a prior can see."""
-    if max(width, height) > LONGEST * min(width, height):
-        raise UserError(f"{what} is {width} x {height}; crop it to at most {LONGEST} : 1")
-
-
 def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
     """(height, width) with about the aspect of width : height and the area of side x side, in multiples.
 
     Raises:
-        UserError: It is a strip, or there would be less than one multiple in a side of the square.
+        UserError: It would be longer than LONGEST_SIDE, or there is less than one multiple in `side`.
     """
-    check_aspect(width, height)
     if side < multiple:
         raise UserError(
             f"size {side} is too small to start from a picture with this prior; give {multiple} or more"
@@ -108,7 +108,13 @@ def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int
     def near(length: int) -> int:
         return max(multiple, round(length * scale / multiple) * multiple)
 
-    return near(height), near(width)
+    fitting = near(height), near(width)
+    if max(fitting) > LONGEST_SIDE:
+        raise UserError(
+            f"a picture of {width} x {height} would be {max(fitting)} pixels long at size {side}; crop it, "
+            f"or give a smaller size, so that it is at most {LONGEST_SIDE}"
+        )
+    return fitting
 
 
 def to_tensor(picture: Image.Image, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:

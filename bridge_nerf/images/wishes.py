@@ -167,13 +167,12 @@ def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[s
     Raises:
         UserError: It cannot be had.
     """
-    import torch
 
-    from bridge_nerf.priors.registry import load_prior
+    from bridge_nerf.priors.registry import dtype_of, load_prior
 
     resolved, line = _resolved(name, revision)
     print(line, flush=True)
-    return resolved, load_prior(resolved, _device(), None if dtype == "auto" else getattr(torch, dtype))
+    return resolved, load_prior(resolved, _device(), dtype_of(dtype))
 
 
 def _resolved(name: str, revision: str | None) -> tuple[str, str]:

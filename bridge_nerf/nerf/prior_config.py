@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
+from bridge_nerf.priors.registry import dtype_of
 
 
 @dataclass
@@ -31,7 +31,7 @@ class PriorConfig:
     def prior_options(self) -> dict[str, Any]:
         """What `load_prior` takes besides the name and the device."""
         return {
-            "dtype": None if self.prior_dtype == "auto" else getattr(torch, self.prior_dtype),
+            "dtype": dtype_of(self.prior_dtype),
             "revision": self.prior_revision,
             "checkpointing": self.prior_checkpointing,
             "compiling": self.prior_compiling,

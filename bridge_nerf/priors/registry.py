@@ -105,6 +105,11 @@ def check_device(device: torch.device | str) -> torch.device:
     return known
 
 
+def dtype_of(name: str) -> torch.dtype | None:
+    """What a flag for the precision of a prior says: "float32" and so on; None for "auto"."""
+    return None if name == "auto" else getattr(torch, name)
+
+
 def check_processes(devices: int) -> None:
     """Raises UserError for more processes than GPUs, where there are any: each takes one."""
     there = torch.cuda.device_count()

@@ -22,7 +22,7 @@ from bridge_nerf.distillation.requested import has_effect
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.noting import noted_prior
-from bridge_nerf.images.pictures import check_aspect, read_picture, to_tensor
+from bridge_nerf.images.pictures import read_picture, to_tensor
 from bridge_nerf.images.recipe import Recipe, Task, recipe_for
 from bridge_nerf.images.spec import Spec, slug, subjects_for
 from bridge_nerf.images.wishes import Wishes
@@ -231,7 +231,8 @@ def _painting(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
         picture = read_picture(path, PIXELS, said.append)
     except UserError as error:
         raise UserError(str(error).replace(str(path), "the painting")) from None
-    check_aspect(*picture.size, "the painting")
+    if max(picture.size) > 8 * min(picture.size):
+        raise UserError(f"the painting is {picture.width} x {picture.height}; crop it to at most 8 : 1")
     return picture, tuple(line.replace(str(path), "the painting") for line in said)
 
 

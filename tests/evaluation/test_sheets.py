@@ -66,7 +66,7 @@ def test_figures_are_measured_without_their_sheet(
     monkeypatch.setattr("bridge_nerf.evaluation.toybox._before_white", lambda toy: torch.rand(8, 3, 64, 64))
     (tmp_path / "scenes.png").mkdir()  # no picture can be saved there
     command = SimpleNamespace(
-        what=("scenes",), toys=("pineapple",), objectives=("sds",), judge=None, out=tmp_path
+        what=("scenes",), toys=("pineapple",), objectives=("sds",), judge=None, prior="toybox", out=tmp_path
     )
     figures = evaluate_toybox(command, lambda prompt, objective: torch.rand(24, 3, 64, 64))
     assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 3
@@ -97,7 +97,12 @@ def test_scenes_of_several_objectives_lie_on_one_sheet(
         return torch.rand(24, 3, 64, 64)
 
     command = SimpleNamespace(
-        what=("scenes",), toys=("pineapple",), objectives=("sds", "bridge"), judge=None, out=tmp_path
+        what=("scenes",),
+        toys=("pineapple",),
+        objectives=("sds", "bridge"),
+        judge=None,
+        prior="toybox",
+        out=tmp_path,
     )
     figures = evaluate_toybox(command, turntable)
     assert made == [("sds", "a pineapple"), ("bridge", "a pineapple")]

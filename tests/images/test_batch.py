@@ -149,6 +149,19 @@ def test_a_prompt_that_the_prior_cannot_read_stops_the_batch_before_it_begins(tm
     assert not any(item.finished for item in items)
 
 
+def test_an_item_that_cannot_be_made_costs_no_other(tmp_path, capsys):
+    class Sick(PicturePrior):
+        def picture(self, prompt):
+            return super().picture(prompt) * (float("nan") if "number 1" in prompt else 1)
+
+    items = items_for(PROMPTS[:3], SPEC, 0, tmp_path)
+    with pytest.raises(UserError, match=r"1 of 3 could not be made.*a ball, number 1"):
+        run_batch(items, Sick())
+    assert [item.finished for item in items] == [True, False, True]
+    assert "failed  a ball, number 1: step 0" in capsys.readouterr().err
+    assert run_batch(items, PicturePrior()) == [items[1].folder.name]
+
+
 def test_an_interrupted_batch_says_so_and_goes_on(tmp_path, monkeypatch, alone):
     items, made = items_for(PROMPTS[:3], SPEC, 0, tmp_path), batch.make
 

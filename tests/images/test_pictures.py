@@ -108,13 +108,25 @@ def test_no_file_is_said():
         read_picture(__import__("pathlib").Path("/nowhere.png"))
 
 
-@pytest.mark.parametrize("width, height", [(64, 64), (4000, 3000), (30, 240), (1, 1), (2000, 250)])
+@pytest.mark.parametrize("width, height", [(64, 64), (4000, 3000), (30, 900), (1, 1), (2000, 10)])
 def test_a_size_keeps_area_and_aspect_as_far_as_multiples_allow(width, height):
     h, w = fitting_size(width, height, 512, 32)
     assert h % 32 == w % 32 == 0 and min(h, w) >= 32
     if max(width / height, height / width) < 4:
         assert abs(np.log(w / h) - np.log(width / height)) < 0.1
         assert abs(np.log(w * h / 512**2)) < 0.1
+
+
+def test_a_strip_longer_than_any_memory_holds_is_refused():
+    assert fitting_size(5000, 20, 512, 32) == (32, 8096)
+    with pytest.raises(UserError, match="5000 x 19 would be 8320 pixels long at size 512; crop it"):
+        fitting_size(5000, 19, 512, 32)
+
+
+def test_no_program_is_run_on_a_file(tmp_path):
+    Image.new("RGB", (4, 4), RED).save(tmp_path / "a.eps")
+    with pytest.raises(UserError, match="no picture that can be read"):
+        read_picture(tmp_path / "a.eps")
 
 
 def test_pixels_survive_the_way_there_and_back(tmp_path):
