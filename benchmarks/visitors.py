@@ -41,7 +41,6 @@ PICTURE = {
     "seed": 0,
     "guidance": 5,
     "target_descriptors": "sharp",
-    "source_descriptors": "blurry",
     "api_name": "/text_to_image",
 }
 SHORT, LONG = 20, 1000

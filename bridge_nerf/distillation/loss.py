@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge_nerf.distillation.epsilon import Epsilon, Term
+from bridge_nerf.distillation.epsilon import Epsilon, Slot, Term
 from bridge_nerf.distillation.objectives import Objective
 from bridge_nerf.distillation.problem import Point, Problem
 from bridge_nerf.errors import UserError
 
-Cause = Literal["render", "x", "answer", "gradient", "regulariser"]
-"""What was not finite first: the picture of an object, what is distilled into, what the prior answers, what
-the objective makes of that, or what is added to it."""
+Cause = Literal["render", "x", "answer", "adapter", "gradient", "regulariser"]
+"""What was not finite first: the picture of an object, what is distilled into, what the prior answers or its
+adapter, what the objective makes of that, or what is added to it."""
 
 
 class NonFinite(FloatingPointError):
@@ -72,7 +72,7 @@ def _cause(
     for slot in filter(problem.can_answer, problem.conditions):
         (answer,) = problem.evaluate_all([(Epsilon((Term(slot, 0.0, 1.0),)), point)])
         if not torch.isfinite(answer).all():
-            return "answer"
+            return "adapter" if slot == Slot.ADAPTER else "answer"
     return "gradient"
 
 
@@ -96,11 +96,14 @@ def explained(
         "render": ("the render is not finite, before any prior has seen it", "check the flags of the model"),
         "x": ("the latents are not finite", f"{who} encodes them so: {more}"),
         "answer": (f"{who} answers numbers that are not finite", more),
+        "adapter": ("the adapter answers numbers that are not finite", f"it is {who} as yet: {more}"),
         "gradient": ("the prior's answers are finite, but not what is made of them", "lower the guidance"),
         "regulariser": ("the render and the prior's answers are finite", "lower its weight"),
     }[error.cause]
     if step == 0:
         return UserError(f"step 0: {error}, and nothing has been learnt yet: {found}; {mend}")
+    if error.cause == "adapter":
+        remedy = "lower the learning rate of the adapter"
     if error.cause in ("render", "x", "answer") and dtype.itemsize < 4:
         # Also where x is what went wrong: a gradient through the encoder may have overflown on its way back.
         remedy = f"{remedy}, or {more}"

@@ -37,7 +37,8 @@ IMAGE_PRESETS: Mapping[str, Stages] = {
     "nfsd:paper-eval": Stages((Stage(Objective(guided(7.5), NULL.from_t(0.2))),)),
     "vsd:release": Stages((Stage(vsd(7.5)),)),
     "vsd:paper-eval": Stages((Stage(vsd(7.5)),)),
-    # Branch 2D_gen: t falls to [0, 0.002] T, and the steps along the flow are 10 times long whatever t is.
+    # Branch 2D_gen, whose steps along the flow are 10 times long whatever t is, and whose t falls to
+    # [0, 0.002] T; here 100 steps reach each t, which falls to [0, 0.08] T.
     "vsd-bridge:paper-eval": Stages(
         (
             Stage(vsd(7.5)),

@@ -1,11 +1,12 @@
 """Whether an objective listens to what was requested beside it: nothing is ignored without a word."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.stages import METHODS, PRESETS, StageOptions, Stages, fixed, stages_for
+from bridge_nerf.distillation.stages import METHODS, PRESETS, StageOptions, fixed, guidance_of, stages_for
+from bridge_nerf.distillation.staging import Stage
 from bridge_nerf.distillation.weighting import WEIGHTINGS
 from bridge_nerf.errors import UserError
 
@@ -18,69 +19,81 @@ SLOTS: Mapping[str, frozenset[Slot]] = {
     "adapter_rank": frozenset({Slot.ADAPTER}),
 }
 """What can be requested -> the slots that it says something about."""
+MEASURED = ("ode_steps", "target_descriptors", "source_descriptors", "source_prompt")
+"""What the measurement of the bridge's two errors listens to, whatever the objective."""
 
 
-def check_requested(methods: Sequence[str], requested: Mapping[str, Any], flags: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Listener:
+    """An objective as a command would run it.
+
+    Args:
+        method: Its name, or that of a preset, which has no options.
+        negative_prompt: The text of NEGATIVE; the source descriptors stand in for an empty one.
+        measures: Whether the bridge's two errors are measured.
+    """
+
+    method: str
+    options: StageOptions = field(default_factory=StageOptions)
+    negative_prompt: str = ""
+    measures: bool = False
+
+    def hears(self, name: str) -> bool:
+        """Whether it would be another run with another value of `name`."""
+        if self.measures and name in MEASURED:
+            return True
+        if name in SLOTS:
+            stands_in = name == "source_descriptors" and not self.negative_prompt
+            slots = SLOTS[name] | ({Slot.NEGATIVE} if stands_in else frozenset())
+            return any(stage.slots & slots for stage in self._acting(self.options) or ())
+        if not hasattr(self.options, name):
+            return True
+        others = [replace(self.options, **{name: other}) for other in _others(getattr(self.options, name))]
+        acting = self._acting(self.options)
+        return any(self._acting(other) not in (None, acting) for other in others)
+
+    def _acting(self, options: StageOptions) -> Sequence[Stage] | None:
+        """The stages that act at any step; None where the method cannot have these options."""
+        if self.method in PRESETS:
+            return PRESETS[self.method].acting
+        try:
+            return stages_for(self.method, **vars(options)).acting
+        except UserError:
+            if self.method not in METHODS:
+                raise
+            return None
+
+
+def check_requested(listeners: Sequence[Listener], flags: Mapping[str, str]) -> None:
     """Refuse what was requested and would change nothing.
 
     Args:
-        methods: The objectives of one command, of which one that listens is enough.
-        requested: Name -> value: fields of `StageOptions`, keys of `SLOTS`, and what else presets fix.
-        flags: Name -> how the user spells it.
+        listeners: The objectives of one command, of which one that listens is enough.
+        flags: Name -> how the user spells it: fields of `StageOptions`, keys of `SLOTS`, and what else
+            presets fix.
 
     Raises:
-        UserError: No method of that name, an impossible number, one that a preset fixes, or none of the
-            methods listens.
+        UserError: No method of that name; one is a preset that fixes a number; or none of them listens.
     """
-    _options(requested).check()
-    for name in requested:
-        for method in methods:
-            if method in PRESETS and name not in SLOTS:
-                raise UserError(fixed(method, flags[name]))
-        if not any(has_effect(method, name, requested) for method in methods):
-            others = ", ".join(
-                m for m in METHODS if not stages_for(m).edits and has_effect(m, name, requested)
-            )
+    for name, flag in flags.items():
+        for each in listeners:
+            own = name == "guidance_scale" and each.options.guidance_scale == guidance_of(each.method)
+            if each.method in PRESETS and name not in SLOTS and not own:
+                raise UserError(fixed(each.method, flag))
+        if not any(each.hears(name) or (each.method in PRESETS and name not in SLOTS) for each in listeners):
+            makers = [method for method in METHODS if not stages_for(method).edits]
+            others = ", ".join(m for m in makers if any(replace(e, method=m).hears(name) for e in listeners))
+            methods = ", ".join(dict.fromkeys(each.method for each in listeners))
             raise UserError(
-                f"{flags[name]} changes nothing in {', '.join(methods)}"
-                f"{'' if others else ' by itself'}: leave it out{others and f', or choose {others}'}"
+                f"{flag} changes nothing in {methods}{'' if others else ' as it is configured'}: "
+                f"leave it out{others and f', or choose {others}'}"
             )
-
-
-def has_effect(method: str, name: str, requested: Mapping[str, Any]) -> bool:
-    """Whether another value of `name` would make another method, beside what else was requested."""
-    options = _options(requested)
-    if name in SLOTS:
-        stages = _stages(method, options)
-        slots = SLOTS[name]
-        if name == "source_descriptors" and not requested.get("negative_prompt"):
-            slots |= {Slot.NEGATIVE}  # which they stand in for
-        return stages is not None and bool(stages.slots & slots)
-    if hasattr(options, name):
-        others = [replace(options, **{name: other}) for other in _others(getattr(options, name))]
-        return any(_stages(method, options) != _stages(method, other) for other in others)
-    return True
-
-
-def _options(requested: Mapping[str, Any]) -> StageOptions:
-    names = requested.keys() & StageOptions.__dataclass_fields__.keys()
-    return StageOptions(**{name: requested[name] for name in names})
-
-
-def _stages(method: str, options: StageOptions) -> Stages | None:
-    """None where the method cannot have these options."""
-    if method in PRESETS:
-        return PRESETS[method]
-    try:
-        return stages_for(method, **vars(options))
-    except UserError:
-        if method not in METHODS:
-            raise
-        return None
 
 
 def _others(value: Any) -> Sequence[Any]:
     """Other values of an option, enough to see whether it matters."""
     if isinstance(value, str):
         return tuple(WEIGHTINGS)
-    return (not value,) if isinstance(value, bool) else ((value or 0) + 1,)
+    if isinstance(value, bool):
+        return (not value,)
+    return (value + 1,) if isinstance(value, int) else (value / 2 if value else 1.0,)

@@ -70,6 +70,12 @@ class Stages:
         return frozenset().union(*(stage.slots for stage in self.stages))
 
     @property
+    def acting(self) -> tuple[Stage, ...]:
+        """Those that act at any step: not those that give way where they begin."""
+        following = [stage.start for stage in self.stages[1:]] + [-1]
+        return tuple(s for s, end in zip(self.stages, following, strict=True) if s.start != end)
+
+    @property
     def edits(self) -> bool:
         """Whether any stage needs a reference image."""
         return any(stage.objective.edits for stage in self.stages)

@@ -85,8 +85,14 @@ def claim(item: Item, give_up: threading.Event | None = None) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A disk without the kernel's locks is an error: the soft lock instead would outlive its worker.
     lock = FileLock(path, fallback_to_soft=False)
-    with suppress(Timeout):
-        lock.acquire(blocking=give_up is not None, cancel_check=give_up.is_set if give_up else None)
+    try:
+        with suppress(Timeout):
+            lock.acquire(blocking=give_up is not None, cancel_check=give_up.is_set if give_up else None)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{path.parent} lies on a disk without the kernel's locks ({reason}); choose another --out"
+        ) from None
     try:
         yield lock.is_locked
     finally:
@@ -128,7 +134,7 @@ def run_batch(items: list[Item], prior: ImagePrior) -> list[str]:
     """
     prior.check_prompts([item.prompt for item in items])
     _sweep(items)
-    made, failed = [], {}
+    made, failed = [], []
     with interruptible() as interrupted:
         # First what nobody has; then wait for what others had claimed, and take over from those that died.
         for wait in (False, True):
@@ -137,7 +143,7 @@ def run_batch(items: list[Item], prior: ImagePrior) -> list[str]:
                     if item.prompt in failed or not _made(item, prior, interrupted, wait):
                         continue
                 except UserError as error:
-                    failed[item.prompt] = error
+                    failed.append(item.prompt)
                     print(f"failed  {item.prompt}: {error}", file=sys.stderr, flush=True)
                     continue
                 made.append(item.folder.name)

@@ -75,7 +75,7 @@ class ImageModule(lightning.LightningModule):
             Slot.SOURCE: told(*(compose(prompt, recipe.source_descriptors) for prompt in prompts)),
             # Were it empty, nothing but guidance would be left of nfsd.
             Slot.NEGATIVE: told(recipe.negative_prompt or recipe.source_descriptors),
-            Slot.PROMPT: told(*prompts),
+            Slot.PROMPT: told(*map(compose, prompts)),
             Slot.NULL: told(""),
         }
 
@@ -115,7 +115,7 @@ class ImageModule(lightning.LightningModule):
         t, noise = self._draws("adapter ", step, x, TimestepRange(0.0, 1.0))
         loss = self.adapter.loss(x.detach(), t, noise, self.problem.conditions[Slot.ADAPTER])
         if not torch.isfinite(loss):
-            raise self._explained(NonFinite("answer", f"the adapter's loss is {loss.item()}"), step)
+            raise self._explained(NonFinite("adapter", f"the adapter's loss is {loss.item()}"), step)
         self.metrics["adapter"] = loss.item()
         return loss
 

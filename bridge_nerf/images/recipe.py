@@ -113,21 +113,21 @@ def with_numbers(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Raises:
         UserError: No such number, or no such value.
     """
-    given = set()
+    given: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
         name, _, text = assignment.partition("=")
-        if name in given:
-            raise UserError(f"{name} is given twice; leave one of the two out")
-        given.add(name)
         if name not in names() or name == assignment:
             raise UserError(
                 f"unknown number {assignment!r}; give name=value with one of {', '.join(names())}"
             )
-        *group, key = name.split(".")
-        part: Any = getattr(recipe, group[0]) if group else recipe
-        changed: Any = replace(part, **{key: _parsed(name, text, getattr(part, key))})
-        recipe = replace(recipe, **{group[0]: changed}) if group else changed
-    return recipe
+        group, _, key = name.rpartition(".")
+        values = given.setdefault(group, {})
+        if key in values:
+            raise UserError(f"{name} is given twice; leave one of the two out")
+        values[key] = _parsed(name, text, getattr(getattr(recipe, group) if group else recipe, key))
+    # All of a group at once: what is between two assignments need not make sense.
+    parts = {group: replace(getattr(recipe, group), **values) for group, values in given.items() if group}
+    return replace(recipe, **parts, **given.get("", {}))
 
 
 def check_annealing(recipe: Recipe, assignments: Iterable[str]) -> None:

@@ -119,7 +119,11 @@ def earlier(spec: Spec, folder: Path) -> Result | None:
             raise UserError(f"{folder} holds something else; choose another --out")
         return None
     noted = json.loads(path.read_text())
-    if Spec.from_json(json.dumps(noted["spec"])) != spec:
+    try:
+        same = Spec.from_json(json.dumps(noted["spec"])) == spec
+    except UserError as error:
+        raise UserError(f"{folder}: {error}; choose another --out") from None
+    if not same:
         raise UserError(f"{folder} holds another run; choose another --out")
     done = noted["done"]
     return Result(folder, names(spec, folder), done, done == spec.recipe.steps)

@@ -59,6 +59,10 @@ class Wishes:
         from bridge_nerf.distillation.stages import PRESETS, stages_for
         from bridge_nerf.images.recipe import check_annealing, recipe_for, with_numbers, with_steps
 
+        for name in (assignment.partition("=")[0] for assignment in self.set):
+            flag = name.removeprefix("stages.")
+            if flag in ("steps", *WORDS) and getattr(self, flag) is not None:
+                raise UserError(f"--{flag.replace('_', '-')} and --set {name} say the same: give one of them")
         recipe = recipe_for(prior, task, objective)
         if self.steps is not None:
             stretched = with_steps(recipe, self.steps)
@@ -71,43 +75,65 @@ class Wishes:
         stages_for(objective, **asdict(recipe.stages)).check_reached(recipe.steps)
         return recipe
 
-    def check(self, objectives: Mapping[Task, Sequence[str]], prompts: Sequence[str]) -> None:
+    def check(
+        self, objectives: Mapping[Task, Sequence[str]], prompts: Sequence[str], resolved: str = ""
+    ) -> None:
         """Raises UserError for what is known to be wrong before the prior is loaded.
 
         Args:
             objectives: Task -> what it is done with.
+            resolved: Name of the prior, where that is known.
         """
+        from bridge_nerf.distillation.requested import Listener, check_requested
         from bridge_nerf.images.spec import check_objective
         from bridge_nerf.wording import compose
 
-        self.check_effects([name for names in objectives.values() for name in names])
-        resolved, _ = _resolved(self.prior, self.revision)
+        resolved = resolved or _resolved(self.prior, self.revision)[0]
+        flags, listeners = self._spelled(), []
         for task, names in objectives.items():
             for name in names:
-                check_objective(name, self.recipe(resolved, task, name), task)
+                self._check_preset(name, task, flags)
+                recipe = self.recipe(resolved, task, name)
+                check_objective(name, recipe, task)
+                measures = recipe.errors_every > 0
+                listeners.append(Listener(name, recipe.stages, recipe.negative_prompt, measures))
+        check_requested(listeners, flags)
         if "paint" in objectives and self.canvas == "network":
             raise UserError('a "network" canvas cannot start from a picture; choose "latents" or "pixels"')
+        noisy = "paint" not in objectives and self.canvas != "network"
+        if not noisy and any(assignment.startswith("initial_scale=") for assignment in self.set):
+            raise UserError(
+                "--set initial_scale is of noise, which this run does not start from: leave it out"
+            )
         if not all(compose(prompt) for prompt in prompts):
             raise UserError('the prompt is empty: say what to make, as in "a pineapple"')
 
-    def check_effects(self, objectives: Sequence[str]) -> None:
-        """Raises UserError for a preset of objects, and for what was asked for and none of the objectives
-        listens to."""
-        from bridge_nerf.distillation.requested import SLOTS, check_requested
-        from bridge_nerf.distillation.stages import IMAGE_PRESETS, SCENE_PRESETS
-        from bridge_nerf.images.recipe import Recipe, with_numbers
+    def _check_preset(self, name: str, task: Task, flags: Mapping[str, str]) -> None:
+        """Raises UserError for a preset that is for something else, or that is to have other numbers."""
+        from bridge_nerf.distillation.requested import SLOTS, Listener, check_requested
+        from bridge_nerf.distillation.stages import IMAGE_PRESETS, SCENE_PRESETS, StageOptions
 
-        for objective in SCENE_PRESETS.keys() & set(objectives):
-            raise UserError(f"{objective} is a preset for objects; choose {', '.join(IMAGE_PRESETS)}")
+        if name in SCENE_PRESETS:
+            raise UserError(f"{name} is a preset for objects; choose {', '.join(IMAGE_PRESETS)}")
+        if name not in IMAGE_PRESETS:
+            return
+        if task != "image":
+            other = name.partition(":")[0]
+            raise UserError(f'{name} is a preset for text to image; choose "{other}" here')
+        options = StageOptions(guidance_scale=self.guidance_scale)
+        numbers = {key: flag for key, flag in flags.items() if key not in SLOTS}
+        check_requested([Listener(name, options)], numbers)
+
+    def _spelled(self) -> dict[str, str]:
+        """What was requested and only some objectives listen to: name -> how it was spelled."""
+        from bridge_nerf.distillation.requested import SLOTS
+
         flags = {name: f"--{name.replace('_', '-')}" for name in WORDS if getattr(self, name) is not None}
-        requested = {name: getattr(self, name) for name in flags}
-        recipe = with_numbers(Recipe(), self.set)
         for name in (assignment.partition("=")[0] for assignment in self.set):
             group, _, key = name.rpartition(".")
             if group or key in SLOTS:
                 flags[key] = f"--set {name}"
-                requested[key] = getattr(getattr(recipe, group) if group else recipe, key)
-        check_requested(objectives, requested, flags)
+        return flags
 
     def spec(
         self,

@@ -54,11 +54,8 @@ def check_given(config: Any, flags: set[str]) -> None:
         name: f"pipeline.{name.replace('_', '-')}"
         for name in (*StageOptions.__dataclass_fields__, *SLOTS.keys() - {"adapter_rate"})
     }
-    if pipeline.errors_every:  # which takes as many steps
-        del names["ode_steps"]
     spelled = {name: f"--{flag}" for name, flag in names.items() if flag in flags}
-    requested = {name: getattr(pipeline, name, None) for name in spelled}
-    check_requested([pipeline.objective], requested, spelled)
+    check_requested([pipeline.listener()], spelled)
     for pattern, condition in _idle(pipeline):
         if idle := sorted(flag for flag in flags if re.fullmatch(rf"pipeline\.{pattern}", flag)):
             raise UserError(f"--{idle[0]} changes nothing while {condition}: leave it out, or change that")

@@ -72,10 +72,10 @@ class Guidance:
 
     def apply(self, wishes: Wishes) -> None:
         """Take over new wishes, or change nothing and raise UserError."""
-        changed = {name: value for name, value in vars(wishes).items() if value != getattr(self.wishes, name)}
-        labels = {name: PANEL[name] for name in changed.keys() & PANEL.keys()}
-        check_requested([self.config.objective], {name: changed[name] for name in labels}, labels)
-        stages = replace(self.config, guidance_scale=wishes.guidance_scale).stages()
+        changed = {name for name in PANEL if getattr(wishes, name) != getattr(self.wishes, name)}
+        wished = replace(self.config, guidance_scale=wishes.guidance_scale)
+        check_requested([wished.listener()], {name: PANEL[name] for name in sorted(changed)})
+        stages = wished.stages()
         if wishes.stage != "auto" and int(wishes.stage) > len(stages.stages):
             raise UserError(
                 f'the objective "{self.config.objective}" has no stage {wishes.stage}: choose auto'

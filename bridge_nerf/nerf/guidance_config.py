@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.distillation.requested import Listener
 from bridge_nerf.distillation.stages import (
     IMAGE_PRESETS,
     SCENE_PRESETS,
@@ -17,6 +18,7 @@ from bridge_nerf.distillation.stages import (
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.prompts import ViewConfig
 from bridge_nerf.schedules import TimestepRange
+from bridge_nerf.wording import compose
 
 StageChoice = Literal["auto", "1", "2"]
 
@@ -79,13 +81,18 @@ class GuidanceConfig(StageOptions):
         if self.objective in SCENE_PRESETS:
             stages = stages_for(self.objective, guidance_scale=self.guidance_scale)
         else:
-            names = StageOptions.__dataclass_fields__
-            stages = stages_for(self.objective, **{name: getattr(self, name) for name in names})
+            stages = stages_for(self.objective, **vars(self.listener().options))
         if stages.edits:
             raise UserError(f"{self.objective} edits one image, which an object is not; choose bridge or sds")
         if self.perp_neg and Slot.NEGATIVE in stages.slots:
             raise UserError(f"{self.objective} has a negative prompt of its own; set perp_neg to 0")
         return stages
+
+    def listener(self) -> Listener:
+        """What the objective listens to, as it is configured."""
+        options = {name: getattr(self, name) for name in StageOptions.__dataclass_fields__}
+        negative = compose(self.negative_prompt)
+        return Listener(self.objective, StageOptions(**options), negative, self.errors_every > 0)
 
     def guidance(self) -> float:
         """The guidance scale, or the objective's own where none is configured."""

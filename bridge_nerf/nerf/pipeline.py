@@ -33,7 +33,7 @@ from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
 
 ADAPTER = "adapter"
 """The adapter's name: of its part of the state and of its optimizer."""
-CAUSES: dict[str, Cause] = {"distillation": "gradient", ADAPTER: "answer"}
+CAUSES: dict[str, Cause] = {"distillation": "gradient", ADAPTER: "adapter"}
 """Of a loss that is not finite; the others are regularisers."""
 
 

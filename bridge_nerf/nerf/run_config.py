@@ -83,7 +83,7 @@ class BridgeTrainerConfig(TrainerConfig):
         Raises:
             UserError: No such prior or objective, or something was given to no effect.
         """
-        if self.numbers or self.defaults_for is None:
+        if self.numbers or self.defaults_for is None or self._goes_on_from_an_earlier_version():
             return
         device = self.pipeline.prior_device or self.machine.device_type
         name, _ = resolve_prior(self.pipeline.prior, check_device(device))
@@ -96,12 +96,21 @@ class BridgeTrainerConfig(TrainerConfig):
             CONSOLE.print(said, highlight=False, markup=False, soft_wrap=True)
         check_given(self, flags)
 
+    def _goes_on_from_an_earlier_version(self) -> bool:
+        """Whether the run to resume noted its numbers against the registered ones, whatever its prior."""
+        path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
+        noted = path and path.parent.parent / "config.yml"
+        earlier = bool(noted and noted.is_file() and "\nnumbers:" not in noted.read_text(errors="replace"))
+        if earlier:
+            CONSOLE.print(f"{noted} is of an earlier version: its numbers are taken as they were noted")
+        return earlier
+
     def _make_paths_absolute(self) -> None:
         """What is noted of the run (config.yml, commands.txt) holds from any folder."""
         for name in ("output_dir", "load_dir", "load_checkpoint"):
             if (path := getattr(self, name)) is not None:
                 setattr(self, name, path.absolute())
-        folder, _ = resolve_prior(self.pipeline.prior, self.machine.device_type)
+        folder, _ = resolve_prior(self.pipeline.prior, self.pipeline.prior_device or self.machine.device_type)
         if Path(folder).is_absolute():
             self.pipeline.prior = folder
 
@@ -112,7 +121,7 @@ class BridgeTrainerConfig(TrainerConfig):
         """
         noted, base = super().get_checkpoint_dir(), self.get_base_dir()
         moved = Path(self.output_dir.name).absolute() / noted.relative_to(self.output_dir)
-        return moved if moved.is_dir() and not base.exists() else noted
+        return moved if moved.is_dir() and not base.exists() and not self.output_dir.exists() else noted
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""

@@ -97,7 +97,8 @@ class BridgeTrainer(Trainer):
         made again go when the first of them is added."""
         here = self.base_dir / "errors.csv"
         if earlier.is_file() and not here.exists() and comms.is_main_process():
-            write_whole(here, earlier.read_bytes())
+            with auxiliary(here):
+                write_whole(here, earlier.read_bytes())
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:

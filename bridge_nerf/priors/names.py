@@ -56,10 +56,11 @@ def split_revision(name: str) -> tuple[str, str | None]:
     Raises:
         UserError: An address is not that of a model's page.
     """
-    if expanded(name).exists():
+    # Not Path.exists, which raises for what is longer than a file's name may be.
+    if os.path.exists(expanded(name)):
         return name, None
     base, _, revision = name.rpartition("@")
-    if base and expanded(base).exists():
+    if base and os.path.exists(expanded(base)):
         return base, revision or None
     if HUB.match(name) or "://" in name:
         return _addressed(name)

@@ -69,8 +69,14 @@ class Latents:
             if self._single is None:
                 self._single = deepcopy(self.vae).float()
                 said = str(dtype).removeprefix("torch.")
-                print(f"{who} overflows in {said}, so it is asked again in float32; {SINGLE} avoids that")
-            answer = through(self._single, given)
+                size = sum(value.numel() * 4 for value in self._single.parameters()) / 2**20
+                print(
+                    f"{who} overflows in {said}, so it is asked again in float32, which takes {size:.0f} MiB "
+                    f"more; {SINGLE} avoids that"
+                )
+            del answer  # its graph would stay beside the other one
+            with torch.autocast(given.device.type, enabled=False):
+                answer = through(self._single, given)
             if torch.isfinite(answer).all():
                 return answer
         raise UserError(

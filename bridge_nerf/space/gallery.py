@@ -20,6 +20,7 @@ from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import text_of, write_whole
+from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.spec import slug
 from bridge_nerf.pixels import video
 from bridge_nerf.space.scenes import Scene, write_scenes
@@ -75,9 +76,12 @@ def _command(run: Path) -> str:
     if not resumes:
         raise UserError(f'{path} has no line "resume ns-train ..."; give a finished run')
     words = resumes[0]
-    for flag in ("--load-dir", "--load-step"):
+    for flag in ("--load-dir", "--load-step", "--output-dir"):
         if flag in words:
             del words[words.index(flag) : words.index(flag) + 2]
+    if "--pipeline.prior" in words:
+        value = words.index("--pipeline.prior") + 1
+        words[value] = noted_prior(words[value])
     return shlex.join(words)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.distillation.requested import has_effect
+from bridge_nerf.distillation.requested import Listener
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.noting import noted_prior
@@ -30,6 +30,8 @@ from bridge_nerf.images.wishes import Wishes
 STEPS = (10, 1000)
 """Fewest and most steps."""
 GUIDANCE = (0.0, 100.0)
+USUAL_GUIDANCE = 40.0
+"""Where the slider stands for a prior whose numbers leave guidance to the objective."""
 SEEDS = (0, 2**31 - 1)
 LETTERS = 300
 """Of the longest text that is read."""
@@ -40,6 +42,13 @@ PIXELS = 20_000_000
 BYTES = 10 * 2**20
 """Of its file."""
 
+LABELS = {
+    "--guidance-scale": "Guidance",
+    "--target-descriptors": "Target descriptors",
+    "--source-descriptors": "Source descriptors",
+    "leave it out": "leave it as it was",
+}
+
 STRENGTHS = {
     "a light touch: keep nearly everything": 0.6,
     "balanced": 1.0,
@@ -47,7 +56,7 @@ STRENGTHS = {
 }
 """Plain words -> what times and learning rate of the recipe are multiplied with."""
 BALANCED = "balanced"
-GUIDED = tuple(name for name in METHODS if has_effect(name, "guidance_scale", {}))
+GUIDED = tuple(name for name in METHODS if Listener(name).hears("guidance_scale"))
 """Objectives that have a guidance scale."""
 
 
@@ -113,9 +122,13 @@ def text_to_image(
     }
     recipe = recipe_for(name, "image")
     words = _descriptors(prior, recipe, target, source)
+    if objective in METHODS and not Listener(objective).hears("source_descriptors"):
+        words = {
+            name: text for name, text in words.items() if text
+        }  # a box that was emptied asks nothing of it
     scale, flags = real("guidance", guidance, GUIDANCE), ["--objective", objective]
     # The slider has a value whatever the objective: where it stands by itself is not a request.
-    if scale != recipe.stages.guidance_scale or objective in GUIDED:
+    if scale != (recipe.stages.guidance_scale or USUAL_GUIDANCE) or objective in GUIDED:
         numbers["guidance_scale"] = scale
         flags += ["--guidance-scale", str(guidance)]
     wishes = Wishes(prior=name, **numbers, **words)
@@ -200,10 +213,20 @@ def _spec(
         raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
     if len(prompt) > LETTERS:
         raise UserError(f"the prompt has {len(prompt)} letters; use at most {LETTERS}")
-    wishes.check_effects([objective])
+    try:
+        wishes.check({task: [objective]}, [prompt], wishes.prior)
+    except UserError as error:
+        raise UserError(_labelled(str(error))) from None
     prior.check_prompts([prompt])
     subjects = subjects_for((prompt.strip(),), wishes.seed, 1)
     return wishes.spec(wishes.prior, prior, task, objective, subjects, source=source)
+
+
+def _labelled(message: str) -> str:
+    """The message with flags as the boxes of the page are called."""
+    for flag, label in LABELS.items():
+        message = message.replace(flag, label)
+    return message
 
 
 def _descriptors(prior: ImagePrior, recipe: Recipe, target: str | None, source: str | None) -> dict[str, Any]:
@@ -242,11 +265,8 @@ def _strengthened(recipe: Recipe, factor: float) -> tuple[str, ...]:
         return ()
     times = recipe.times
     high, final = (min(0.98, factor * value) for value in (times.maximum, times.final_maximum))
-    return (
-        f"times.maximum={high:g}",
-        f"times.final_maximum={final:g}",
-        f"learning_rate={factor * recipe.learning_rate:g}",
-    )
+    annealed = (f"times.final_maximum={final:g}",) if times.anneal_steps else ()
+    return (f"times.maximum={high:g}", *annealed, f"learning_rate={factor * recipe.learning_rate:g}")
 
 
 def _command(verb: str, wishes: Wishes, prompt: str, flags: Sequence[str], words: dict[str, str]) -> str:

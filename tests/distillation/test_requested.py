@@ -5,74 +5,111 @@ import torch
 
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.requested import SLOTS, check_requested, has_effect
-from bridge_nerf.distillation.stages import METHODS, stages_for
+from bridge_nerf.distillation.requested import SLOTS, Listener, check_requested
+from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
 from bridge_nerf.errors import UserError
 
 from .brute import NOW, PROMPTS, REFERENCE
 from .worlds import MIXED_T, MIXTURE, draws
 
-FLAGS = {name: f"--{name}" for name in (*SLOTS, "guidance_scale", "stage_two_scale", "negative_anneal_steps")}
 X, NOISE = draws("x", 6, 2), draws("noise", 6, 2)
 
 
-def gradients(method: str, negative: str = "high", source: str = "right", **options) -> torch.Tensor:
-    """Of every stage."""
+def flags(*names: str) -> dict[str, str]:
+    return {name: f"--{name}" for name in names}
+
+
+def gradients(method: str, negative: str = "high", source: str = "right", **options) -> list[torch.Tensor]:
+    """Before, at and long after the switch of stages."""
     prompts = PROMPTS | {"NEGATIVE": negative, "SOURCE": source}
     prior = {slot: NOW if slot == "ADAPTER" else MIXTURE for slot in prompts}
     conditions = {Slot(slot): prior[slot].embed([prompt]) for slot, prompt in prompts.items()}
     problem = Problem(MIXTURE, conditions, NOW, REFERENCE)
-    stages = stages_for(method, **options).stages
-    return torch.stack([stage.objective.gradient(problem, X, MIXED_T, NOISE) for stage in stages])
+    stages = stages_for(method, **options)
+    active = [stages.at(step) for step in (0, 500, 501, 10**6)]
+    return [a.weight * a.objective.gradient(problem, X, MIXED_T, NOISE) for a in active]
+
+
+CHANGES = {
+    "guidance_scale": {"guidance_scale": 3.0},
+    "ode_steps": {"ode_steps": 4},
+    "stage_start": {"stage_start": 501},
+    "stage_two_scale": {"stage_two_scale": 3.0},
+    "stage_two_anchor": {"stage_two_anchor": 1.0},
+    "stage_two_final_weight": {"stage_two_final_weight": 0.5},
+    "negative_share": {"negative_share": 0.5},
+    "unit_norm": {"unit_norm": True},
+    "gradient_clip": {"gradient_clip": 1e-3},
+    "negative_prompt": {"negative": "left"},
+    "source_prompt": {"source": "left"},
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_said_to_change_nothing_changes_nothing(method):
-    for name, changed in (
-        ("guidance_scale", {"guidance_scale": 3.0}),
-        ("ode_steps", {"ode_steps": 4}),
-        ("stage_two_scale", {"stage_two_scale": 3.0}),
-        ("weighting", {"weighting": "sigma/alpha"}),
-        ("negative_prompt", {"negative": "left"}),
-        ("source_prompt", {"source": "left"}),
-    ):
-        same = torch.equal(gradients(method), gradients(method, **changed))
-        own = name == "weighting" and same and has_effect(method, name, {"weighting": "uniform"})
-        assert has_effect(method, name, {name: next(iter(changed.values()))}) != same or own, name
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_said_to_change_nothing_changes_nothing(method, name):
+    pairs = zip(gradients(method), gradients(method, **CHANGES[name]), strict=True)
+    same = all(torch.equal(one, other) for one, other in pairs)
+    assert Listener(method).hears(name) != same
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_weighting_is_heard_and_rescaling_where_it_can_be(method):
+    assert Listener(method).hears("weighting")
+    assert Listener(method).hears("guidance_rescale") == (
+        method in ("sds", "nfsd", "vsd", "vsd-bridge", "bridge")
+    )
+
+
+def test_a_stage_that_gives_way_at_once_hears_nothing():
+    alone = StageOptions(stage_start=0)
+    assert not Listener("bridge", alone).hears("guidance_scale")
+    assert Listener("bridge", alone).hears("stage_two_guidance")
+    assert not Listener("vsd-bridge", alone).hears("guidance_scale")
 
 
 def test_source_descriptors_stand_in_for_a_missing_negative_prompt():
-    check_requested(["nfsd"], {"source_descriptors": "blurry"}, FLAGS)
-    both = {"source_descriptors": "blurry", "negative_prompt": "ugly"}
+    check_requested([Listener("nfsd")], flags("source_descriptors"))
     with pytest.raises(UserError, match="--source_descriptors changes nothing in nfsd"):
-        check_requested(["nfsd"], both, FLAGS)
-    check_requested(["nfsd", "bridge"], both, FLAGS)
+        check_requested([Listener("nfsd", negative_prompt="ugly")], flags("source_descriptors"))
+    check_requested([Listener("csd", StageOptions(negative_share=0.5))], flags("source_descriptors"))
+
+
+def test_the_measurement_of_the_errors_listens():
+    check_requested([Listener("sds", measures=True)], flags("ode_steps", "source_descriptors"))
 
 
 @pytest.mark.parametrize(
-    ("methods", "requested", "said"),
+    ("methods", "name", "said"),
     [
-        (
-            ["sds", "csd"],
-            {"negative_prompt": "x"},
-            "nothing in sds, csd: leave it out, or choose nfsd",
-        ),
-        (["bridge-ode"], {"guidance_scale": 1.0}, "--guidance_scale changes nothing in bridge-ode"),
-        (["csd"], {"negative_anneal_steps": 9}, "changes nothing in csd by itself: leave it out"),
-        (["bridge:release"], {"stage_two_scale": 40.0}, 'leave --stage_two_scale out, or choose "bridge"'),
-        (["sds:release"], {"source_descriptors": "x"}, "changes nothing in sds:release"),
-        (["alchemy"], {"negative_prompt": "x"}, "unknown method 'alchemy'"),
+        (["sds", "csd"], "negative_prompt", "changes nothing in sds, csd: leave it out, or choose nfsd"),
+        (["bridge-ode"], "guidance_scale", "--guidance_scale changes nothing in bridge-ode"),
+        (["csd"], "negative_anneal_steps", "changes nothing in csd as it is configured: leave it out"),
+        (["bridge:release"], "stage_two_scale", 'leave --stage_two_scale out, or choose "bridge"'),
+        (["bridge:release"], "minimum", 'leave --minimum out, or choose "bridge"'),
+        (["sds:release"], "source_descriptors", "changes nothing in sds:release"),
+        (["alchemy"], "negative_prompt", "unknown method 'alchemy'"),
     ],
 )
-def test_what_changes_nothing_is_refused_in_one_line(methods, requested, said):
+def test_what_changes_nothing_is_refused_in_one_line(methods, name, said):
     with pytest.raises(UserError) as caught:
-        check_requested(methods, requested, FLAGS)
+        check_requested([Listener(method) for method in methods], flags(name))
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_one_of_several_listens_to_is_fine():
-    check_requested(["sds", "nfsd"], {"negative_prompt": "x"}, FLAGS)
+    assert SLOTS
+    check_requested([Listener("sds"), Listener("nfsd")], flags("negative_prompt"))
+    shared = StageOptions(negative_share=0.5, negative_anneal_steps=9)
+    check_requested([Listener("csd", shared)], flags("negative_share", "negative_anneal_steps"))
+    check_requested([Listener("bridge:release")], flags("target_descriptors"))
+
+
+def test_a_preset_takes_the_guidance_that_it_has():
     check_requested(
-        ["csd"], {"negative_share": 0.5, "negative_anneal_steps": 9}, FLAGS | {"negative_share": ""}
+        [Listener("bridge:release-3d", StageOptions(guidance_scale=100.0))], flags("guidance_scale")
     )
-    check_requested(["bridge:release"], {"target_descriptors": "sharp"}, FLAGS)
+    with pytest.raises(UserError, match="leave --guidance_scale out"):
+        check_requested(
+            [Listener("bridge:release-3d", StageOptions(guidance_scale=5.0))], flags("guidance_scale")
+        )

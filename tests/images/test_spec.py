@@ -148,12 +148,38 @@ def test_numbers_follow_the_priors_world_and_not_its_name(tmp_path):
         ("bridge:release", {"guidance_scale": 5.0}, "leave --guidance-scale out"),
         ("bridge:release", {"set": ("times.minimum=0.1",)}, "leave --set times.minimum out"),
         ("bridge:release-3d", {}, "a preset for objects; choose bridge:release, "),
+        (
+            "sds",
+            {"set": ("stages.negative_share=0.5",)},
+            "--set stages.negative_share changes nothing in sds",
+        ),
+        ("sds", {"steps": 9, "set": ("steps=5",)}, "--steps and --set steps say the same"),
+        ("sds", {"canvas": "network", "set": ("initial_scale=2",)}, "--set initial_scale is of noise"),
         ("alchemy", {"guidance_scale": 5.0}, "unknown method"),
     ],
 )
 def test_what_would_change_nothing_is_refused_before_anything_is_loaded(objective, wishes, said):
     with pytest.raises(UserError, match=said):
         Wishes(**wishes).check({"image": [objective]}, ["a ball"])
+
+
+def test_a_painting_starts_in_stage_two_and_hears_nothing_of_stage_one():
+    with pytest.raises(UserError, match="--guidance-scale changes nothing in bridge"):
+        Wishes(guidance_scale=7.0).check({"paint": ["bridge"]}, ["a ball"])
+    Wishes(guidance_scale=7.0).check({"paint": ["sds"]}, ["a ball"])
+    with pytest.raises(UserError, match='sds:release is a preset for text to image; choose "sds" here'):
+        Wishes().check({"paint": ["sds:release"]}, ["a ball"])
+
+
+def test_the_measurement_of_the_errors_listens():
+    numbers = ("errors_every=10", "stages.ode_steps=20")
+    Wishes(set=numbers, source_descriptors="blurry").check({"image": ["sds"]}, ["a ball"])
+
+
+def test_the_order_of_assignments_does_not_matter():
+    numbers = ("times.minimum=0.55", "times.final_maximum=0.6")
+    one, other = (Wishes(set=said).recipe("toybox", "image") for said in (numbers, numbers[::-1]))
+    assert one == other and one.times.at(10**6) == (0.55, 0.6)
 
 
 def test_the_end_of_an_annealing_without_annealing_is_refused():

@@ -84,6 +84,23 @@ def test_a_saved_configuration_is_taken_as_it_is(run) -> None:
     assert loaded == config
 
 
+def test_a_run_of_an_earlier_version_goes_on_with_the_numbers_that_it_noted(run, tmp_path, capsys) -> None:
+    (tmp_path / "nerfstudio_models").mkdir()
+    state = {"step": 5, "pipeline": {}, "optimizers": {}, "schedulers": {}, "scalers": {}}
+    torch.save(state, tmp_path / "nerfstudio_models" / "step-000000005.ckpt")
+    resume = f"{BEGIN} --pipeline.prior sd-2.1 --load-dir {tmp_path / 'nerfstudio_models'}"
+    (tmp_path / "config.yml").write_text("!!python/object:X\nnumbers: toybox\n")
+    assert numbers(run(resume)) == STABLE_DIFFUSION
+    (tmp_path / "config.yml").write_text("!!python/object:X\nmax_num_iterations: 600\n")
+    assert numbers(run(resume)) == TOYBOX
+    assert "is of an earlier version" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_preset_takes_the_guidance_that_the_viewer_has_noted(run) -> None:
+    config = run(f"{BEGIN} --pipeline.objective bridge:release-3d --pipeline.guidance-scale 100")
+    assert config.max_num_iterations == 25_000
+
+
 def test_the_preset_for_objects_brings_its_numbers(run) -> None:
     config = run(f"{BEGIN} --pipeline.objective bridge:release-3d")
     assert (config.max_num_iterations, config.pipeline.target_descriptors) == (25_000, "")

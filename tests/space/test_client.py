@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE
 
 IMAGE = {
     "prompt": "a duck",
-    "objective": "sds",
+    "objective": "bridge",
     "seed": 3,
     "randomise": False,
     "steps": 10,

@@ -22,7 +22,8 @@ def run(tmp_path: Path) -> Path:
     frames = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
     (folder / "turntable.mp4").write_bytes(video(frames))
     (folder / "commands.txt").write_text(
-        'view ns-viewer --load-config x\nresume ns-train bridge-distill --prompt "a duck" --load-dir /a/b\n'
+        'view ns-viewer --load-config x\nresume ns-train bridge-distill --prompt "a duck" '
+        "--pipeline.prior /home/me/mine --output-dir /home/me/outputs --load-dir /a/b --load-step 7\n"
     )
     return folder
 
@@ -31,7 +32,7 @@ def test_a_scene_has_a_video_a_poster_and_its_command(run, tmp_path):
     make((run, run), tmp_path / "scenes")
     one, other = read_scenes(tmp_path / "scenes")
     assert one.prompt == "a duck" and one.video != other.video
-    assert "--load-dir" not in one.command and one.command.startswith("ns-train bridge-distill")
+    assert one.command == "ns-train bridge-distill --prompt 'a duck' --pipeline.prior ./mine"
     for name in (one.video, one.poster):
         assert 0 < (tmp_path / "scenes" / name).stat().st_size <= LARGEST
     assert read_scenes(tmp_path / "nowhere") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,8 +43,11 @@ def painting(tmp_path: Path) -> Path:
         ({"steps": 10**9}, "steps"),
         ({"guidance": math.inf}, "guidance"),
         ({"guidance": -3.0}, "guidance"),
-        ({"objective": "bridge-ode", "guidance": 7.0}, "--guidance-scale changes nothing in bridge-ode"),
-        ({"objective": "sds", "source": "blurry"}, "--source-descriptors changes nothing in sds"),
+        (
+            {"objective": "bridge-ode", "guidance": 7.0},
+            "Guidance changes nothing in bridge-ode: leave it as it was",
+        ),
+        ({"objective": "sds", "source": "blurry"}, "Source descriptors changes nothing in sds"),
         ({"target": "sharp, " * 100}, "letters"),
         ({"source": "a zeppelin"}, "zeppelin"),
         ({"prompt": None}, "prompt is empty"),
@@ -84,6 +88,12 @@ def test_an_objective_without_guidance_takes_the_slider_as_it_stands(prior):
     assert "--guidance-scale" not in order.command
 
 
+def test_an_emptied_box_asks_nothing_of_an_objective_that_does_not_listen(prior):
+    assert (
+        orders.text_to_image("toybox", prior, "a duck", "sds", source="").specs[0].recipe.source_descriptors
+    )
+
+
 def test_a_painting_keeps_its_aspect_and_its_folder_stays_unknown(prior, painting):
     order = orders.painting_to_real("toybox", prior, painting, "a house", seed=1, steps=10)
     assert order.start is not None and order.start.shape[-1] > order.start.shape[-2]
@@ -99,6 +109,19 @@ def test_what_was_guessed_of_a_painting_is_said_without_its_place(prior, paintin
 def test_the_folder_of_the_prior_stays_unknown(prior):
     order = orders.text_to_image("/srv/secret/tiny", prior, "an apple")
     assert "--prior ./tiny " in order.command and "secret" not in order.specs[0].to_json() + order.command
+
+
+@pytest.mark.parametrize("strength", orders.STRENGTHS)
+def test_every_strength_and_objective_can_be_had_of_another_prior(prior, painting, strength):
+    """Whose times are not annealed, and whose guidance is the objective's own."""
+    open_words = SimpleNamespace(**vars(prior) | {"vocabulary": None, "check_prompts": lambda prompts: None})
+    for name in ("embed", "encode", "decode", "eps"):
+        setattr(open_words, name, getattr(prior, name))
+    words = {"source": "painting"}
+    assert orders.painting_to_real("some/where", open_words, painting, "a house", strength, **words).specs
+    for objective in orders.offered():
+        order = orders.text_to_image("some/where", open_words, "a house", objective, guidance=40.0)
+        assert order.specs
 
 
 def test_strength_is_noise_and_step_size(prior, painting):

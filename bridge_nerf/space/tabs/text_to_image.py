@@ -43,8 +43,9 @@ def build(shop: Shop, page: gr.Blocks) -> None:
                 orders.offered(), value="bridge", label="Objective", info="bridge is the paper's own method"
             )
             steps = gr.Slider(*orders.STEPS, recipe.steps, step=10, label="Steps")
+            usual = recipe.stages.guidance_scale or orders.USUAL_GUIDANCE
             guidance = gr.Slider(
-                *orders.GUIDANCE, recipe.stages.guidance_scale or 40, step=0.5, label="Guidance",
+                *orders.GUIDANCE, usual, step=0.5, label="Guidance",
                 info="How much the prompt counts; 1 is none",
             )  # fmt: skip
             seed, randomise = seed_row()
