@@ -36,6 +36,8 @@ SHARE = Range(0, 1)
 COUNT = Range(1)
 NOT_NEGATIVE = Range(0)
 STEPS = Range(1, 10**9)
+SIZE = Range(0, 10**6)
+"""Of a rate, a weight or a scale: more is a slip of the finger, and single precision ends soon after."""
 SEED = Range(0, 2**32 - 1)
 """What NumPy takes for one."""
 

@@ -150,8 +150,10 @@ class TimestepRange:
     def __post_init__(self) -> None:
         ends = (self.minimum, self.maximum), (self._final_minimum, self.final_maximum)
         if not all(0 <= low <= high <= 1 for low, high in ends):
+            said = " and then ".join(f"from {low:g} to {high:g}" for low, high in ends)
             raise UserError(
-                f"{self}: fractions must obey 0 <= minimum <= maximum <= 1, before annealing and after it"
+                f"diffusion times {said} of T make no sense: fractions must obey 0 <= minimum <= maximum "
+                "<= 1, also with the final maximum and minimum"
             )
         if self.stride < 1:
             raise UserError(f"a stride of {self.stride} draws nothing; give 1 or more")

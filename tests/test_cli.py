@@ -229,7 +229,10 @@ BAD = [
     ),
     (["image", "--prompt", "a ball", "--size", "0"], "--size 0 makes"),
     (["image", "--prompt", "a ball", "--size", "100000"], "--size 100000 makes"),
-    (["image", "--prompt", "a ball", "--count", "1000000"], "count = 1000000 is impossible"),
+    (
+        ["image", "--prompt", "a ball", "--count", "1000000"],
+        "--count 1000000 makes no sense; give a number from 1 to 1024",
+    ),
     (
         ["image", "--prompt", "a ball", "--guidance-scale", "nan"],
         "--guidance-scale nan makes no sense; give a finite number",

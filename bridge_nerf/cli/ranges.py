@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bridge_nerf.flags import COUNT, SEED, STEPS, Range
 
 RANGES: Mapping[str, Range] = {
-    "count": COUNT,
+    "count": Range(1, 1024),
     "batch": COUNT,
     "steps": STEPS,
     "seed": SEED,

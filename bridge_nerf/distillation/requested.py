@@ -73,8 +73,10 @@ def check_requested(listeners: Sequence[Listener], flags: Mapping[str, str]) -> 
             presets fix.
 
     Raises:
-        UserError: No method of that name; one is a preset that fixes a number; or none of them listens.
+        UserError: No method of that name; an impossible number, or one that a preset fixes; or none listens.
     """
+    for each in listeners:
+        each.options.check()
     for name, flag in flags.items():
         for each in listeners:
             own = name == "guidance_scale" and each.options.guidance_scale == guidance_of(each.method)

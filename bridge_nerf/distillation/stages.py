@@ -1,6 +1,5 @@
 """Methods by name: from a name and numbers to stages."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -28,6 +27,10 @@ __all__ = [
     "guidance_of",
     "stages_for",
 ]
+
+
+LARGEST = 1e6
+"""Of a guidance or scale: single precision ends soon after."""
 
 
 @dataclass
@@ -68,8 +71,8 @@ class StageOptions:
     def check(self) -> None:
         """Raises UserError for numbers that make no sense. Not done when made, as command lines do."""
         for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{name} = {value} is impossible; give a finite number")
+            if isinstance(value, float) and not abs(value) <= LARGEST:
+                raise UserError(f"{name} = {value} is impossible; give a number of at most {LARGEST:g}")
         if self.stage_start < 0:
             raise UserError(f"stage_start {self.stage_start} lies before the first step; give 0 or more")
         for name in ("guidance_rescale", "negative_share"):
@@ -78,8 +81,8 @@ class StageOptions:
         for name in ("negative_anneal_steps", "stage_two_anneal_steps"):
             if (steps := getattr(self, name)) < 0:
                 raise UserError(f"{name} {steps} makes no sense; give 0 or more")
-        if self.ode_steps < 1:
-            raise UserError(f"ode_steps {self.ode_steps} makes no sense; give 1 or more")
+        if not 1 <= self.ode_steps <= 1000:
+            raise UserError(f"ode_steps {self.ode_steps} makes no sense; give a number from 1 to 1000")
         if self.weighting not in ("own", *WEIGHTINGS):
             raise UserError(f"unknown weighting {self.weighting!r}; choose own, {', '.join(WEIGHTINGS)}")
         if self.gradient_clip < 0:

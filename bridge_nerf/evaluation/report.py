@@ -45,6 +45,8 @@ def sample_sheet(command: Any) -> None:
         raise UserError(f"{command.out} is no picture's name; end it in .png, .jpg or .webp")
     prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
     prior.check_prompts(list(command.prompts))
+    if command.steps > (most := prior.schedule.num_timesteps):
+        raise UserError(f"--steps {command.steps} are more than the prior has times; give at most {most}")
     command.out.parent.mkdir(parents=True, exist_ok=True)
     prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
     pictures = toybox.sampled(
@@ -146,7 +148,8 @@ def named(objectives: Sequence[str]) -> list[str]:
         UserError: An unknown one, one that needs a picture, or none at all.
     """
     makers = [name for name in METHODS if not stages_for(name).edits]
-    names = [name for given in objectives for name in (makers if given == "all" else [given])]
+    said = [name.strip() for given in objectives for name in given.split(",") if name.strip()]
+    names = [name for given in said for name in (makers if given == "all" else [given])]
     for name in names:
         if stages_for(name).edits:
             raise UserError(f"{name} edits a picture and there is none; choose {', '.join(makers)}")

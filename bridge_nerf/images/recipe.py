@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bridge_nerf.distillation.stages import StageOptions
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import NOT_NEGATIVE, SHARE, STEPS
+from bridge_nerf.flags import NOT_NEGATIVE, SHARE, SIZE, STEPS
 from bridge_nerf.priors.registry import is_toybox
 from bridge_nerf.schedules import TimestepRange
 
@@ -23,11 +23,11 @@ FLAWS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad str
 """The paper's source descriptors."""
 RANGES = {
     "steps": STEPS,
-    "learning_rate": NOT_NEGATIVE,
-    "weight_decay": NOT_NEGATIVE,
+    "learning_rate": SIZE,
+    "weight_decay": SIZE,
     "rest": SHARE,
-    "initial_scale": NOT_NEGATIVE,
-    "adapter_rate": NOT_NEGATIVE,
+    "initial_scale": SIZE,
+    "adapter_rate": SIZE,
     "errors_every": NOT_NEGATIVE,
 }
 """What the numbers of a `Recipe` may be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
@@ -14,12 +15,17 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.flags import leaves
 
 
+def typed() -> set[str]:
+    """The flags that stand on the command line."""
+    words = (word for word in sys.argv if word.startswith("--"))
+    return {word.split("=")[0].removeprefix("--").replace("_", "-") for word in words}
+
+
 def given(config: Any, registered: Any) -> set[str]:
     """The flags that the user gave: whatever differs from the registered method, or stands on the command
     line, since the value that was given may be the registered one."""
-    typed = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in sys.argv if word[:2] == "--"}
-    usual = dict(leaves(registered))
-    return {flag for flag, value in leaves(config) if flag in typed or value != usual.get(flag, ...)}
+    said, usual = typed(), dict(leaves(registered))
+    return {flag for flag, value in leaves(config) if flag in said or value != usual.get(flag, ...)}
 
 
 def follow(config: Any, defaults: Any, keep: set[str]) -> list[str]:
@@ -28,7 +34,7 @@ def follow(config: Any, defaults: Any, keep: set[str]) -> list[str]:
     for flag, value in leaves(defaults):
         if flag in mine and flag not in keep and mine[flag] != value:
             _put(config, flag, deepcopy(value))
-            changed.append(f"--{flag} {value}")
+            changed.append(f"--{flag} {shlex.quote(str(value))}")
     return changed
 
 

@@ -76,10 +76,7 @@ class Guidance:
         wished = replace(self.config, guidance_scale=wishes.guidance_scale)
         check_requested([wished.listener()], {name: PANEL[name] for name in sorted(changed)})
         stages = wished.stages()
-        if wishes.stage != "auto" and int(wishes.stage) > len(stages.stages):
-            raise UserError(
-                f'the objective "{self.config.objective}" has no stage {wishes.stage}: choose auto'
-            )
+        self.config.check_stage(wishes.stage, stages)
         self.prior.check_prompts([compose(wishes.prompt)])
         everything = [
             self._text(prompt, view, background, words)

@@ -85,8 +85,16 @@ class GuidanceConfig(StageOptions):
         if stages.edits:
             raise UserError(f"{self.objective} edits one image, which an object is not; choose bridge or sds")
         if self.perp_neg and Slot.NEGATIVE in stages.slots:
-            raise UserError(f"{self.objective} has a negative prompt of its own; set perp_neg to 0")
+            raise UserError(
+                f"{self.objective} has a negative prompt of its own; set --pipeline.perp-neg to 0"
+            )
+        self.check_stage(self.stage, stages)
         return stages
+
+    def check_stage(self, stage: StageChoice, stages: Stages) -> None:
+        """Raises UserError for a stage that the objective does not have."""
+        if stage != "auto" and int(stage) > len(stages.stages):
+            raise UserError(f'the objective "{self.objective}" has no stage {stage}: choose auto')
 
     def listener(self) -> Listener:
         """What the objective listens to, as it is configured."""

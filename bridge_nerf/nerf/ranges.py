@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SEED, SHARE, STEPS, Range
+from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SEED, SHARE, SIZE, STEPS, Range
 
 PIXELS = Range(1, 8192)
 GROUPS = ("encoding", "network", "adapter")
@@ -49,9 +49,9 @@ RANGES: Mapping[str, Range] = {
     "pipeline.model.samples": Range(1, 10_000),
     "pipeline.model.eval-samples": Range(1, 10_000),
     "pipeline.model.least-weight": Range(0, below=1),
-    "pipeline.model.sparsity-weight": NOT_NEGATIVE,
-    "pipeline.model.entropy-weight": NOT_NEGATIVE,
-    "pipeline.model.distortion-weight": NOT_NEGATIVE,
+    "pipeline.model.sparsity-weight": SIZE,
+    "pipeline.model.entropy-weight": SIZE,
+    "pipeline.model.distortion-weight": SIZE,
     "pipeline.model.field.grid-resolutions": Range(1, 2048),
     "pipeline.model.field.grid-features": Range(1, 1024),
     "pipeline.model.field.hash-levels": Range(1, 64),
@@ -62,11 +62,11 @@ RANGES: Mapping[str, Range] = {
         f"optimizers.{group}.{flag}": range_
         for group in GROUPS
         for flag, range_ in {
-            "optimizer.lr": NOT_NEGATIVE,
-            "optimizer.eps": NOT_NEGATIVE,
-            "optimizer.weight-decay": NOT_NEGATIVE,
+            "optimizer.lr": SIZE,
+            "optimizer.eps": SIZE,
+            "optimizer.weight-decay": SIZE,
             "optimizer.max-norm": Range(above=0),
-            "scheduler.final": NOT_NEGATIVE,
+            "scheduler.final": SIZE,
         }.items()
     },
 }

@@ -20,12 +20,12 @@ from bridge_nerf.errors import UserError, want_of_memory
 from bridge_nerf.files import write_whole
 from bridge_nerf.flags import Range, check_flags
 from bridge_nerf.nerf import checkpoint, commands
-from bridge_nerf.nerf.defaults import check_given, follow, given
+from bridge_nerf.nerf.defaults import check_given, follow, given, typed
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.nerf.ranges import RANGES
 from bridge_nerf.priors.names import with_revision
-from bridge_nerf.priors.registry import check_device, is_toybox, resolve_prior
+from bridge_nerf.priors.registry import check_device, check_words, is_toybox, resolve_prior
 from bridge_nerf.wording import compose
 
 UNRELATED = {"experiment-name", "numbers", "defaults-for", "method-name"}
@@ -71,10 +71,23 @@ class BridgeTrainerConfig(TrainerConfig):
         """ns-train calls this first, once the configuration is final: the place to refuse it before
         anything is printed, written or overwritten."""
         with one_line_errors():
+            self._check_replay()
             self.settle()
             self.check()
         self._make_paths_absolute()
         super().set_timestamp()
+
+    def _check_replay(self) -> None:
+        """A configuration that was loaded begins a run of its own, and is all that nerfstudio listens to."""
+        if "load-config" not in (said := typed()):
+            return
+        if others := sorted(said - {"load-config"}):
+            raise UserError(
+                f"--{others[0]} changes nothing beside --load-config, which says everything: leave it out, "
+                "or take the command in the run's commands.txt and change that"
+            )
+        if any(self.get_checkpoint_dir().glob("step-*.ckpt")):
+            self.timestamp = "{timestamp}"  # nerfstudio's placeholder for now
 
     def settle(self) -> None:
         """Take the defaults of the prior and the objective that are used for all that was not given: those of
@@ -85,6 +98,7 @@ class BridgeTrainerConfig(TrainerConfig):
         """
         if self.numbers or self.defaults_for is None or self._goes_on_from_an_earlier_version():
             return
+        self._check_machine()
         device = self.pipeline.prior_device or self.machine.device_type
         name, _ = resolve_prior(self.pipeline.prior, check_device(device))
         guidance_of(self.pipeline.objective)  # before its defaults are asked for
@@ -121,7 +135,7 @@ class BridgeTrainerConfig(TrainerConfig):
         """
         noted, base = super().get_checkpoint_dir(), self.get_base_dir()
         moved = Path(self.output_dir.name).absolute() / noted.relative_to(self.output_dir)
-        return moved if moved.is_dir() and not base.exists() and not self.output_dir.exists() else noted
+        return moved if moved.is_dir() and not base.exists() else noted
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""
@@ -146,7 +160,8 @@ class BridgeTrainerConfig(TrainerConfig):
                 scheduler.ramp()
         device = self.pipeline.prior_device or self.machine.device_type
         prior = with_revision(self.pipeline.prior, self.pipeline.prior_revision)
-        resolve_prior(prior, check_device(device))
+        resolved, _ = resolve_prior(prior, check_device(device))
+        self._check_words(resolved)
         path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
         begun = checkpoint.read(path)["step"] + 1 if path else 0
         self._check_stages(begun + self.max_num_iterations)
@@ -160,6 +175,17 @@ class BridgeTrainerConfig(TrainerConfig):
             if self.pipeline.objective in SCENE_PRESETS:
                 raise
             CONSOLE.print(f"note: {error}", highlight=False, markup=False, soft_wrap=True)
+
+    def _check_words(self, resolved: str) -> None:
+        guidance, prompt = self.pipeline, self.pipeline.model.prompt or ""
+        check_words(resolved, [prompt, guidance.target_descriptors, guidance.source_descriptors])
+        check_words(resolved, [guidance.source_prompt, guidance.negative_prompt])
+        for phrase in guidance.view.front_only:
+            if phrase.lower() not in prompt.lower():
+                raise UserError(
+                    f'--pipeline.view.front-only "{phrase}" changes nothing, as the prompt does not say it: '
+                    "leave it out"
+                )
 
     def _check_machine(self) -> None:
         machine, there = self.machine, torch.cuda.device_count()

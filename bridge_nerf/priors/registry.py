@@ -1,5 +1,6 @@
 """From the name of a prior, as a user gives it, to the prior. Imports nothing heavier than torch."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -81,6 +82,19 @@ def is_toybox(resolved: str) -> bool:
         return True
     folder = Path(resolved)
     return folder.is_dir() and Vocabulary.read(folder) == Vocabulary.read(asset("toybox/prior"))
+
+
+def check_words(resolved: str, texts: Sequence[str]) -> None:
+    """Raises UserError for a word that a prior with a closed vocabulary does not know, before it is loaded.
+
+    Args:
+        resolved: Its resolved name; what a hub would have to be asked for is not looked at.
+    """
+    folder = asset("toybox/prior") if resolved == TOYBOX else Path(resolved)
+    vocabulary = Vocabulary.read(folder) if folder.is_dir() else None
+    if vocabulary is not None:
+        for text in texts:
+            vocabulary.check(text)
 
 
 def _is_hosted(resolved: str) -> bool:

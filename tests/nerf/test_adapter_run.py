@@ -101,16 +101,16 @@ def test_a_second_stage_from_a_finished_run_also_of_another_prompt(
     finished = trained(first, "first")
     second = deepcopy(config)
     second.pipeline.objective, second.pipeline.stage_start = "bridge", 0
-    second.pipeline.model.prompt = "a ball"
+    second.pipeline.model.prompt = "an apple"
     prior.asked.clear()
     resumed = go_on(second, trained, finished, 4, "second")
     content = state(resumed)
     assert content["step"] == 9
     guide = resumed.pipeline._guidance
     assert guide is not None and [guide.active(step).index for step in (6, 9)] == [1, 1]
-    assert all(text.startswith("a ball") for text in prior.asked if text)
+    assert all(text.startswith("an apple") for text in prior.asked if text)
     assert not same(content["pipeline"], state(finished)["pipeline"])
-    assert "'a ball'" in (resumed.base_dir / "commands.txt").read_text()
+    assert "'an apple'" in (resumed.base_dir / "commands.txt").read_text()
 
 
 @pytest.mark.parametrize(("before", "after"), [("sds", "vsd"), ("vsd", "sds")])

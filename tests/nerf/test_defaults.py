@@ -17,7 +17,7 @@ from bridge_nerf.nerf import commands
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config
 from bridge_nerf.paths import asset
 
-BEGIN = "bridge-distill --prompt ball"
+BEGIN = "bridge-distill --prompt pineapple"
 
 
 @pytest.fixture
@@ -101,6 +101,21 @@ def test_a_preset_takes_the_guidance_that_the_viewer_has_noted(run) -> None:
     assert config.max_num_iterations == 25_000
 
 
+def test_a_loaded_configuration_begins_a_run_of_its_own(run, tmp_path, monkeypatch) -> None:
+    config = run(f"{BEGIN} --output-dir {tmp_path}")
+    config.timestamp = "then"
+    monkeypatch.setattr(sys, "argv", ["ns-train", "bridge-distill", "--load-config", "config.yml"])
+    config.set_timestamp()
+    assert config.timestamp == "then"  # nothing is there that could be lost
+    (folder := config.get_checkpoint_dir()).mkdir(parents=True)
+    (folder / "step-000000005.ckpt").touch()
+    config.set_timestamp()
+    assert not config.get_checkpoint_dir().exists()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--prompt", "a duck"])
+    with pytest.raises(SystemExit, match="--prompt changes nothing beside --load-config"):
+        config.set_timestamp()
+
+
 def test_the_preset_for_objects_brings_its_numbers(run) -> None:
     config = run(f"{BEGIN} --pipeline.objective bridge:release-3d")
     assert (config.max_num_iterations, config.pipeline.target_descriptors) == (25_000, "")
@@ -119,13 +134,21 @@ def test_the_preset_for_objects_brings_its_numbers(run) -> None:
             "leave --pipeline.stage-start out",
         ),
         ("--pipeline.objective bridge:release", "a preset for pictures; choose bridge:release-3d"),
+        ("--pipeline.objective sds --pipeline.stage 2", 'the objective "sds" has no stage 2'),
+        ("--pipeline.target-descriptors xylophone", 'unknown word "xylophone"'),
+        ("--pipeline.view.front-only smiling", '"smiling" changes nothing, as the prompt does not say it'),
+        (
+            "--optimizers.encoding.optimizer.lr 1e38",
+            "1e+38 makes no sense; give a number from 0 to 1000000",
+        ),
+        ("--pipeline.guidance-scale 1e30", "guidance_scale = 1e+30 is impossible"),
         ("--pipeline.objective alchemy", "unknown method 'alchemy'"),
         ("--pipeline.negative-prompt ugly", "--pipeline.negative-prompt changes nothing in bridge"),
         (
             "--pipeline.objective sds --pipeline.stage-start 420",
             "--pipeline.stage-start changes nothing in sds",
         ),
-        ("--pipeline.objective sds --pipeline.source-prompt x", "or choose bridge-ode, bridge"),
+        ("--pipeline.objective sds --pipeline.source-prompt apple", "or choose bridge-ode, bridge"),
         ("--pipeline.objective vsd --pipeline.ode-steps 4", "--pipeline.ode-steps changes nothing in vsd"),
         ("--optimizers.adapter.optimizer.lr 0.1", "or choose vsd, vsd-bridge"),
         ("--pipeline.timestep-anneal-steps 0 --pipeline.timestep-final-maximum 0.4", "anneal-steps is 0"),

@@ -63,7 +63,7 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("pipeline.model.prompt", "  ", "prompt is empty"),
         ("pipeline.model.prompt", " ,.", "prompt is empty"),
         ("pipeline.model.prompt", "a xylophone", 'unknown word "xylophone"'),
-        ("pipeline.model.prompt", "ball " * 50, "shorten"),
+        ("pipeline.model.prompt", "apple " * 50, "shorten"),
         ("max_num_iterations", 0, "--max-num-iterations 0"),
         ("max_num_iterations", -5, "--max-num-iterations -5"),
         ("pipeline.datamanager.eval_resolution", 17, "give 18"),
