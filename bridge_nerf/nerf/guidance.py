@@ -106,8 +106,6 @@ class Guidance:
             UserError: A picture or the gradient is not finite.
         """
         prior, active = self.prior, self.active(step)
-        if not torch.isfinite(pictures).all():
-            raise self.explained(NonFinite("render", "a picture is not finite"), step)
         size = (prior.image_size, prior.image_size)
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
@@ -120,6 +118,9 @@ class Guidance:
         try:
             distilled = distillation_loss(active.objective, problem, x, t, noise, active.weight)
         except NonFinite as error:
+            # Asked only now: on a card every look at a number waits for it.
+            if error.cause == "x" and not torch.isfinite(pictures).all():
+                error = NonFinite("render", "a picture is not finite")
             raise self.explained(error, step) from error
         losses, metrics = {"distillation": distilled.loss / len(x)}, distilled.metrics
         if self.adapter is not None:

@@ -5,7 +5,7 @@ import torch
 
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.requested import SLOTS, Listener, check_requested
+from bridge_nerf.distillation.requested import Listener, check_requested
 from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
 from bridge_nerf.errors import UserError
 
@@ -98,7 +98,6 @@ def test_what_changes_nothing_is_refused_in_one_line(methods, name, said):
 
 
 def test_what_one_of_several_listens_to_is_fine():
-    assert SLOTS
     check_requested([Listener("sds"), Listener("nfsd")], flags("negative_prompt"))
     shared = StageOptions(negative_share=0.5, negative_anneal_steps=9)
     check_requested([Listener("csd", shared)], flags("negative_share", "negative_anneal_steps"))
