@@ -193,12 +193,14 @@ def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[s
     Raises:
         UserError: It cannot be had.
     """
-
+    from bridge_nerf.devices import tune
     from bridge_nerf.priors.registry import dtype_of, load_prior
 
     resolved, line = _resolved(name, revision)
     print(line, flush=True)
-    return resolved, load_prior(resolved, _device(), dtype_of(dtype))
+    device = _device()
+    tune(device)
+    return resolved, load_prior(resolved, device, dtype_of(dtype))
 
 
 def _resolved(name: str, revision: str | None) -> tuple[str, str]:
