@@ -58,7 +58,7 @@ class EvaluateImages(Wishes):
             "illusions": ("illusion", ("bridge",)),
         }
         self.check(dict(methods[table] for table in self.what), ())
-        name, prior = load(self.prior, self.revision, self.dtype)
+        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         image_tables(self, prior, self._make(name, prior))
 
     def _make(self, name: str, prior: ImagePrior) -> Make:

@@ -43,7 +43,7 @@ class Image(WithObjective):
 
         self.check({"image": [self.objective]}, [self.prompt])
         subjects = subjects_for((self.prompt,), self.seed, self.count)
-        name, prior = load(self.prior, self.revision, self.dtype)
+        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
 
 
@@ -64,7 +64,7 @@ class Paint(WithObjective):
 
         read_picture(self.input)  # before the seconds that a prior takes
         self.check({"paint": [self.objective]}, [self.prompt])
-        name, prior = load(self.prior, self.revision, self.dtype)
+        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         subjects = subjects_for((self.prompt,), self.seed, 1)
         spec = self.spec(name, prior, "paint", self.objective, subjects, source=self.input)
         _make(spec, prior, self.out, self.input)
@@ -92,7 +92,7 @@ class Illusion(WithObjective):
 
         self.check({"illusion": [self.objective]}, self.prompt)
         subjects = subjects_for(self.prompt, self.seed, self.count)
-        name, prior = load(self.prior, self.revision, self.dtype)
+        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
 
 
@@ -117,7 +117,7 @@ class Compare(Wishes):
             raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
         self.check({"image": names}, [self.prompt])
         subjects = subjects_for((self.prompt,), self.seed, 1)
-        resolved, prior = load(self.prior, self.revision, self.dtype)
+        resolved, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
         folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
         with Bar() as bar:
@@ -152,7 +152,7 @@ class Batch(WithObjective):
         prompts = read_prompts(self.prompts)
         self.check({"image": [self.objective]}, prompts)
         check_processes(self.devices)
-        name, prior = load(self.prior, self.revision, self.dtype)
+        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
         # Each item would find out by itself, after those before it have been made.
         prior.check_prompts(prompts)

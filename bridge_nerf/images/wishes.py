@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge_nerf.distillation.prior import ImagePrior
     from bridge_nerf.images.recipe import Recipe, Task
     from bridge_nerf.images.spec import Spec, Subject
+    from bridge_nerf.priors.registry import Graphs
 
 
 WORDS = ("guidance_scale", "target_descriptors", "source_descriptors", "negative_prompt")
@@ -31,6 +32,8 @@ class Wishes:
     """Branch, tag or commit of a prior on the hub."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision of the prior's networks; auto depends on the machine. Another precision is another run."""
+    graphs: Literal["auto", "on", "off"] = "auto"
+    """Whether the network is recorded as CUDA graphs and replayed; auto is on a CUDA device."""
     canvas: Literal["latents", "pixels", "network"] | None = None
     """What is optimised: latents, pixels, or a small network of the coordinates."""
     steps: int | None = None
@@ -183,12 +186,15 @@ class Wishes:
         )
 
 
-def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[str, ImagePrior]:
+def load(
+    name: str, revision: str | None = None, dtype: str = "auto", graphs: Graphs = "auto"
+) -> tuple[str, ImagePrior]:
     """(resolved name, prior), on the GPU where there is one: of several processes each takes its own.
 
     Args:
         revision: Branch, tag or commit of a hub id; the resolved name says it too, as in "sdxl@main".
         dtype: Of the networks, as in "float32"; "auto" is what the machine likes.
+        graphs: Whether the network is recorded as CUDA graphs.
 
     Raises:
         UserError: It cannot be had.
@@ -200,7 +206,7 @@ def load(name: str, revision: str | None = None, dtype: str = "auto") -> tuple[s
     print(line, flush=True)
     device = _device()
     tune(device)
-    return resolved, load_prior(resolved, device, dtype_of(dtype))
+    return resolved, load_prior(resolved, device, dtype_of(dtype), graphs=graphs)
 
 
 def _resolved(name: str, revision: str | None) -> tuple[str, str]:

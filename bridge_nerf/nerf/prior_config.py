@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bridge_nerf.priors.registry import dtype_of
+from bridge_nerf.priors.registry import Graphs, dtype_of
 
 
 @dataclass
@@ -27,6 +27,10 @@ class PriorConfig:
     prior_compiling: bool = False
     """The network goes through torch.compile: minutes at the first steps, a little less at each one after;
     on a CPU with bfloat16 more."""
+    prior_graphs: Graphs = "auto"
+    """Whether the network is recorded as CUDA graphs, one for each set of shapes, and replayed: one launch
+    instead of about a thousand, for memory of its own; auto is on a CUDA device. What vsd adds to the network
+    runs without. Not run on a card yet."""
 
     def prior_options(self) -> dict[str, Any]:
         """What `load_prior` takes besides the name and the device."""
@@ -35,4 +39,5 @@ class PriorConfig:
             "revision": self.prior_revision,
             "checkpointing": self.prior_checkpointing,
             "compiling": self.prior_compiling,
+            "graphs": self.prior_graphs,
         }

@@ -25,7 +25,7 @@ from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.nerf.ranges import RANGES
 from bridge_nerf.priors.names import with_revision
-from bridge_nerf.priors.registry import check_device, check_words, is_toybox, resolve_prior
+from bridge_nerf.priors.registry import check_device, check_graphs, check_words, is_toybox, resolve_prior
 from bridge_nerf.wording import compose
 
 UNRELATED = {"experiment-name", "numbers", "defaults-for", "method-name"}
@@ -161,6 +161,7 @@ class BridgeTrainerConfig(TrainerConfig):
         device = self.pipeline.prior_device or self.machine.device_type
         prior = with_revision(self.pipeline.prior, self.pipeline.prior_revision)
         resolved, _ = resolve_prior(prior, check_device(device))
+        check_graphs(self.pipeline.prior_graphs, device)
         self._check_words(resolved)
         path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
         begun = checkpoint.read(path)["step"] + 1 if path else 0

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -29,6 +30,7 @@ from bridge_nerf.priors.processor import multiplies_bfloat16
 from bridge_nerf.priors.prompts import Vocabulary
 from bridge_nerf.priors.single_files import ENDINGS, refusal
 
+Graphs = Literal["auto", "on", "off"]
 SMALL = 2**27
 """Bytes in float32 up to which networks gain nothing from bfloat16 on a CPU; the toybox's take a sixth."""
 
@@ -131,6 +133,12 @@ def check_processes(devices: int) -> None:
         raise UserError(f"--devices {devices} is more than there are: give {Range(1, there)}")
 
 
+def check_graphs(graphs: Graphs, device: torch.device | str) -> None:
+    """Raises UserError for CUDA graphs that are asked for where there are none."""
+    if graphs == "on" and not _on_gpu(device):
+        raise UserError(f"there are no CUDA graphs on {device}: leave graphs at auto, or use a CUDA device")
+
+
 def load_prior(
     name: str,
     device: torch.device | str,
@@ -138,6 +146,7 @@ def load_prior(
     revision: str | None = None,
     checkpointing: bool = False,
     compiling: bool = False,
+    graphs: Graphs = "auto",
 ) -> ImagePrior:
     """The prior of that name, frozen, on the device.
 
@@ -151,12 +160,14 @@ def load_prior(
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
             autoencoder takes pictures one at a time.
         compiling: The network goes through `torch.compile`; its first calls take minutes.
+        graphs: Whether the network is recorded as CUDA graphs; "auto" is on a CUDA device.
 
     Raises UserError, in one line, where it cannot be had or does not fit into memory.
     """
     from bridge_nerf.priors.memory import check_room, estimate, too_big
 
     device = check_device(device)
+    check_graphs(graphs, device)
     resolved, line = resolve_prior(with_revision(name, revision), device)
     resolved, revision = split_revision(resolved)
     base, _ = split_revision(name)
@@ -186,6 +197,10 @@ def load_prior(
         compile_network(prior.components.unet, device)
         # The compiler would unroll every block of it.
         prior.attention = nullcontext
+    if graphs != "off" and _on_gpu(device):
+        from bridge_nerf.priors.graphs import graph_network
+
+        graph_network(prior.components.unet, f"the network of {resolved}")
     return prior
 
 

@@ -54,14 +54,16 @@ def test_where_and_how_the_prior_is_loaded_reaches_the_loader(monkeypatch: pytes
         "revision": None,
         "checkpointing": False,
         "compiling": False,
+        "graphs": "auto",
     }
     config.prior_dtype, config.prior_revision, config.prior_checkpointing = "bfloat16", "v2", True
-    config.prior_compiling = True
+    config.prior_compiling, config.prior_graphs = True, "off"
     assert config.prior_options() == {
         "dtype": torch.bfloat16,
         "revision": "v2",
         "checkpointing": True,
         "compiling": True,
+        "graphs": "off",
     }
     assert set(config.prior_options()) <= set(signature(load_prior).parameters)
 

@@ -1,0 +1,166 @@
+"""Networks as CUDA graphs: their hundreds of launches are recorded once and replayed as one.
+
+A step of a distillation asks the same network for the same shapes again and again, and what it waits for on
+a fast card is the host, which launches about a thousand small kernels a call. A graph fixes shapes and
+addresses: inputs are copied into buffers of its own, answers are copied out.
+
+Not run on a card yet. The tests replay by calling again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+
+WARM_UP = 3
+"""Calls before recording: libraries allocate and choose their kernels at the first ones."""
+MOST = 16
+"""Recordings of one function; each keeps its buffers."""
+
+OFF = "--graphs off (bridge-nerf) or --pipeline.prior-graphs off (ns-train) leaves the attempt out"
+"""What to say where there is no graph."""
+
+
+def record(works: list[Callable[[], None]]) -> list[Callable[[], None]]:
+    """What replays each of the works, which are done in their order, in memory that they share.
+
+    Raises:
+        RuntimeError: One of them does what a graph cannot hold, such as waiting for the card.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            for work in works:
+                work()
+    torch.cuda.current_stream().wait_stream(stream)
+    pool, replays = torch.cuda.graph_pool_handle(), []
+    for work in works:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads, such as a viewer's, may allocate meanwhile.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            work()
+        replays.append(graph.replay)
+    return replays
+
+
+class Recording:
+    """A function of tensors, recorded for the shapes of one call; with its gradient where `leaves` want one.
+
+    Args:
+        function: Its answer is a tensor, or a tree of tensors where no gradient is wanted.
+        leaves: What it is given, flattened by `spec`.
+    """
+
+    def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any) -> None:
+        self.turn = 0
+        """Counts forward calls, and backward ones, which use up what the forward call kept."""
+        self._given = tree_map_only(Tensor, _buffer, leaves)
+        self._wanted = [x for x in self._given if isinstance(x, Tensor) and x.requires_grad]
+        self._answer: Any = None
+        self._slope: Tensor | None = None
+        self._slopes: tuple[Tensor, ...] = ()
+
+        def forward() -> None:
+            given, named = tree_unflatten(self._given, spec)
+            with torch.set_grad_enabled(bool(self._wanted)):
+                self._answer = function(*given, **named)
+
+        def backward() -> None:
+            if self._slope is None:
+                self._slope = torch.zeros_like(self._answer)
+            self._slopes = torch.autograd.grad(self._answer, self._wanted, self._slope)
+
+        if self._wanted:
+            self._forward, self._backward = record([forward, backward])
+        else:
+            (self._forward,) = record([forward])
+
+    def answer(self, leaves: list[Any]) -> Any:
+        """The function's answer to other values of the same shapes, without a graph of autograd."""
+        with torch.no_grad():
+            for buffer, value in zip(self._given, leaves, strict=True):
+                if isinstance(buffer, Tensor):
+                    buffer.copy_(value)
+        self._forward()
+        self.turn += 1
+        return tree_map_only(Tensor, lambda x: x.detach().clone(), self._answer)
+
+    def gradients(self, slope: Tensor) -> list[Tensor]:
+        """The gradients of the last answer's inputs; `slope` is the answer's."""
+        assert self._slope is not None
+        self._slope.copy_(slope)
+        self._backward()
+        self.turn += 1
+        return [x.detach().clone() for x in self._slopes]
+
+
+class Graphed:
+    """The same function by replays; shapes beyond MOST, and what cannot be recorded, are called as ever.
+
+    Args:
+        function: Not to depend on anything that changes between its calls but what it is given.
+        name: For the one line that says why it could not be recorded.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        self._recordings: dict[Any, Recording] = {}
+        self._failed = False
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        leaves, spec = tree_flatten((given, named))
+        wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled()]
+        recording = self._recording(leaves, spec, bool(wanted))
+        if recording is None:
+            return self.function(*given, **named)
+        return _Replay.apply(recording, leaves, *wanted) if wanted else recording.answer(leaves)
+
+    def _recording(self, leaves: list[Any], spec: Any, wanted: bool) -> Recording | None:
+        key = wanted, str(spec), tuple(map(_described, leaves))
+        if key in self._recordings or self._failed or len(self._recordings) == MOST:
+            return self._recordings.get(key)
+        try:
+            with torch.set_grad_enabled(wanted):
+                self._recordings[key] = Recording(self.function, leaves, spec)
+        except RuntimeError as error:
+            self._failed = True
+            reason = str(error).strip().splitlines()[0]
+            print(f"{self.name} cannot be recorded as a CUDA graph ({reason}), so it runs without; {OFF}")
+        return self._recordings.get(key)
+
+
+class _Replay(torch.autograd.Function):
+    """A recorded call in a graph of autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, recording: Recording, leaves: list[Any], *wanted: Tensor) -> Tensor:
+        ctx.recording, ctx.leaves = recording, [x.detach() if isinstance(x, Tensor) else x for x in leaves]
+        answer = recording.answer(leaves)
+        ctx.turn = recording.turn
+        return answer
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.turn != ctx.recording.turn:  # the buffers hold another call's values by now
+            ctx.recording.answer(ctx.leaves)
+        return None, None, *ctx.recording.gradients(slope)
+
+
+def graph_network(network: nn.Module, name: str) -> None:
+    """Let calls of the network be replays, in place, where torch keeps a compiled call: what passes that by,
+    as an adapter's corrections do, passes the graph by."""
+    holder: Any = network
+    holder._compiled_call_impl = Graphed(holder._compiled_call_impl or holder._call_impl, name)
+
+
+def _buffer(value: Tensor) -> Tensor:
+    return value.detach().clone().requires_grad_(value.requires_grad and torch.is_grad_enabled())
+
+
+def _described(leaf: Any) -> Any:
+    return (leaf.shape, leaf.dtype, leaf.requires_grad) if isinstance(leaf, Tensor) else leaf
