@@ -71,7 +71,7 @@ def stub(monkeypatch):
 
     prior = PicturePrior()
 
-    def load(name, revision=None, dtype="auto"):
+    def load(name, revision=None, dtype="auto", graphs="auto"):
         prior.asked.append(dtype)
         return "stub", prior
 
