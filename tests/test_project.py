@@ -157,3 +157,9 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
     assert Requirement(extras["all"][0]).extras == extras.keys() - {"all"}
+
+
+@pytest.mark.parametrize("module", ["headless", "trainer", "pipeline", "progress", "turntable"])
+def test_nerfs_modules_can_be_imported_first(module: str) -> None:
+    """Some modules of nerfstudio can only be imported in one order."""
+    assert not (answer := python("-c", f"import bridge_nerf.nerf.{module}")).returncode, answer.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from nerfstudio.utils import writer
+from nerfstudio.configs.base_config import writer  # imported by itself, that module imports itself halfway
 from torch import Tensor
 
 from bridge_nerf.nerf import turntable
