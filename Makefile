@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread a worker: two pytest workers with two threads each are slower on two cores.
 TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo app test test-slow lint clean
+.PHONY: setup demo app test test-slow card lint clean
 
 setup: .venv/.ready
 
@@ -32,6 +32,10 @@ test: lint
 
 test-slow: setup
 	$(TEST) -m slow
+
+# On a machine with a GPU: half an hour, and docs/card.md. ARGS="--device cpu --small" is a rehearsal.
+card: setup
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.card all $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .gradio
