@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge_nerf.devices import send
 from bridge_nerf.seeding import generator
 from bridge_nerf.toybox.words import BACKGROUNDS
 
@@ -26,6 +27,8 @@ class Background(nn.Module):
     def __init__(self, kind: BackgroundKind) -> None:
         super().__init__()
         self.kind = kind
+        self.palette: Tensor
+        self.register_buffer("palette", torch.tensor(list(BACKGROUNDS.values())), persistent=False)
         self.logits = nn.Parameter(torch.zeros(3)) if kind == "learned" else None
 
     def name(self, seed: int, step: int) -> str | None:
@@ -44,12 +47,16 @@ class Background(nn.Module):
     def colour(self, seed: int, step: int) -> Float[Tensor, "3"]:
         """RGB in [0, 1] at a training step."""
         if self.kind == "random":
-            return torch.rand(3, generator=generator(seed, "background", step))
+            colour = torch.rand(3, generator=generator(seed, "background", step))
+            return send(colour, self.palette.device)
         name = self.name(seed, step)
-        return self.shown() if name is None else torch.tensor(BACKGROUNDS[name])
+        return self.shown() if name is None else self._named(name)
 
     def shown(self) -> Float[Tensor, "3"]:
         """RGB in [0, 1] behind pictures for people."""
         if self.logits is not None:
             return self.logits.sigmoid()
-        return torch.tensor(BACKGROUNDS.get(self.kind, BACKGROUNDS["white"]))
+        return self._named(self.kind if self.kind in BACKGROUNDS else "white")
+
+    def _named(self, name: str) -> Float[Tensor, "3"]:
+        return self.palette[list(BACKGROUNDS).index(name)]

@@ -91,10 +91,10 @@ class OrbitDataManager(RandomCamerasDataManager):
         return Cameras(poses, focal, focal, middle, middle, width=size, height=size).to(self.device)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
-        """All rays of this step's pictures, and the `Orbit` they come from."""
+        """All rays of this step's pictures, and the `Orbit` they come from, in main memory."""
         self.train_count += 1
         orbit = random_orbit(self.config.orbit, self.config.views, self.seed, step)
-        origins, directions = (part.to(self.device) for part in orbit.rays(self.config.train_resolution))
+        origins, directions = orbit.to(torch.device(self.device)).rays(self.config.train_resolution)
         pixel_area = torch.ones_like(origins[:, :1])
         return RayBundle(origins=origins, directions=directions, pixel_area=pixel_area), {"orbit": orbit}
 

@@ -14,10 +14,19 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 from torch.nn import Parameter
 
+from bridge_nerf.devices import send
 from bridge_nerf.nerf.background import Background, BackgroundKind
 from bridge_nerf.nerf.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.regularisers import distortion, entropy, sparsity
-from bridge_nerf.nerf.rendering import Samples, colours, march, occupancy, sphere_span, weights
+from bridge_nerf.nerf.rendering import (
+    Samples,
+    cell_middles,
+    march,
+    occupancy,
+    ray_sums,
+    sphere_span,
+    weights,
+)
 from bridge_nerf.schedules import Ramp
 from bridge_nerf.seeding import generator
 
@@ -73,6 +82,8 @@ class BridgeModel(Model):
         self.background = Background(self.config.background)
         self.seed = 0
         self.step = 0
+        self.cells: Tensor
+        self.register_buffer("cells", cell_middles(OCCUPANCY_CELLS), persistent=False)
         self._occupancy: tuple[int, Tensor] | None = None
 
     def update_to_step(self, step: int) -> None:
@@ -89,8 +100,7 @@ class BridgeModel(Model):
         """Behind this step's picture; the viewer's crop panel may choose another one."""
         if renderers.BACKGROUND_COLOR_OVERRIDE is not None:
             return renderers.BACKGROUND_COLOR_OVERRIDE.to(self.device)
-        colour = self.background.colour(self.seed, self.step) if self.training else self.background.shown()
-        return colour.to(self.device)
+        return self.background.colour(self.seed, self.step) if self.training else self.background.shown()
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, the ball's far side behind it); while
@@ -102,24 +112,30 @@ class BridgeModel(Model):
                 torch.maximum(near, ray_bundle.nears[..., 0]),
                 torch.minimum(far, ray_bundle.fars[..., 0]),
             )
-        hit = far > near
-        samples = self._sample(origins[hit], directions[hit], near[hit], far[hit])
-        rgb, w = self._shade(self._that_matter(samples) if torch.is_grad_enabled() else samples)
-        opacity, background = w.sum(-1), self.background_colour()
-        rgb = rgb + (1 - opacity)[:, None] * background
-        depth = (w * samples.distances).sum(-1) + (1 - opacity) * far[hit]
+        far = torch.maximum(far, near)
+        samples = self._sample(origins, directions, near, far)
+        if torch.is_grad_enabled():
+            samples = self._that_matter(samples)
+        density, colour = self.field(samples.positions)
+        w = weights(density, samples)
+        summands = [colour, torch.ones_like(w)[:, None], samples.distances[:, None]]
+        rgb, opacity, depth = ray_sums(w, torch.cat(summands, -1), samples).split([3, 1, 1], -1)
         outputs = {
-            "rgb": background.expand(len(hit), 3).masked_scatter(hit[:, None], rgb),
-            "accumulation": torch.zeros_like(near).masked_scatter(hit, opacity)[:, None],
-            "depth": near.masked_scatter(hit, depth)[:, None],
+            "rgb": rgb + (1 - opacity) * self.background_colour(),
+            "accumulation": opacity,
+            "depth": depth + (1 - opacity) * far[:, None],
         }
-        return outputs | self._regularisers(w, samples) if self.training else outputs
+        if not self.training:
+            return outputs
+        return outputs | self._regularisers(w, samples, opacity[:, 0], far > near)
 
     def _sample(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Samples:
         if not self.training:
             return march(origins, directions, near, far, self.config.eval_samples, occupied=self._occupied())
         source = generator(self.seed, "samples", self.step)
-        offsets = torch.rand(len(origins), 1, generator=source).to(origins)
+        draws = send(torch.rand(len(origins), 1, generator=source), origins.device)
+        # The rays that meet the ball take one after the other.
+        offsets = draws.index_select(0, ((far > near).cumsum(0) - 1).clamp_min(0))
         return march(origins, directions, near, far, self.config.samples, offsets=offsets)
 
     @torch.no_grad()
@@ -128,32 +144,26 @@ class BridgeModel(Model):
         version = sum(p._version for p in self.field.parameters())
         if self._occupancy is None or self._occupancy[0] != version:
             least = self.config.least_weight * self.config.eval_samples / 2
-            cells = occupancy(lambda x: self.field(x.to(self.device))[0], OCCUPANCY_CELLS, least)
-            self._occupancy = (version, cells)
+            self._occupancy = (version, occupancy(self.field(self.cells)[0], least))
         return self._occupancy[1]
-
-    def _shade(self, samples: Samples) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n m"]]:
-        """Colour before an empty background, and weights."""
-        density, colour = self.field(samples.positions)
-        w = weights(density, samples)
-        return colours(w, colour, samples), w
 
     @torch.no_grad()
     def _that_matter(self, samples: Samples) -> Samples:
         """A look without gradient finds the few samples that gradients are worth computing for."""
-        w = weights(self.field(samples.positions)[0], samples)
-        return samples.only(w[samples.inside] > self.config.least_weight)
+        return samples.only(weights(self.field(samples.positions)[0], samples) > self.config.least_weight)
 
-    def _regularisers(self, w: Float[Tensor, "n m"], samples: Samples) -> dict[str, Tensor]:
-        ramp = self.config.regularisation()(self.step)
-        opacity = w.sum(-1)
+    def _regularisers(
+        self, w: Float[Tensor, "k"], samples: Samples, opacity: Float[Tensor, "n"], hit: Bool[Tensor, "n"]
+    ) -> dict[str, Tensor]:
+        ramp, config = self.config.regularisation()(self.step), self.config
+
+        def thickness() -> Float[Tensor, ""]:
+            return distortion(samples.table(w), samples.table(samples.distances), samples.delta, hit)
+
         terms = {
-            "sparsity": (self.config.sparsity_weight, lambda: sparsity(opacity)),
-            "entropy": (self.config.entropy_weight, lambda: entropy(opacity)),
-            "distortion": (
-                self.config.distortion_weight,
-                lambda: distortion(w, samples.distances, samples.delta),
-            ),
+            "sparsity": (config.sparsity_weight, lambda: sparsity(opacity, hit)),
+            "entropy": (config.entropy_weight, lambda: entropy(opacity, hit)),
+            "distortion": (config.distortion_weight, thickness),
         }
         return {name: ramp * weight * term() for name, (weight, term) in terms.items() if ramp * weight}
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge_nerf.devices import send
 from bridge_nerf.errors import UserError
 from bridge_nerf.seeding import generator
 
@@ -65,6 +66,11 @@ class Orbit:
     distance: Float[Tensor, "b"]
     fov: Float[Tensor, "b"]
 
+    def to(self, device: torch.device) -> Orbit:
+        """The same cameras there, in one copy."""
+        numbers = torch.stack([self.azimuth, self.elevation, self.distance, self.fov])
+        return Orbit(*send(numbers, device).unbind())
+
     def poses(self) -> Float[Tensor, "b 3 4"]:
         """Camera-to-world matrices."""
         a, e = torch.deg2rad(self.azimuth), torch.deg2rad(self.elevation)
@@ -80,7 +86,7 @@ class Orbit:
     def rays(self, resolution: int) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Origins and unit directions through all pixels' middles: view by view, row by row."""
         poses = self.poses()
-        middle = torch.arange(resolution, dtype=poses.dtype) + 0.5 - resolution / 2
+        middle = torch.arange(resolution, device=poses.device, dtype=poses.dtype) + 0.5 - resolution / 2
         y, x = torch.meshgrid(-middle, middle, indexing="ij")
         plane = torch.stack([x, y], -1) / self.focal(resolution)[:, None, None, None]
         camera = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1).flatten(1, 2)

@@ -8,7 +8,6 @@ has n rays of up to m samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,24 +32,39 @@ def sphere_span(
 
 @dataclass(frozen=True)
 class Samples:
-    """Places along rays: `positions` of the `inside` ones, packed in row order, and the `distances` of
-    all."""
+    """k places along n rays of up to m samples each, ray by ray, from near to far.
+
+    They are found once, by `nonzero`, and then addressed by integers: a card would wait for every mask.
+    """
 
     positions: Float[Tensor, "k 3"]
-    distances: Float[Tensor, "n m"]
-    inside: Bool[Tensor, "n m"]
+    distances: Float[Tensor, "k"]
+    """Along their rays."""
+    index: Int[Tensor, "k"]
+    """Where they stand in a table of all n m places, row by row."""
+    shape: tuple[int, int]
+    """n and m."""
     delta: float
 
     @property
     def rows(self) -> Int[Tensor, "k"]:
-        """The ray of each position."""
-        return self.inside.nonzero()[:, 0]
+        """The ray of each."""
+        return self.index // self.shape[1]
 
     def only(self, keep: Bool[Tensor, "k"]) -> Samples:
         """Fewer of them."""
+        kept = keep.nonzero()[:, 0]
         return replace(
-            self, positions=self.positions[keep], inside=self.inside.masked_scatter(self.inside, keep)
+            self,
+            positions=self.positions.index_select(0, kept),
+            distances=self.distances.index_select(0, kept),
+            index=self.index.index_select(0, kept),
         )
+
+    def table(self, values: Float[Tensor, "k"]) -> Float[Tensor, "n m"]:
+        """Their values at their places, 0 where there is no sample."""
+        n, m = self.shape
+        return values.new_zeros(n * m).index_copy(0, self.index, values).view(n, m)
 
 
 def march(
@@ -67,43 +81,49 @@ def march(
 
     `offsets` in [0, 1) shift each ray's samples (stratified sampling, one draw a ray); without them samples
     sit in the middle of their interval. A ray through the sphere's middle gets `samples` of them, a grazing
-    one few: the spacing, and so what the field can resolve, is the same everywhere. Samples in cells that
-    `occupied` (over the cube around the ball) calls empty are left out.
+    one few, one that misses none: the spacing, and so what the field can resolve, is the same everywhere.
+    Samples in cells that `occupied` (over the cube around the ball) calls empty are left out.
     """
     delta = 2 * radius / samples
     steps = torch.arange(samples, device=origins.device, dtype=origins.dtype)
     shift = 0.5 if offsets is None else offsets
-    distances = near[:, None] + (steps + shift) * delta
-    inside = distances < far[:, None]
-    rows = inside.nonzero()[:, 0]
-    positions = origins[rows] + distances[inside][:, None] * directions[rows]
-    found = Samples(positions, distances, inside, delta)
+    table = near[:, None] + (steps + shift) * delta
+    index = (table < far[:, None]).flatten().nonzero()[:, 0]
+    distances, rows = table.flatten().index_select(0, index), index // samples
+    starts, ways = (part.index_select(0, rows) for part in (origins, directions))
+    positions = starts + distances[:, None] * ways
+    found = Samples(positions, distances, index, (len(origins), samples), delta)
     return found if occupied is None else found.only(_look_up(occupied, positions / radius))
 
 
 def _look_up(cells: Bool[Tensor, "r r r"], x: Float[Tensor, "k 3"]) -> Bool[Tensor, "k"]:
-    i, j, k = ((x + 1) / 2 * len(cells)).long().clamp(0, len(cells) - 1).unbind(-1)
-    return cells[i, j, k]
+    r = len(cells)
+    i, j, k = ((x + 1) / 2 * r).long().clamp(0, r - 1).unbind(-1)
+    return cells.flatten().index_select(0, (i * r + j) * r + k)
 
 
-def occupancy(density: Callable[[Tensor], Tensor], cells: int, least: float) -> Bool[Tensor, "r r r"]:
-    """Which of `cells`^3 cells of the cube [-1, 1]^3 may hold anything: density >= least at its middle or
-    next to it."""
+def cell_middles(cells: int) -> Float[Tensor, "r 3"]:
+    """The middles of `cells`^3 cells of the cube [-1, 1]^3."""
     middle = (torch.arange(cells) + 0.5) / cells * 2 - 1
-    grid = torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1).view(-1, 3)
-    solid = (density(grid) >= least).float().view(1, 1, cells, cells, cells)
+    return torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1).view(-1, 3)
+
+
+def occupancy(density: Float[Tensor, "k"], least: float) -> Bool[Tensor, "r r r"]:
+    """Which of r^3 = k cells may hold anything, by the densities at their middles: >= least there or next to
+    it."""
+    r = round(len(density) ** (1 / 3))
+    solid = (density >= least).to(density.dtype).view(1, 1, r, r, r)
     return F.max_pool3d(solid, 3, stride=1, padding=1)[0, 0] > 0
 
 
-def weights(density: Float[Tensor, "k"], samples: Samples) -> Float[Tensor, "n m"]:
-    """w_i = T_i alpha_i, 0 where there is no sample; a row sums to the ray's opacity, at most 1."""
-    empty = density.new_zeros(samples.inside.shape)
-    depth = empty.masked_scatter(samples.inside, density * samples.delta)
-    passed = torch.cumsum(depth, dim=-1)
+def weights(density: Float[Tensor, "k"], samples: Samples) -> Float[Tensor, "k"]:
+    """w_i = T_i alpha_i; those of a ray sum to its opacity, at most 1."""
+    depth = density * samples.delta
+    passed = samples.table(depth).cumsum(-1).flatten().index_select(0, samples.index)
     return torch.exp(depth - passed) * -torch.expm1(-depth)
 
 
-def colours(w: Float[Tensor, "n m"], colour: Float[Tensor, "k c"], samples: Samples) -> Float[Tensor, "n c"]:
-    """sum_i w_i colour_i of each ray."""
-    weighted = w[samples.inside][:, None] * colour
-    return weighted.new_zeros(len(w), weighted.shape[1]).index_add(0, samples.rows, weighted)
+def ray_sums(w: Float[Tensor, "k"], values: Float[Tensor, "k c"], samples: Samples) -> Float[Tensor, "n c"]:
+    """sum_i w_i values_i of each ray."""
+    weighted = w[:, None] * values
+    return weighted.new_zeros(samples.shape[0], weighted.shape[1]).index_add(0, samples.rows, weighted)

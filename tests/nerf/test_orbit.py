@@ -57,3 +57,9 @@ def test_ranges_hold_and_azimuths_are_even() -> None:
     assert ((elevation[~above] >= -10) & (elevation[~above] <= 45)).all()
     assert ((elevation[above] >= 60) & (elevation[above] <= 85)).all()
     assert ((distance >= 3.1) & (distance <= 3.7)).all()
+
+
+def test_rays_of_cameras_that_were_sent_are_the_same() -> None:
+    orbit = random_orbit(OrbitConfig(), 2, seed=1, step=5)
+    for sent, kept in zip(orbit.to(torch.device("cpu")).rays(8), orbit.rays(8), strict=True):
+        assert torch.equal(sent, kept)

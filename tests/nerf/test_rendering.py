@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from bridge_nerf.nerf.rendering import Samples, colours, march, occupancy, sphere_span, weights
+from bridge_nerf.nerf.rendering import Samples, cell_middles, march, occupancy, ray_sums, sphere_span, weights
 
 
 def random_rays(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,16 +41,19 @@ def test_samples_are_evenly_spaced_and_inside() -> None:
     samples = march(origins, directions, near, far, 32, offsets=torch.rand(50, 1))
     assert samples.delta == 2 / 32
     assert (samples.positions.norm(dim=-1) <= 1 + 1e-5).all()
-    again = origins[samples.rows] + samples.distances[samples.inside][:, None] * directions[samples.rows]
+    again = origins[samples.rows] + samples.distances[:, None] * directions[samples.rows]
     torch.testing.assert_close(samples.positions, again)
     expected = (far - near) / samples.delta
-    assert ((samples.inside.sum(1) - expected).abs() <= 1).all()
+    assert ((samples.rows.bincount(minlength=50) - expected).abs() <= 1).all()
+    steps = samples.table(samples.distances).diff(dim=1)
+    torch.testing.assert_close(steps[steps > 0], torch.full_like(steps[steps > 0], samples.delta))
 
 
 def test_weights_against_a_loop() -> None:
     inside = torch.rand(5, 7) < 0.7
     density = 5 * torch.rand(int(inside.sum()))
-    samples = Samples(torch.zeros(len(density), 3), torch.zeros(5, 7), inside, 0.1)
+    index = inside.flatten().nonzero()[:, 0]
+    samples = Samples(torch.zeros(len(density), 3), torch.zeros(len(density)), index, (5, 7), 0.1)
     expected, values = torch.zeros(5, 7), iter(density.tolist())
     for i in range(5):
         left = 1.0
@@ -59,10 +62,10 @@ def test_weights_against_a_loop() -> None:
             expected[i, j] = left * alpha
             left *= 1 - alpha
     w = weights(density, samples)
-    torch.testing.assert_close(w, expected)
+    torch.testing.assert_close(samples.table(w), expected)
     colour = torch.rand(len(density), 3)
     full = torch.zeros(5, 7, 3).masked_scatter(inside[..., None], colour)
-    torch.testing.assert_close(colours(w, colour, samples), (expected[..., None] * full).sum(1))
+    torch.testing.assert_close(ray_sums(w, colour, samples), (expected[..., None] * full).sum(1))
 
 
 def test_opacity_of_a_gaussian_cloud_converges_at_second_order() -> None:
@@ -87,7 +90,19 @@ def test_occupied_cells_change_nothing_that_is_visible() -> None:
 
     origins, directions = random_rays(100)
     span = sphere_span(origins, directions)
-    cells = occupancy(density, 24, 1e-3)
+    cells = occupancy(density(cell_middles(24)), 1e-3)
     all_, some = march(origins, directions, *span, 64), march(origins, directions, *span, 64, occupied=cells)
     assert len(some.positions) < 0.4 * len(all_.positions)
-    torch.testing.assert_close(weights(density(some.positions), some), weights(density(all_.positions), all_))
+    tables = (marched.table(weights(density(marched.positions), marched)) for marched in (some, all_))
+    torch.testing.assert_close(*tables)
+
+
+def test_a_ray_that_misses_has_no_samples() -> None:
+    origins = torch.tensor([[3.0, 0, 0], [3.0, 0, 0]])
+    directions = torch.tensor([[0.0, 1, 0], [-1.0, 0, 0]])
+    samples = march(origins, directions, *sphere_span(origins, directions), 16)
+    assert samples.rows.unique().tolist() == [1]
+    assert samples.only(torch.zeros(len(samples.index), dtype=torch.bool)).table(torch.zeros(0)).shape == (
+        2,
+        16,
+    )
