@@ -8,10 +8,10 @@ in the middle (Magic3D, Lin et al. 2023, section 3) and empty space stays empty 
 it. Colour does not depend on the view.
 
 Two encodings: "grid", dense feature grids of a few resolutions read by `grid_sample`, far the faster on a
-CPU, and "hash", nerfstudio's torch hash grid, for fine detail on a GPU.
+CPU, and "hash", a hash grid, for fine detail on a GPU.
 
 A run on a CPU is repeated, or resumed, bit for bit only with the same number of threads: it decides in which
-order gradients of the grids are added up.
+order gradients of the grids are added up. On CUDA no order is fixed, and no run is repeated bit for bit.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor, nn
+
+from bridge_nerf.nerf.hash_encoding import HashEncoding, Kernel
 
 PEAK = 200.0
 """Largest density per unit length: 99.9 % opaque over a thirtieth of the unit."""
@@ -35,8 +36,8 @@ class FieldConfig:
     """The field's size and its starting blob."""
 
     encoding: Literal["grid", "hash"] = "grid"
-    """Dense feature grids ("grid"), fast on a CPU, or nerfstudio's hash encoding in torch ("hash"), for fine
-    detail on a GPU."""
+    """Dense feature grids ("grid"), fast on a CPU, or the hash encoding ("hash"), for fine detail on a
+    GPU."""
     grid_resolutions: tuple[int, ...] = (24, 64)
     """Cells a side of each dense grid ("grid" only)."""
     grid_features: int = 4
@@ -45,6 +46,9 @@ class FieldConfig:
     """Levels of the hash encoding ("hash" only)."""
     hash_max_resolution: int = 512
     """Finest resolution of the hash encoding ("hash" only)."""
+    hash_kernel: Kernel = "auto"
+    """What reads the hash encoding ("hash" only): "triton" wants a CUDA device, "torch" takes any, "auto" is
+    Triton where it runs."""
     hidden: int = 32
     """Width of the network's hidden layer."""
     blob_height: float = 6.0
@@ -81,13 +85,10 @@ class BridgeField(nn.Module):
         super().__init__()
         self.config = config
         if config.encoding == "grid":
-            self.encoding: nn.Module = GridEncoding(config.grid_resolutions, config.grid_features)
-            width = self.encoding.out_dim
+            self.encoding = GridEncoding(config.grid_resolutions, config.grid_features)
         else:
-            self.encoding = HashEncoding(
-                num_levels=config.hash_levels, max_res=config.hash_max_resolution, implementation="torch"
-            )
-            width = self.encoding.get_out_dim()
+            self.encoding = HashEncoding(config.hash_levels, config.hash_max_resolution, config.hash_kernel)
+        width = self.encoding.out_dim
         self.network = nn.Sequential(nn.Linear(width, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 4))
 
     def encode(self, x: Float[Tensor, "k 3"]) -> Float[Tensor, "k c"]:

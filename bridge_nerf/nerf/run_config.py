@@ -21,6 +21,7 @@ from bridge_nerf.files import write_whole
 from bridge_nerf.flags import Range, check_flags
 from bridge_nerf.nerf import checkpoint, commands
 from bridge_nerf.nerf.defaults import check_given, follow, given, typed
+from bridge_nerf.nerf.hash_encoding import fused, without_triton
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.nerf.ranges import RANGES
@@ -155,6 +156,7 @@ class BridgeTrainerConfig(TrainerConfig):
         self.pipeline.stages()
         self.pipeline.timesteps()
         self.pipeline.model.regularisation()
+        self._check_hash_kernel()
         for group in self.optimizers.values():
             if isinstance(scheduler := group["scheduler"], RampSchedulerConfig):
                 scheduler.ramp()
@@ -166,6 +168,14 @@ class BridgeTrainerConfig(TrainerConfig):
         path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
         begun = checkpoint.read(path)["step"] + 1 if path else 0
         self._check_stages(begun + self.max_num_iterations)
+
+    def _check_hash_kernel(self) -> None:
+        field, device = self.pipeline.model.field, torch.device(self.machine.device_type)
+        if field.encoding != "hash" or fused(field.hash_kernel, device):
+            return
+        if field.hash_kernel == "auto" and device.type == "cuda":
+            said = f"note: the hash encoding runs in torch, far slower: Triton {without_triton(device)}"
+            CONSOLE.print(said, highlight=False, markup=False, soft_wrap=True)
 
     def _check_stages(self, end: int) -> None:
         """A trial may end before stage two; a preset that did would not be what it is called."""
