@@ -31,6 +31,9 @@ from bridge_nerf.schedules import Ramp
 from bridge_nerf.seeding import generator
 
 OCCUPANCY_CELLS = 48
+MARGIN = 0.5
+"""Share of the density that could matter at which training already counts a cell as occupied: what is empty
+now may fill before it is looked at again."""
 
 
 @dataclass
@@ -52,6 +55,9 @@ class BridgeModelConfig(ModelConfig):
     least_weight: float = 1e-3
     """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at
     no visible difference."""
+    occupancy_every: int = 16
+    """Steps after which training finds again where anything is; elsewhere it takes no samples. 0 takes them
+    everywhere: for a check of what this leaves out."""
     background: BackgroundKind = "palette"
     """Behind the object: "palette" draws white, gray, black or blue each step, "random" any colour; or one
     learned or fixed colour."""
@@ -84,7 +90,16 @@ class BridgeModel(Model):
         self.step = 0
         self.cells: Tensor
         self.register_buffer("cells", cell_middles(OCCUPANCY_CELLS), persistent=False)
+        # Of training, and part of its state: a resumed run must see what it would have seen.
+        self.occupied: Tensor
+        self.register_buffer("occupied", torch.ones(3 * (OCCUPANCY_CELLS,), dtype=torch.bool))
         self._occupancy: tuple[int, Tensor] | None = None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """As torch does; where the state is of an earlier version, everything counts as occupied until it is
+        found out."""
+        state_dict.setdefault(f"{prefix}occupied", torch.ones_like(self.occupied))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def update_to_step(self, step: int) -> None:
         """Everything that changes with training is a function of the step: this is all the schedule state
@@ -131,21 +146,29 @@ class BridgeModel(Model):
 
     def _sample(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Samples:
         if not self.training:
-            return march(origins, directions, near, far, self.config.eval_samples, occupied=self._occupied())
+            samples, occupied = self.config.eval_samples, self._occupied_now()
+            return march(origins, directions, near, far, samples, occupied=occupied)
         source = generator(self.seed, "samples", self.step)
         draws = send(torch.rand(len(origins), 1, generator=source), origins.device)
         # The rays that meet the ball take one after the other.
         offsets = draws.index_select(0, ((far > near).cumsum(0) - 1).clamp_min(0))
-        return march(origins, directions, near, far, self.config.samples, offsets=offsets)
+        every = self.config.occupancy_every
+        if every and self.step % every == 0 and torch.is_grad_enabled():
+            self.occupied.copy_(self._occupied(MARGIN * self.config.samples))
+        occupied = self.occupied if every else None
+        return march(origins, directions, near, far, self.config.samples, offsets=offsets, occupied=occupied)
 
-    @torch.no_grad()
-    def _occupied(self) -> Bool[Tensor, "r r r"]:
+    def _occupied_now(self) -> Bool[Tensor, "r r r"]:
         """Where anything is, for pictures; found again whenever a parameter has changed."""
         version = sum(p._version for p in self.field.parameters())
         if self._occupancy is None or self._occupancy[0] != version:
-            least = self.config.least_weight * self.config.eval_samples / 2
-            self._occupancy = (version, occupancy(self.field(self.cells)[0], least))
+            self._occupancy = (version, self._occupied(self.config.eval_samples))
         return self._occupancy[1]
+
+    @torch.no_grad()
+    def _occupied(self, samples: float) -> Bool[Tensor, "r r r"]:
+        """Cells whose samples, at so many to a ray, may have weights of `least_weight` and more."""
+        return occupancy(self.field(self.cells)[0], self.config.least_weight * samples / 2)
 
     @torch.no_grad()
     def _that_matter(self, samples: Samples) -> Samples:

@@ -31,6 +31,8 @@ from bridge_nerf.nerf.prior_config import PriorConfig
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
 from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
 
+OCCUPIED = "_model.occupied"
+"""A part of the state that earlier versions did not save; the model does without."""
 ADAPTER = "adapter"
 """The adapter's name: of its part of the state and of its optimizer."""
 CAUSES: dict[str, Cause] = {"distillation": "gradient", ADAPTER: "adapter"}
@@ -131,6 +133,7 @@ class BridgePipeline(VanillaPipeline):
             mine = {name: value for name, value in self.state_dict().items() if _of_adapter(name)}
             loaded_state = {name: v for name, v in loaded_state.items() if not _of_adapter(name)} | mine
         own, given = shapes(self.state_dict()), shapes(loaded_state)
+        given.setdefault(OCCUPIED, own[OCCUPIED])
         if odd := sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
             raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
         super().load_pipeline(loaded_state, step)

@@ -49,6 +49,7 @@ RANGES: Mapping[str, Range] = {
     "pipeline.model.samples": Range(1, 10_000),
     "pipeline.model.eval-samples": Range(1, 10_000),
     "pipeline.model.least-weight": Range(0, below=1),
+    "pipeline.model.occupancy-every": NOT_NEGATIVE,
     "pipeline.model.sparsity-weight": SIZE,
     "pipeline.model.entropy-weight": SIZE,
     "pipeline.model.distortion-weight": SIZE,

@@ -120,3 +120,48 @@ def test_a_model_that_is_looked_at_while_it_trains_is_seen_as_it_is() -> None:
     with torch.no_grad():
         model.field.network[2].bias[0] += 4
     assert model.get_outputs(rays())["accumulation"].sum() > 1.2 * before
+
+
+def test_training_leaves_out_what_is_empty_and_nothing_that_matters() -> None:
+    models = {every: make(occupancy_every=every).train() for every in (0, 4)}
+    looked: dict[int, list[int]] = {0: [], 4: []}
+    gradients = {}
+    for every, model in models.items():
+        model.field.register_forward_pre_hook(lambda _, x, to=looked[every]: to.append(len(x[0])))
+        model.get_outputs(rays())["rgb"].square().sum().backward()
+        gradients[every] = model.field.network[0].weight.grad
+    assert looked[4][1] < 0.8 * looked[0][0], "the first look is at the cells themselves"
+    assert looked[4][2] == pytest.approx(looked[0][1], rel=0.02), "samples that have gradients"
+    torch.testing.assert_close(gradients[4], gradients[0], rtol=0.02, atol=1e-3)
+
+
+def test_what_training_sees_changes_at_its_steps_only_and_is_part_of_the_state() -> None:
+    model = make(occupancy_every=4).train()
+    model.update_to_step(3)
+    model.get_outputs(rays())
+    assert model.occupied.all(), "until step 4 nothing is known"
+    model.update_to_step(4)
+    model.get_outputs(rays())
+    found = model.occupied.clone()
+    assert 0 < found.sum() < found.numel()
+    with torch.no_grad():
+        model.field.network[2].bias[0] += 4
+    model.get_outputs(rays())
+    assert (model.occupied >= found).all() and model.occupied.sum() > found.sum(), "what grows is found"
+    before = model.occupied.clone()
+    model.update_to_step(8)
+    with torch.no_grad():
+        model.field.network[2].bias[0] -= 4
+        model.get_outputs(rays())
+    assert torch.equal(model.occupied, before), "a look without gradient changes nothing"
+    other = make(occupancy_every=4)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.occupied, before)
+
+
+def test_a_state_of_an_earlier_version_loads() -> None:
+    model = make()
+    state = model.state_dict()
+    del state["occupied"]
+    model.load_state_dict(state)
+    assert model.occupied.all()
