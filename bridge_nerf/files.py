@@ -7,9 +7,12 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from bridge_nerf.errors import UserError
 
@@ -84,3 +87,41 @@ def auxiliary(result: Path | str) -> Iterator[None]:
         # result beside which this would have stood. Ctrl-C is not an `Exception` and ends the run as ever.
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"{result} could not be made, everything else goes on: {reason}", file=sys.stderr, flush=True)
+
+
+class Background:
+    """Makes and writes files that a run can do without while the run goes on: one thread, in the order in
+    which they were asked for. Leaving the context waits for all of them, whatever ended it.
+    """
+
+    MOST = 4
+    """Files that wait, with all that they are made of; whoever asks for one more waits for the first."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "files")
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Background:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._thread:
+            self.wait()
+
+    def write(self, path: Path, make: Callable[[], bytes]) -> None:
+        """The file holds what `make` answers, in a while; where that fails one line says so."""
+        while len(self._waiting) >= self.MOST:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(_write_auxiliary, path, make))
+
+    def wait(self) -> None:
+        """Until all files are there."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+
+def _write_auxiliary(path: Path, make: Callable[[], bytes]) -> None:
+    with auxiliary(path):
+        write_whole(path, make())

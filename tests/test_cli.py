@@ -111,6 +111,7 @@ def test_image_makes_pictures_that_can_be_reproduced(stub, monkeypatch, capsys, 
 def test_image_sees_changed_weights(stub, monkeypatch, capsys, tmp_path):
     called(monkeypatch, "image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
     stub.schedule = type(stub.schedule).scaled_linear(beta_end=0.02)
+    stub.fingerprint = "a ball elsewhere"
     called(monkeypatch, "reproduce", pictures(tmp_path / "a")[0], "--out", tmp_path / "b")
     assert "stub has other weights now" in capsys.readouterr().out
 

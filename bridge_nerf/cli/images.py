@@ -181,7 +181,6 @@ class Reproduce:
     """Where the run's folder goes."""
 
     def run(self) -> None:
-        from bridge_nerf.images.fingerprint import fingerprint
         from bridge_nerf.images.progress import Bar
         from bridge_nerf.images.reproduce import (
             noted_spec,
@@ -200,8 +199,10 @@ class Reproduce:
         source = source_of(self.file) if self.input is None else self.input
         starting_pictures(spec, source)  # before the seconds that a prior takes
         _, prior = load(self.prior or prior_of(self.file), dtype=spec.precision or "auto")
-        if fingerprint(prior) != spec.weights:
-            print(f"{spec.prior} has other weights now, or answers otherwise here: pixels will differ")
+        if not spec.weights_known:
+            print(f"made by an earlier version: whether {spec.prior} has the same weights now cannot be told")
+        elif prior.fingerprint != spec.weights:
+            print(f"{spec.prior} has other weights now: pixels will differ")
         with Bar() as bar:
             again, difference = reproduce(self.file, self.out, prior, bar.of("again"), source)
         if difference is None:
@@ -211,10 +212,11 @@ class Reproduce:
 
 
 def _make(spec: Spec, prior: ImagePrior, out: Path, source: Path | None = None) -> None:
+    from bridge_nerf.images.folder import folder_of
     from bridge_nerf.images.progress import Bar
     from bridge_nerf.images.run import PAIRS, VIDEO, optimise_images
 
-    folder = out / spec.name
+    folder = folder_of(spec, out)
     with Bar() as bar:
         result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"), source=source)
     for path in result.pictures:

@@ -100,14 +100,21 @@ class ImagePrior(DiffusionPrior, Protocol):
     latent_shape: tuple[int, int, int]
     """(channels, height, width) of encode's answer."""
     device: torch.device
+    """Where it computes, and where `eps` and `embed` answer."""
     dtype: torch.dtype
+    fingerprint: str
+    """Letters that change with the weights, known without asking the network: another name may hide the same
+    ones, and the same name others."""
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
-        """Latents of images in [0, 1] at image_size: posterior mean times scaling factor; differentiable."""
+        """Latents of images in [0, 1] at image_size: posterior mean times scaling factor; differentiable.
+
+        The images may lie on any device; the answer lies where they do.
+        """
         ...
 
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
-        """Images, clamped to [0, 1]."""
+        """Images, clamped to [0, 1], on the device of the latents, whichever that is."""
         ...
 
     def check_prompts(self, prompts: Sequence[str]) -> None:

@@ -23,9 +23,10 @@ from filelock import FileLock, Timeout
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import text_of, write_whole
+from bridge_nerf.images.folder import folder_of, provenance
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.pictures import png
-from bridge_nerf.images.run import interruptible, provenance
+from bridge_nerf.images.run import interruptible
 from bridge_nerf.images.spec import Spec, Subject
 from bridge_nerf.pixels import to_bytes
 from bridge_nerf.toybox.flaws import saturation
@@ -73,7 +74,7 @@ def items_for(prompts: list[str], pattern: Spec, base_seed: int, out: Path) -> l
     specs = [
         replace(pattern, subjects=(Subject((prompt,), seed_for(prompt, base_seed)),)) for prompt in prompts
     ]
-    return [Item(spec, out / "items" / spec.name) for spec in specs]
+    return [Item(spec, folder_of(spec, out / "items")) for spec in specs]
 
 
 @contextmanager

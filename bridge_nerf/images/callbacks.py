@@ -13,7 +13,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from bridge_nerf.distillation.bridge_errors import ERRORS
-from bridge_nerf.files import auxiliary, write_whole
+from bridge_nerf.files import Background
 from bridge_nerf.images.module import ImageModule, Progress
 from bridge_nerf.images.pictures import png
 from bridge_nerf.pixels import to_bytes, together
@@ -45,12 +45,13 @@ class AfterStep(Callback):
 class Record(AfterStep):
     """A frame (all pictures together) and a row of numbers, now and then: `frames`/N.png and metrics.csv.
 
-    No run ends because one of them cannot be written. Steps that measured the bridge's errors have a row in
-    any case, in columns that other runs do not have.
+    No run ends because one of them cannot be written, and none waits for it: but a checkpoint does, so that
+    what comes before it is not lost. Steps that measured the bridge's errors have a row in any case, in
+    columns that other runs do not have.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, background: Background) -> None:
+        self.folder, self.background = folder, background
         self.rows: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -75,15 +76,18 @@ class Record(AfterStep):
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self.rows)
-        path = self.folder / "metrics.csv"
-        with auxiliary(path):
-            write_whole(path, text.getvalue().encode())
+        self.background.write(self.folder / "metrics.csv", text.getvalue().encode)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """A run that goes on from there makes no earlier frame again."""
+        self.background.wait()
 
     def _frame(self, module: ImageModule, done: int) -> float:
         pictures = module.pictures()
-        pixels, path = to_bytes(pictures), self.folder / "frames" / f"{done:06d}.png"
-        with auxiliary(path):
-            write_whole(path, png(together(list(pixels))))
+        pixels = list(to_bytes(pictures))
+        self.background.write(self.folder / "frames" / f"{done:06d}.png", lambda: png(together(pixels)))
         return saturation(pictures).mean().item()
 
 

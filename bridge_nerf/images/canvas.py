@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge_nerf.devices import send
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.spec import Spec
@@ -82,7 +83,7 @@ class NetworkCanvas(Canvas):
             (self.WIDTH, 3),
         ]
         drawn = [
-            torch.stack([torch.randn(shape, generator=draw) for draw in draws]).to(prior.device)
+            send(torch.stack([torch.randn(shape, generator=draw) for draw in draws]), prior.device)
             for shape in shapes
         ]
         self.register_buffer("frequencies", 2 * math.pi * self.BANDWIDTH * drawn[0])
@@ -116,13 +117,13 @@ def canvas_for(spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | 
     if spec.canvas == "latents":
         factor = prior.image_size // prior.latent_shape[-1]
         if start is not None:
-            return LatentCanvas(prior, prior.encode(start.to(prior.device)).detach())
+            return LatentCanvas(prior, prior.encode(send(start, prior.device)).detach())
         shape = (prior.latent_shape[0], *(side // factor for side in spec.size))
-        return LatentCanvas(prior, _noise(shape, seeds, spec.recipe.initial_scale).to(prior.device))
+        return LatentCanvas(prior, send(_noise(shape, seeds, spec.recipe.initial_scale), prior.device))
     if spec.canvas == "pixels":
         if start is None:
             start = 0.5 + 0.1 * _noise((3, *spec.size), seeds, spec.recipe.initial_scale)
-        return PixelCanvas(prior, start.to(prior.device))
+        return PixelCanvas(prior, send(start, prior.device))
     raise UserError(f'unknown canvas "{spec.canvas}"; choose latents, pixels or network')
 
 

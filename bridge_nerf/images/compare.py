@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.files import auxiliary, write_whole
 from bridge_nerf.images.callbacks import OnStep
+from bridge_nerf.images.folder import Result
 from bridge_nerf.images.pictures import png, read_picture
-from bridge_nerf.images.run import Result, frames, optimise_images
+from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.pixels import enlarged, side_by_side, together, video
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from bridge_nerf.devices import send
 from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
@@ -135,7 +136,7 @@ class ImageModule(lightning.LightningModule):
             for k in range(views)
             for subject in subjects
         ]
-        return torch.cat(t).repeat(views).to(x.device), torch.stack(noise).to(x)
+        return send(torch.cat(t).repeat(views), x.device), send(torch.stack(noise).to(x.dtype), x.device)
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Lightning's name for `loss`; the batch is empty, the step is all there is to know."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +20,16 @@ from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import auxiliary, write_whole
+from bridge_nerf.files import Background, auxiliary, write_whole
 from bridge_nerf.images.callbacks import Checkpoints, OnStep, Record, Watch
+from bridge_nerf.images.folder import Result, earlier, names, note, provenance
 from bridge_nerf.images.module import ImageModule, Progress
-from bridge_nerf.images.noting import noted_command
 from bridge_nerf.images.pictures import file_hash, png, read_picture, to_tensor
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.pixels import enlarged, side_by_side, to_bytes, video
-from bridge_nerf.versions import version_of
 
-PACKAGES = ("bridge_nerf", "torch", "lightning", "diffusers")
 VIDEO, PAIRS = "video.mp4", "before-after.png"
 """What a run can do without; the second for paintings alone."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run has left in its folder."""
-
-    folder: Path
-    pictures: tuple[Path, ...]
-    """One PNG for each subject."""
-    done: int
-    """Steps made."""
-    finished: bool
 
 
 def optimise_images(
@@ -70,7 +53,7 @@ def optimise_images(
         UserError: The folder holds another run, the prior cannot read a prompt, or a gradient or a picture is
             not finite.
     """
-    result = earlier(spec, folder)
+    spec, result = earlier(spec, folder)
     if result is not None and result.finished:
         _write_auxiliary(spec, folder, source)
         return result
@@ -78,17 +61,18 @@ def optimise_images(
     module = ImageModule(spec, prior, start)
     note(spec, folder, done=0 if result is None else result.done)
     checkpoint = folder / "last.ckpt"
-    with interruptible() as interrupted:
+    with interruptible() as interrupted, Background() as background:
 
         def look(progress: Progress) -> bool:
             wanted = on_step is None or on_step(progress) is not False
             return wanted and not interrupted.is_set()
 
-        callbacks = [Record(folder), Watch(look), Checkpoints(checkpoint, save_every)]
+        callbacks = [Record(folder, background), Watch(look), Checkpoints(checkpoint, save_every)]
         trainer = _trainer(prior, spec.recipe.steps, callbacks)
         with quiet():
             resumed = str(checkpoint) if checkpoint.exists() else None
             trainer.fit(module, itertools.repeat(0), ckpt_path=resumed, weights_only=True)
+    module.to(prior.device)  # Lightning has left it in main memory
     return _write_results(module, folder, trainer.global_step, source)
 
 
@@ -105,52 +89,6 @@ def starting_pictures(spec: Spec, source: Path | None = None) -> Float[Tensor, "
     if file_hash(path) != spec.source_hash:
         raise UserError(f"{path} is not the picture that this run began with; restore it or begin a new run")
     return to_tensor(picture, spec.size).expand(len(spec.subjects), -1, -1, -1)
-
-
-def earlier(spec: Spec, folder: Path) -> Result | None:
-    """What an earlier call left in the folder; None where it is empty or not there.
-
-    Raises:
-        UserError: It holds something else.
-    """
-    path = folder / "run.json"
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} holds something else; choose another --out")
-        return None
-    noted = json.loads(path.read_text())
-    try:
-        same = Spec.from_json(json.dumps(noted["spec"])) == spec
-    except UserError as error:
-        raise UserError(f"{folder}: {error}; choose another --out") from None
-    if not same:
-        raise UserError(f"{folder} holds another run; choose another --out")
-    done = noted["done"]
-    return Result(folder, names(spec, folder), done, done == spec.recipe.steps)
-
-
-def names(spec: Spec, folder: Path) -> tuple[Path, ...]:
-    """The files of the pictures, one for each subject."""
-    same = len({subject.prompts for subject in spec.subjects}) == 1
-    return tuple(
-        folder / (f"picture-s{subject.seed}.png" if same else f"picture-{k:03d}.png")
-        for k, subject in enumerate(spec.subjects)
-    )
-
-
-def provenance(spec: Spec, done: int) -> dict[str, Any]:
-    """How something was made: specification, steps made, versions, command."""
-    return {
-        "spec": json.loads(spec.to_json()),
-        "done": done,
-        "versions": {name: version_of(name) for name in PACKAGES},
-        "command": noted_command(sys.argv[1:]),
-    }
-
-
-def note(spec: Spec, folder: Path, done: int) -> None:
-    """Write into the folder what is made there and how far it is."""
-    write_whole(folder / "run.json", json.dumps(provenance(spec, done), indent=1).encode())
 
 
 def _trainer(prior: ImagePrior, steps: int, callbacks: list[Any]) -> lightning.Trainer:

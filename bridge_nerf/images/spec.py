@@ -59,6 +59,12 @@ class Spec:
             raise UserError(f"every picture needs {len(self.views)} prompts, one for each of its views")
 
     @property
+    def weights_known(self) -> bool:
+        """Whether `weights` can be compared with a prior's `fingerprint`: earlier versions noted none, or eight
+        letters of what its network answered."""
+        return len(self.weights) not in (0, 8)
+
+    @property
     def digest(self) -> str:
         """Eight letters that differ from any other specification's."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]

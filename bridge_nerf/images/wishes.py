@@ -156,7 +156,6 @@ class Wishes:
         Raises:
             UserError: Something asked for is impossible, or the picture cannot be read.
         """
-        from bridge_nerf.images.fingerprint import fingerprint
         from bridge_nerf.images.noting import noted_prior
         from bridge_nerf.images.pictures import file_hash, fitting_size, read_picture
         from bridge_nerf.images.recipe import CANVAS
@@ -181,7 +180,7 @@ class Wishes:
             tuple(views),
             source.name if source else "",
             file_hash(source) if source else "",
-            fingerprint(prior),
+            prior.fingerprint,
             str(prior.dtype).removeprefix("torch."),
         )
 

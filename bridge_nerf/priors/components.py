@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import Family
+from bridge_nerf.priors.fingerprint import fingerprint
 from bridge_nerf.priors.inspection import load_tokenizer, reading
 from bridge_nerf.priors.pipeline_files import (
     check_folder,
@@ -45,6 +46,8 @@ class Components:
     """What model_index.json says."""
     name: str = "the prior"
     """Of the pipeline, for messages."""
+    fingerprint: str = ""
+    """Letters that change with the weights; none for parts that were not loaded from a folder."""
 
 
 def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Family, Components]:
@@ -61,10 +64,13 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> t
     if vae is not None and family.safe_vae and dtype == torch.float16 and vae.config.force_upcast:
         vae = vae.float()
     _check_fit(folder, family, unet, vae, texts)
+    encoders = {name: text.encoder for name, text in zip(family.texts, texts, strict=True) if text}
+    # Before they go to a card: on ZeroGPU, what has gone there cannot be read until a run has a GPU.
+    letters = fingerprint(folder, networks | encoders)
     for network in (unet, vae):
         if network is not None:
             place(network, device)
-    return family, Components(unet, vae, texts, scheduler, index)
+    return family, Components(unet, vae, texts, scheduler, index, fingerprint=letters)
 
 
 def place(network: Any, device: torch.device) -> None:

@@ -43,6 +43,7 @@ class DiffusersPrior(ABC):
         unet, vae = components.unet, components.vae
         self.device: torch.device = unet.device
         self.dtype: torch.dtype = unet.dtype
+        self.fingerprint: str = components.fingerprint
         betas = self._betas()
         self.schedule = NoiseSchedule(
             self._alphas_cumprod().to(self.device), None if betas is None else betas.to(self.device)
@@ -107,11 +108,11 @@ class DiffusersPrior(ABC):
         return Condition.cat([self._read_already[prompt] for prompt in prompts])
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
-        """Latents of images in [0, 1], in the images' dtype; differentiable."""
+        """Latents of images in [0, 1], in the images' dtype and on their device; differentiable."""
         return self.space.encode(images)
 
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
-        """Images, clamped to [0, 1], in the latents' dtype."""
+        """Images, clamped to [0, 1], in the latents' dtype and on their device."""
         return self.space.decode(latents)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ class Latents:
         return config.block_out_channels
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
-        """Latents of images in [0, 1], in the images' dtype; differentiable.
+        """Latents of images in [0, 1], in the images' dtype and on their device; differentiable.
 
         Raises:
             UserError: The autoencoder overflows, in float32 too.
@@ -41,7 +41,7 @@ class Latents:
         return self._finite(images, self._encoded)
 
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
-        """Images, clamped to [0, 1], in the latents' dtype.
+        """Images, clamped to [0, 1], in the latents' dtype and on their device.
 
         Raises:
             UserError: The latents are not finite, or the autoencoder overflows, in float32 too.
@@ -49,12 +49,12 @@ class Latents:
         return to_images(self._finite(_checked(latents), self._decoded))
 
     def _encoded(self, vae: Any, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
-        mean = vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latent_dist.mode().to(images.dtype)
+        mean = vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latent_dist.mode().to(images)
         return (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
     def _decoded(self, vae: Any, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
         mean = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-        return vae.decode(mean.to(vae.dtype)).sample.to(latents.dtype)
+        return vae.decode(mean.to(vae.device, vae.dtype)).sample.to(latents)
 
     def _finite(self, given: Tensor, through: Callable[[Any, Tensor], Tensor]) -> Tensor:
         """What goes `through` the autoencoder, or through its copy in float32 where it overflows.
@@ -75,7 +75,7 @@ class Latents:
                     f"more; {SINGLE} avoids that"
                 )
             del answer  # its graph would stay beside the other one
-            with torch.autocast(given.device.type, enabled=False):
+            with torch.autocast(self.vae.device.type, enabled=False):
                 answer = through(self._single, given)
             if torch.isfinite(answer).all():
                 return answer
@@ -94,10 +94,10 @@ class TinyLatents(Latents):
 
     # It knows the scaled ones.
     def _encoded(self, vae: Any, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
-        return vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latents.to(images.dtype)
+        return vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latents.to(images)
 
     def _decoded(self, vae: Any, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
-        return vae.decode(latents.to(vae.dtype)).sample.to(latents.dtype)
+        return vae.decode(latents.to(vae.device, vae.dtype)).sample.to(latents)
 
 
 class Pixels:
@@ -106,11 +106,11 @@ class Pixels:
     factor = 1
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """[0, 1] -> [-1, 1]."""
+        """[0, 1] -> [-1, 1], on the images' device."""
         return 2 * images - 1
 
     def decode(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """[-1, 1] -> [0, 1], clamped.
+        """[-1, 1] -> [0, 1], clamped, on the latents' device.
 
         Raises:
             UserError: They are not finite.

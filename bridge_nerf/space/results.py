@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge_nerf.files import auxiliary, write_whole
+from bridge_nerf.images.folder import provenance
 from bridge_nerf.images.pictures import png
-from bridge_nerf.images.run import provenance
 from bridge_nerf.pixels import video
 from bridge_nerf.space.orders import Order
 from bridge_nerf.space.race import Shot, numbers

@@ -153,7 +153,7 @@ def test_frames_and_numbers_that_cannot_be_written_cost_no_run(prior, whole, tmp
             raise OSError(28, "No space left on device", str(path))
         write_whole(path, data, **options)
 
-    monkeypatch.setattr("bridge_nerf.images.callbacks.write_whole", write)
+    monkeypatch.setattr("bridge_nerf.files.write_whole", write)
     result = optimise_images(SPEC, tmp_path / "run", prior)
     assert result.finished and np.array_equal(pixels(result.pictures[0]), pixels(whole.pictures[0]))
     said = capsys.readouterr().err.splitlines()

@@ -31,6 +31,7 @@ class PicturePrior:
         self.latent_shape = (3, SIZE, SIZE)
         self.device = torch.device("cpu")
         self.dtype = torch.float32
+        self.fingerprint = "a ball on white."
         layer = nn.Linear(3, 3, bias=False).requires_grad_(False)
         layer.weight.copy_(torch.eye(3))
         self.components = SimpleNamespace(

@@ -1,0 +1,112 @@
+"""What a run notes in its folder, and what an earlier call has left there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.files import write_whole
+from bridge_nerf.images.noting import noted_command
+from bridge_nerf.images.pictures import note_in, say_once
+from bridge_nerf.images.spec import Spec
+from bridge_nerf.versions import version_of
+
+PACKAGES = ("bridge_nerf", "torch", "lightning", "diffusers")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has left in its folder."""
+
+    folder: Path
+    pictures: tuple[Path, ...]
+    """One PNG for each subject."""
+    done: int
+    """Steps made."""
+    finished: bool
+
+
+def provenance(spec: Spec, done: int) -> dict[str, Any]:
+    """How something was made: specification, steps made, versions, command."""
+    return {
+        "spec": json.loads(spec.to_json()),
+        "done": done,
+        "versions": {name: version_of(name) for name in PACKAGES},
+        "command": noted_command(sys.argv[1:]),
+    }
+
+
+def note(spec: Spec, folder: Path, done: int) -> None:
+    """Write into the folder what is made there and how far it is."""
+    write_whole(folder / "run.json", json.dumps(provenance(spec, done), indent=1).encode())
+
+
+def names(spec: Spec, folder: Path) -> tuple[Path, ...]:
+    """The files of the pictures, one for each subject."""
+    same = len({subject.prompts for subject in spec.subjects}) == 1
+    return tuple(
+        folder / (f"picture-s{subject.seed}.png" if same else f"picture-{k:03d}.png")
+        for k, subject in enumerate(spec.subjects)
+    )
+
+
+def earlier(spec: Spec, folder: Path) -> tuple[Spec, Result | None]:
+    """(the specification as it was noted there, what an earlier call left in the folder); (as given, None)
+    where it is empty or not there.
+
+    Raises:
+        UserError: It holds something else.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds something else; choose another --out")
+        return spec, None
+    noted = json.loads(path.read_text())
+    try:
+        begun = Spec.from_json(json.dumps(noted["spec"]))
+    except UserError as error:
+        raise UserError(f"{folder}: {error}; choose another --out") from None
+    if not _goes_on(spec, begun, folder):
+        raise UserError(f"{folder} holds another run; choose another --out")
+    done = noted["done"]
+    return begun, Result(folder, names(begun, folder), done, done == begun.recipe.steps)
+
+
+def folder_of(spec: Spec, out: Path) -> Path:
+    """The run's folder in `out`, also where an earlier version gave it another name."""
+    folder = out / spec.name
+    if folder.exists():
+        return folder
+    name_alone = spec.name.removesuffix(spec.digest)
+    for other in sorted(out.glob(f"{name_alone}????????")):
+        if (begun := _noted(other)) is not None and _goes_on(spec, begun, other):
+            return other
+    return folder
+
+
+def _goes_on(spec: Spec, begun: Spec, folder: Path) -> bool:
+    """Whether what was begun in the folder is this run; says so where that cannot be told of the weights."""
+    if begun == spec:
+        return True
+    if begun.weights_known or replace(begun, weights=spec.weights) != spec:
+        return False
+    say_once(
+        f"{folder.parent}: goes on with what an earlier version began, which noted the prior's weights in "
+        "another way; if they have changed since then, give another --out"
+    )
+    return True
+
+
+def _noted(folder: Path) -> Spec | None:
+    """The specification in the folder of a run, or of an item of a batch; None where there is none."""
+    run, picture = folder / "run.json", folder / "picture.png"
+    try:
+        said = json.loads(run.read_text()) if run.exists() else note_in(picture)
+        return Spec.from_json(json.dumps(said["spec"]))
+    except (UserError, ValueError, KeyError):
+        return None
