@@ -31,7 +31,7 @@ with required("app.py"):
     from bridge_nerf.space import orders
     from bridge_nerf.space.look import CSS, TITLE
     from bridge_nerf.space.shop import Shop
-    from bridge_nerf.space.studio import Studio
+    from bridge_nerf.space.studio import Race, Seconds, Studio
     from bridge_nerf.space.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
     from bridge_nerf.space.visitors import Visitors
 
@@ -42,7 +42,7 @@ REMEMBERED = 100
 KEPT_FOR = 3600
 """Seconds that uploads stay."""
 GPU_SECONDS = 120
-"""Of ZeroGPU, for one run."""
+"""Of ZeroGPU, for one run, at most."""
 
 
 def build(shop: Shop) -> gr.Blocks:
@@ -91,7 +91,10 @@ def zero_gpu() -> dict[str, Any]:
         return {}
     import spaces  # pyright: ignore[reportMissingImports]
 
-    return {"on_gpu": spaces.GPU(duration=GPU_SECONDS), "longest": GPU_SECONDS}
+    def on_gpu(race: Race, seconds: Seconds) -> Race:
+        return spaces.GPU(duration=seconds)(race)
+
+    return {"on_gpu": on_gpu, "longest": GPU_SECONDS}
 
 
 def launched(prior: str, studio: Studio, root: Path, **options: Any) -> gr.Blocks:

@@ -60,8 +60,8 @@ class Spec:
 
     @property
     def weights_known(self) -> bool:
-        """Whether `weights` can be compared with a prior's `fingerprint`: earlier versions noted none, or eight
-        letters of what its network answered."""
+        """Whether `weights` can be compared with a prior's `fingerprint`: earlier versions noted nothing, or
+        eight letters of what its network answered."""
         return len(self.weights) not in (0, 8)
 
     @property

@@ -21,8 +21,8 @@ def fingerprint(folder: Path, parts: Mapping[str, nn.Module]) -> str:
 
     SHA-256 over name, shape, dtype and evenly spaced numbers of every tensor, and over the configurations of
     networks and scheduler. No network is asked, so that device, kernels and versions of torch make no
-    difference. Weights in main memory and in their usual order are not copied: 25 ms for a GiB in 680 tensors.
-    An edit of a few single numbers in a large tensor may pass unseen.
+    difference. Weights in main memory and in their usual order are not copied: a GiB in 680 tensors takes
+    25 ms. An edit of a few single numbers in a large tensor may pass unseen.
 
     Args:
         parts: Networks and text encoders by the names of their folders.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
-import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import auxiliary
 from bridge_nerf.priors.registry import TOYBOX
-from bridge_nerf.space.orders import Order, text_to_image
+from bridge_nerf.space.orders import Order
+from bridge_nerf.space.paces import Paces, duration, pace
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
 
 KEPT = 64
 """Results that are remembered, so that an example is made once."""
-WARM_UP = "an apple"
-"""A prompt that the toybox can read."""
+START = 15.0
+"""Seconds, a guess, from asking for a GPU to the first step: the weights move there, the prompts are read."""
+MARGIN = 1.5
+"""For how long a GPU is asked, in times the expected."""
 
 Race = Callable[["Sequence[Spec]", "Float[Tensor, '1 3 h w'] | None"], "Generator[Shot | str, None, None]"]
 """Shots; at the end, where something went wrong, its sentence."""
+Seconds = Callable[["Sequence[Spec]", "Float[Tensor, '1 3 h w'] | None"], int]
+"""For how long a race with the same arguments wants a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +74,23 @@ class Studio:
 
     Args:
         load: Gives (name, prior); called once.
-        on_gpu: Wraps the race, where a GPU must be asked for (ZeroGPU): it then runs in a process of its own,
-            and nothing else may touch the GPU.
-        longest: Seconds of the longest run that is begun: others wait in line behind it.
+        on_gpu: Wraps the race, where a GPU must be asked for (ZeroGPU), given how long for: it then runs in a
+            process of its own, and nothing else may touch the GPU.
+        longest: Seconds of the longest run that is begun: others wait in line behind it. Also those that a
+            GPU is asked for at most.
     """
 
     def __init__(
         self,
         load: Callable[[], tuple[str, ImagePrior]],
-        on_gpu: Callable[[Race], Race] | None = None,
+        on_gpu: Callable[[Race, Seconds], Race] | None = None,
         longest: float = 900.0,
     ) -> None:
         self._load, self._longest, self._apart = load, longest, on_gpu is not None
-        self._race = on_gpu(self._races) if on_gpu else self._races
+        self._race = on_gpu(self._races, self.gpu_seconds) if on_gpu else self._races
         self._prior: Future[tuple[str, ImagePrior] | str] = Future()
         self._kept: OrderedDict[str, Results] = OrderedDict()
-        self._paces: dict[str, float] = {}
-        self._measuring = threading.Lock()
+        self._paces = Paces()
 
     def open(self) -> None:
         """Begin to load: in a thread, or at once where the prior must lie ready for other processes."""
@@ -97,7 +103,7 @@ class Studio:
         try:
             name, prior = self._load()
             if self._can_try(name):  # the first step of all is slow: nobody should wait for it
-                _pace(name, prior, "sds")
+                pace(name, prior, "sds")
         except Exception as error:  # of whatever kind, whoever waits for the prior must hear of it
             if isinstance(error, UserError):
                 print(f"the model cannot be had: {error}", file=sys.stderr)
@@ -128,12 +134,16 @@ class Studio:
         nothing like it was made so far.
         """
         name, prior = self.ready()
-        with self._measuring:
-            for each in set(objectives) - self._paces.keys():
-                if not self._can_try(name):
-                    return None
-                self._paces[each] = _pace(name, prior, each)
-        return steps * sum(self._paces[name] for name in objectives)
+        tried = partial(pace, name, prior) if self._can_try(name) else None
+        seconds = self._paces.seconds(objectives, steps, tried)
+        return seconds if seconds is None or not self._apart else START + seconds
+
+    def gpu_seconds(self, specs: Sequence[Spec], start: Float[Tensor, "1 3 h w"] | None) -> int:
+        """For how long a race wants a GPU: MARGIN times what is expected, `longest` at most, and also where
+        nothing like it was made so far.
+        """
+        expected = self.estimate([spec.objective for spec in specs], specs[0].recipe.steps)
+        return math.ceil(min(self._longest, MARGIN * (expected or self._longest)))
 
     def make(self, order: Order, room: Room) -> Iterator[Moment]:
         """The order on its way, until it is done or the room's `stop` is set; the last moment has files.
@@ -171,11 +181,12 @@ class Studio:
                         yield moment()
                         if room.stop.is_set():
                             break
-                except Exception as error:  # also a GPU that is taken away
+                except Exception as error:  # also a GPU that is taken away, as the time asked for was over
                     trouble = error
+                    self._paces.forget(order.objectives)
             if shots:
                 results = results_of(order, shots)
-                self._learn(order, shots[-1], results)
+                self._learn(order, shots, results)
                 yield moment(results)
         if trouble is not None:
             raise trouble
@@ -198,29 +209,12 @@ class Studio:
                 f"a faster objective, so that it is at most {duration(self._longest)}"
             )
 
-    def _learn(self, order: Order, last: Shot, results: Results) -> None:
+    def _learn(self, order: Order, shots: Sequence[Shot], results: Results) -> None:
         """Remember the pace and what was made, of a run that was finished: others are no measure."""
-        if last.done < last.steps:
+        if shots[-1].done < shots[-1].steps:
             return
         if len(order.objectives) == 1:
-            self._paces[order.objectives[0]] = last.seconds / last.steps
+            self._paces.learn(order.objectives[0], shots)
         self._kept[order.key] = results
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
-
-
-def _pace(name: str, prior: ImagePrior, objective: str) -> float:
-    """Seconds of a step: the mean over one of each stage."""
-    from bridge_nerf.images.module import ImageModule
-
-    module = ImageModule(text_to_image(name, prior, WARM_UP, objective).specs[0], prior)
-    steps = [stage.start for stage in module.stages.stages]
-    begun = time.perf_counter()
-    for step in steps:
-        module.loss(step).backward()
-    return (time.perf_counter() - begun) / len(steps)
-
-
-def duration(seconds: float) -> str:
-    """In words: "8 s", "2 min"."""
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"

@@ -16,8 +16,9 @@ from bridge_nerf.images.pictures import note_in
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.wishes import load
 from bridge_nerf.space import orders
+from bridge_nerf.space.paces import duration
 from bridge_nerf.space.race import race
-from bridge_nerf.space.studio import Studio, duration
+from bridge_nerf.space.studio import Studio
 from bridge_nerf.space.visitors import Visitors
 from tests.waiting import PATIENCE
 
@@ -137,7 +138,7 @@ def test_what_was_made_until_something_went_wrong_is_kept(studio, room, monkeypa
     assert note_in(moments[-1].files.picture)["done"] == 3 and "step 3" in moments[-1].line
 
 
-def in_another_process(asked):
+def in_another_process(asked, seconds):
     """What ZeroGPU does to a race, but for the process: it must be a generator, and all it takes and gives is
     pickled.
     """

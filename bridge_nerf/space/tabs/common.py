@@ -12,8 +12,9 @@ from gradio.helpers import Examples
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.space.orders import SEEDS, Order
+from bridge_nerf.space.paces import duration
 from bridge_nerf.space.shop import Shop
-from bridge_nerf.space.studio import Moment, duration
+from bridge_nerf.space.studio import Moment
 from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS, OBJECTS, VIEWS
 
 HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 1}
