@@ -1,11 +1,14 @@
 """Files that are whole or absent, those that a run can do without, and the texts of users."""
 
 import codecs
+import threading
+from functools import partial
 
 import pytest
 
 from bridge_nerf import files
 from bridge_nerf.errors import UserError
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -62,3 +65,31 @@ def test_what_a_run_can_do_without_costs_a_line(tmp_path, capsys) -> None:
     assert said.startswith(f"{tmp_path / 'film.mp4'} could not be made") and said.endswith(": no codec\n")
     with pytest.raises(KeyboardInterrupt), files.auxiliary("the video"):
         raise KeyboardInterrupt
+
+
+def test_files_in_the_background_are_written_in_order_and_are_there_at_the_end(tmp_path, capsys) -> None:
+    made: list[int] = []
+    open_gate = threading.Event()
+
+    def make(k: int) -> bytes:
+        assert open_gate.wait(PATIENCE)
+        made.append(k)
+        if k == 2:
+            raise RuntimeError("no codec")
+        return bytes([k])
+
+    with pytest.raises(KeyboardInterrupt), files.Background() as background:
+        for k in range(files.Background.MOST):
+            background.write(tmp_path / str(k), partial(make, k))
+        assert not made  # whoever asks does not wait
+        threading.Timer(0.05, open_gate.set).start()
+        background.write(tmp_path / "last", partial(make, 9))
+        assert made  # unless many others wait
+        background.wait()
+        assert (tmp_path / "last").read_bytes() == b"\x09"
+        background.write(tmp_path / "more", partial(make, 10))
+        raise KeyboardInterrupt
+    assert made == [0, 1, 2, 3, 9, 10]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "3", "last", "more"]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{tmp_path / '2'} could not be made" in said

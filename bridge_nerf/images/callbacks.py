@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from jaxtyping import Float
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from bridge_nerf.distillation.bridge_errors import ERRORS
 from bridge_nerf.files import Background
@@ -62,21 +64,19 @@ class Record(AfterStep):
             with path.open(newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < trainer.global_step]
         if trainer.global_step == 0:
-            self._frame(pl_module, 0)
+            self._frame(pl_module.pictures(), 0)
 
     def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
         recipe = module.spec.recipe
         due = done % max(1, recipe.steps // FRAMES) == 0 or done == recipe.steps
         if not due and not module.metrics.keys() & set(ERRORS):
             return
+        pictures = module.pictures() if due else None
+        if pictures is not None:
+            self._frame(pictures, done)
         columns = COLUMNS + (ERRORS if recipe.errors_every else ())
-        colourful = self._frame(module, done) if due else ""
-        self.rows.append({name: module.metrics.get(name, "") for name in columns} | {"saturation": colourful})
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self.rows)
-        self.background.write(self.folder / "metrics.csv", text.getvalue().encode)
+        row = {name: module.metrics.get(name, "") for name in columns}
+        self.background.write(self.folder / "metrics.csv", lambda: self._table(row, pictures))
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -84,11 +84,20 @@ class Record(AfterStep):
         """A run that goes on from there makes no earlier frame again."""
         self.background.wait()
 
-    def _frame(self, module: ImageModule, done: int) -> float:
-        pictures = module.pictures()
-        pixels = list(to_bytes(pictures))
+    def _frame(self, pictures: Float[Tensor, "b 3 h w"], done: int) -> None:
+        pixels = list(to_bytes(pictures))  # here: where that cannot be done the run has to end
         self.background.write(self.folder / "frames" / f"{done:06d}.png", lambda: png(together(pixels)))
-        return saturation(pictures).mean().item()
+
+    def _table(self, row: dict[str, Any], pictures: Float[Tensor, "b 3 h w"] | None) -> bytes:
+        """All rows as CSV, with this one as the last."""
+        if pictures is not None:
+            row["saturation"] = saturation(pictures).mean().item()
+        self.rows.append(row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(row))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue().encode()
 
 
 class Watch(AfterStep):

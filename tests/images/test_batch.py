@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images import batch
 from bridge_nerf.images.batch import claim, items_for, read_prompts, run_batch, seed_for
 from bridge_nerf.images.gallery import write_gallery
-from bridge_nerf.images.pictures import note_in
+from bridge_nerf.images.pictures import note_in, say_once
 from bridge_nerf.images.reproduce import reproduce
 from tests.clusters import CLUSTERS
 from tests.images.conftest import SPEC
@@ -210,3 +211,19 @@ def test_a_file_of_prompts(tmp_path, mark):
     for name, words in (("b.txt", "holds no prompt"), ("c.txt", "UTF-16"), ("d.txt", "there is no file")):
         with pytest.raises(UserError, match=words):
             read_prompts(tmp_path / name)
+
+
+def test_what_an_earlier_version_made_is_not_made_again(tmp_path, prior, capsys):
+    """It noted other letters of the same weights, and so other names of folders."""
+    old, now = replace(SPEC, weights="0123abcd"), replace(SPEC, weights="0123456789abcdef")
+    made = run_batch(items_for(PROMPTS[:2], old, 0, tmp_path), prior)
+    capsys.readouterr()
+    say_once.cache_clear()
+    items = items_for(PROMPTS[:3], now, 0, tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "an earlier version" in said and "give another --out" in said
+    assert [item.finished for item in items] == [True, True, False]
+    assert run_batch(items, prior) == [items[2].spec.name]
+    write_gallery(items, tmp_path)
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["folder"] for line in lines] == [*made, items[2].spec.name]

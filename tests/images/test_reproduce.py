@@ -17,9 +17,11 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images.noting import noted_command, noted_prior
 from bridge_nerf.images.pictures import file_hash, note_in, png
 from bridge_nerf.images.reproduce import prior_of, source_of
+from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.paths import asset
 from tests.images.conftest import SPEC
+from tests.nerf.stub import PicturePrior
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str | None:
@@ -170,3 +172,21 @@ def test_nothing_is_found_of_nothing(secret):
     assert source_of(Path("a.png")) is None
     with pytest.raises(UserError, match="a folder gone, which is neither"):
         prior_of(Path("a.png"))
+
+
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        ("a ball on white.", None),
+        ("another ball....", "stub has other weights now: pixels will differ"),
+        ("0123abcd", "made by an earlier version: whether stub has the same weights now cannot be told"),
+    ],
+)
+def test_what_is_known_of_the_weights_is_said(secret, monkeypatch, capsys, letters, said):
+    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda *_, **__: ("stub", PicturePrior()))
+    spec = replace(SPEC, weights=letters, precision="float32")
+    (picture,) = optimise_images(spec, Path("made"), PicturePrior()).pictures
+    assert called(monkeypatch, "reproduce", picture, "--out", "again") is None
+    answer = capsys.readouterr().out
+    assert "identical" in answer
+    assert said in answer if said else "weights" not in answer

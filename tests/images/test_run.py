@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -175,6 +177,46 @@ def test_frames_fit_into_a_film(prior, tmp_path, capsys, number, size, frame):
     with av.open(str(result.folder / "video.mp4")) as film:
         assert len(list(film.decode(video=0))) == 2
     assert not capsys.readouterr().err
+
+
+def test_frames_are_there_before_a_checkpoint_and_when_an_error_ends_the_run(prior, tmp_path, monkeypatch):
+    """Also where writing takes longer than steps."""
+    folder, replaced, seen = tmp_path / "run", os.replace, []
+
+    def slowly(path, data) -> None:
+        time.sleep(0.02)
+        write_whole(path, data)
+
+    def replace_file(before, after) -> None:
+        if after == folder / "last.ckpt":
+            seen.append(len(frames(folder)))
+        replaced(before, after)
+
+    def fail(progress) -> None:
+        if progress.done == 8:
+            raise RuntimeError("enough")
+
+    monkeypatch.setattr("bridge_nerf.files.write_whole", slowly)
+    monkeypatch.setattr("os.replace", replace_file)
+    with pytest.raises(RuntimeError, match="enough"):
+        optimise_images(SPEC, folder, prior, fail, save_every=3)
+    assert seen == [1 + 3, 1 + 6]
+    assert len(frames(folder)) == 1 + 8
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + 8
+
+
+def test_a_frame_that_is_not_finite_ends_the_run(prior, tmp_path):
+    decode, asked = prior.decode, itertools.count()
+    prior.decode = lambda latents: decode(latents) * (float("nan") if next(asked) == 4 else 1)
+    with pytest.raises(UserError, match="1 of 1 pictures hold numbers that are not finite"):
+        optimise_images(SPEC, tmp_path / "run", prior)
+    assert len(frames(tmp_path / "run")) == 4
+
+
+def test_a_run_leaves_the_choice_of_convolutions_alone(prior, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    optimise_images(SPEC, tmp_path / "run", prior)
+    assert torch.backends.cudnn.benchmark
 
 
 def test_a_finished_run_is_not_made_again(prior, whole):
