@@ -1,4 +1,4 @@
-"""What Python sees of tensors on the card: their device, moves, and what only tensors in main memory can do."""
+"""What Python sees of tensors on the card: their device, moves, and what tensors in main memory alone can do."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Functions(TorchFunctionMode):
         if asked is not None:
             return self._made(func, args, kwargs, torch.device(asked))
         self._check_generator(func, kwargs, card)
-        with self.ledger.makes(None if func in (Tensor.__getitem__, Tensor.__setitem__) else card):
+        with self.ledger.makes(card and func not in (Tensor.__getitem__, Tensor.__setitem__)):
             return func(*args, **kwargs)
 
     def _made(self, func: Any, args: Any, kwargs: Any, device: torch.device) -> Any:
@@ -128,8 +128,8 @@ def _to(mode: Functions, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _numpy(mode: Functions, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
     if on_card(tensor):
         raise TypeError(
-            f"{place('numpy')}: can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the "
-            "tensor to host memory first."
+            f"{place('numpy')}: can't convert cuda:0 device type tensor to numpy. "
+            "Use Tensor.cpu() to copy the tensor to host memory first."
         )
     return Tensor.numpy(tensor, *args, **kwargs)
 

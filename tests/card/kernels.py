@@ -10,14 +10,48 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.card.memory import DeviceMismatch, Ledger, asynchronous, on_card, place, put, tensors_in
+from tests.card.memory import DeviceMismatch, Ledger, anywhere, asynchronous, on_card, place, put, tensors_in
 
 VIEWS = frozenset(
-    ["alias", "as_strided", "detach", "diagonal", "expand", "lift_fresh", "permute", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "view_as_complex", "view_as_real", "_unsafe_view", "_reshape_alias"]
+    [
+        "alias",
+        "as_strided",
+        "detach",
+        "diagonal",
+        "expand",
+        "lift_fresh",
+        "permute",
+        "select",
+        "slice",
+        "split",
+        "split_with_sizes",
+        "squeeze",
+        "t",
+        "transpose",
+        "unbind",
+        "unfold",
+        "unsqueeze",
+        "view",
+        "view_as_complex",
+        "view_as_real",
+        "_unsafe_view",
+        "_reshape_alias",
+    ]
 )
 """Operations without a kernel."""
 WAITS = frozenset(
-    ["_local_scalar_dense", "nonzero", "equal", "allclose", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount", "repeat_interleave"]
+    [
+        "_local_scalar_dense",
+        "nonzero",
+        "equal",
+        "allclose",
+        "masked_select",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "bincount",
+        "repeat_interleave",
+    ]
 )
 """Operations whose answer, or its size, the host must know at once."""
 STRICT = frozenset(["cat", "stack", "embedding", "gather", "scatter", "index_select", "mm", "addmm", "bmm"])
@@ -53,10 +87,13 @@ class Kernels(TorchDispatchMode):
                 _check(name, given)
         out = func(*args, **kwargs)
         if not given:
+            put(out, self.ledger.making)
             card = bool(self.ledger.making)
+        elif all(map(anywhere, given)):
+            put(out, None)
+        elif card and (not name.endswith("_") or anywhere(given[0])):
+            put(out, True)
         if card:
-            if (given and not name.endswith("_")) or not given:
-                put(out, True)
             self._count(base, args)
         return out
 
@@ -83,7 +120,9 @@ class Kernels(TorchDispatchMode):
         non_blocking = bool(more[0] if more else kwargs.get("non_blocking", False))
         out = func(*args, **kwargs)
         for into, given in pairs:
-            if on_card(into) != on_card(given):
+            if anywhere(into) or anywhere(given):
+                put(into, on_card(into) or on_card(given))
+            elif on_card(into) != on_card(given):
                 apart = asynchronous(given, on_card(into), non_blocking)
                 self.ledger.crossing(on_card(into), base, apart)
             elif on_card(into):
@@ -95,9 +134,9 @@ class Kernels(TorchDispatchMode):
 
 def _check(name: str, given: list[Tensor]) -> None:
     """Raises where a tensor lies in main memory; single numbers there are handed to a kernel by value."""
-    inplace = name.endswith("_") and not on_card(given[0])
+    inplace = name.endswith("_") and not (on_card(given[0]) or anywhere(given[0]))
     strict = name.rstrip("_") in STRICT
-    here = [t for t in given if not on_card(t) and (t.ndim or strict or inplace)]
+    here = [t for t in given if not (on_card(t) or anywhere(t)) and (t.ndim or strict or inplace)]
     if here:
         shapes = ", ".join(f"{'cuda:0' if on_card(t) else 'cpu'} {tuple(t.shape)}" for t in given)
         raise DeviceMismatch(f"{place(name)}: tensors on two devices, cuda:0 and cpu ({shapes})")

@@ -53,11 +53,16 @@ class Tally:
 
 def on_card(tensor: Tensor) -> bool:
     """Whether the tensor counts as lying in the card's memory."""
-    return getattr(tensor.untyped_storage(), "on_card", False)
+    return bool(getattr(tensor.untyped_storage(), "on_card", False))
 
 
-def put(tree: Any, card: bool) -> Any:
-    """The same tensors, noted as lying in the card's memory, or in main memory."""
+def anywhere(tensor: Tensor) -> bool:
+    """Whether the backward pass made the tensor of nothing: zeros, on the device of what they meet."""
+    return getattr(tensor.untyped_storage(), "on_card", False) is None
+
+
+def put(tree: Any, card: bool | None) -> Any:
+    """The same tensors, noted as lying in the card's memory, in main memory, or (None) anywhere."""
     for tensor in tensors_in(tree):
         tensor.untyped_storage().on_card = card  # type: ignore[attr-defined]
     return tree
@@ -89,8 +94,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.making: bool | None = None
-        """Whether tensors that are made of no other tensor lie on the card; None where nobody said."""
+        self.making: bool | None = False
+        """Whether tensors that are made of no other tensor lie on the card; None where nobody says."""
 
     @contextmanager
     def counted(self) -> Iterator[Tally]:

@@ -3,11 +3,12 @@
 Numbers, autograd and optimizers are the CPU's; that a tensor lies on the card is a note on its storage. What
 CUDA would refuse raises; kernels, copies to the card and waits for it are counted by the place that asked.
 
-Not seen: what is inside one operation of ATen; other threads (a viewer, a loader that pins, the app's studio);
-the card's own kernels, their precision, speed and memory; where `torch.load` without a `map_location` would
-put tensors; graphs and compiled code; a gradient that crosses by way of `copy_`; more than one card. A gradient
-that a custom function answers on the wrong device raises where it meets another one or is read, not before.
-Random numbers are the CPU's, and autocast on the card is the CPU's, which casts other operations.
+Not seen: what is inside one operation of ATen; other threads (a viewer, a loader that pins, the app's
+studio); the card's own kernels, their precision, speed and memory; where `torch.load` without a
+`map_location` would put tensors; graphs and compiled code; a gradient that crosses by way of `copy_`; more
+than one card. A gradient that a custom function answers on the wrong device raises where it meets another one
+or is read, not before. Random numbers are the CPU's, and autocast on the card is the CPU's, which casts other
+operations.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def pretended_card() -> Iterator[Ledger]:
     functions, run = Functions(ledger), torch.autograd._engine_run_backward
 
     def backward(roots: Any, *args: Any, **kwargs: Any) -> Any:
-        # Torch takes the mode off while it answers `backward`, and what the pass itself calls would not see it.
+        # Torch takes the mode off while it answers `backward`; what the pass itself calls would not see it.
         with functions, ledger.makes(None):
             return run(roots, *args, **kwargs)
 

@@ -284,3 +284,10 @@ def test_afterwards_everything_is_as_it_was() -> None:
     ) == before
     assert left.device.type == "cpu" and not torch.backends.cudnn.benchmark
     assert not torch.cuda.is_available() and not torch.overrides._get_current_function_mode_stack()
+
+
+def test_zeros_that_the_backward_pass_makes_lie_where_they_are_needed(x: Tensor) -> None:
+    x.requires_grad_()
+    first, _ = x.chunk(2)
+    (first[0].sum() + x[2, 1]).backward()
+    assert x.grad is not None and on_card(x.grad)

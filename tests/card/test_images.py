@@ -1,0 +1,166 @@
+"""Pictures on the pretended card: a step's devices, copies and waits; the commands as a user gives them."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bridge_nerf import cli
+from bridge_nerf.distillation.stages import METHODS, StageOptions
+from bridge_nerf.images.batch import Item, run_batch
+from bridge_nerf.images.module import ImageModule, stream
+from bridge_nerf.images.recipe import Recipe
+from bridge_nerf.images.run import optimise_images
+from bridge_nerf.images.spec import Spec, subjects_for
+from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.space.race import race
+from tests.card.memory import Ledger, on_card
+
+Folders = Mapping[str, Path]
+Bridge = Callable[..., None]
+
+COPIES, WAITS = 2, 10
+"""What a step of one picture may ask of the card, at most: t and noise go there; its numbers, which are shown
+and written at every step, come back."""
+CANVASES = ("latents", "pixels", "network")
+DESCRIPTORS = {"target_descriptors": "sharp", "source_descriptors": "blurry"}
+RECIPE = Recipe(steps=4, learning_rate=0.1, stages=StageOptions(stage_start=2, ode_steps=2), **DESCRIPTORS)
+SPEC = Spec(subjects_for(("a red apple",), 3, 1), "./sd-eps", "bridge", RECIPE, (16, 16))
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, card: Ledger) -> Bridge:
+    """bridge-nerf, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["bridge-nerf", *map(str, words)])
+        cli.main()
+
+    return run
+
+
+def options(folders: Folders) -> tuple[object, ...]:
+    return "--prior", folders["sd-eps"], "--dtype", "float32", "--steps", 4
+
+
+def module_of(folders: Folders, objective: str, canvas: str) -> ImageModule:
+    prior = load_prior(str(folders["sd-eps"]), "cuda")
+    start = None
+    task = "image"
+    if METHODS[objective].stages(StageOptions(), 7.5).edits:
+        start, task = torch_picture(), "paint"
+    spec = replace(SPEC, objective=objective, canvas=canvas, task=task, size=(prior.image_size,) * 2)
+    return ImageModule(spec, prior, start)
+
+
+def torch_picture():
+    import torch
+
+    return torch.rand(1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -> None:
+    for objective in METHODS:
+        if canvas == "network" and METHODS[objective].stages(StageOptions(), 7.5).edits:
+            continue
+        module = module_of(folders, objective, canvas)
+        assert all(map(on_card, module.parameters()))
+        for _ in itertools.islice(stream(module), 3):
+            pass
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        assert gradients and all(map(on_card, gradients)), objective
+        assert not on_card(module.pictures())
+
+
+@pytest.mark.parametrize("objective", ["bridge", "vsd"])
+def test_a_step_is_within_its_budget(card: Ledger, folders: Folders, objective: str) -> None:
+    course = stream(module_of(folders, objective, "latents"))
+    next(course)
+    with card.counted() as tally:
+        next(course)
+    assert tally.copies.total() <= COPIES and tally.waits.total() <= WAITS, tally.table("copies", "waits")
+
+
+def test_image(bridge: Bridge, folders: Folders, tmp_path: Path) -> None:
+    bridge("image", "--prompt", "a red apple", *options(folders))
+    (run,) = (tmp_path / "outputs/images").iterdir()
+    names = {path.name for path in run.iterdir()}
+    assert {"picture-s0.png", "metrics.csv", "video.mp4", "run.json"} <= names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["image", "--prompt", "a red apple", "--count", "2", "--objective", "vsd"],
+        ["image", "--prompt", "a red apple", "--canvas", "network"],
+        ["paint", "--input", "painting.png", "--prompt", "a red apple"],
+        ["illusion", "--prompt", "a red apple", "--prompt", "a blue car", "--view", "mirror"],
+        ["compare", "--prompt", "a red apple", "--objectives", "sds,bridge,vsd"],
+        ["batch", "prompts.txt"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_command_and_again(
+    bridge: Bridge, folders: Folders, tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a red apple\na blue car\n")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "painting.png")
+
+    def pictures() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("picture*.png")}
+
+    bridge(*command, *options(folders))
+    made = pictures()
+    assert made
+    bridge(*command, *options(folders))
+    assert pictures() == made
+
+
+@pytest.mark.slow
+def test_a_picture_is_reproduced(
+    bridge: Bridge, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bridge("image", "--prompt", "a red apple", *options(folders))
+    (picture,) = tmp_path.rglob("picture-s0.png")
+    bridge("reproduce", picture, "--prior", folders["sd-eps"])
+    assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["bridge", "vsd"])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    card: Ledger, folders: Folders, tmp_path: Path, objective: str
+) -> None:
+    spec = replace(SPEC, objective=objective)
+    prior = load_prior(str(folders["sd-eps"]), "cuda")
+    whole = optimise_images(spec, tmp_path / "whole", prior)
+    stopped = optimise_images(spec, tmp_path / "run", prior, lambda progress: progress.done < 2)
+    assert not stopped.finished
+    resumed = optimise_images(spec, tmp_path / "run", prior)
+    assert resumed.finished and (resumed.folder / "frames").is_dir()
+    for name in ("metrics.csv", "frames/000004.png"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_the_farm_makes_an_item(card: Ledger, folders: Folders, tmp_path: Path) -> None:
+    item = Item(SPEC, tmp_path / "items" / SPEC.name)
+    assert run_batch([item], load_prior(str(folders["sd-eps"]), "cuda")) == [SPEC.name]
+    assert item.finished
+
+
+def test_the_app_races(card: Ledger, folders: Folders) -> None:
+    """In this thread: the studio's own thread would not see the card."""
+    prior = load_prior(str(folders["sd-eps"]), "cuda")
+    shots = list(race([SPEC, replace(SPEC, objective="sds")], prior))
+    assert shots[-1].done == 4 and shots[-1].pictures.shape == (2, 16, 16, 3)
