@@ -1,4 +1,4 @@
-"""What Python sees of tensors on the card: their device, moves, and what tensors in main memory alone can do."""
+"""What Python sees of tensors on the card: their device, moves, and what main memory alone can do."""
 
 from __future__ import annotations
 
