@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bridge_nerf import cli
-from bridge_nerf.distillation.stages import METHODS, StageOptions
+from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
 from bridge_nerf.images.batch import Item, run_batch
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.recipe import Recipe
@@ -52,25 +53,18 @@ def options(folders: Folders) -> tuple[object, ...]:
 
 
 def module_of(folders: Folders, objective: str, canvas: str) -> ImageModule:
-    prior = load_prior(str(folders["sd-eps"]), "cuda")
-    start = None
-    task = "image"
-    if METHODS[objective].stages(StageOptions(), 7.5).edits:
-        start, task = torch_picture(), "paint"
-    spec = replace(SPEC, objective=objective, canvas=canvas, task=task, size=(prior.image_size,) * 2)
-    return ImageModule(spec, prior, start)
-
-
-def torch_picture():
-    import torch
-
-    return torch.rand(1, 3, 16, 16)
+    """A picture of its own size, painted over where the objective edits."""
+    prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
+    side, edits = prior.image_size, stages_for(objective).edits
+    task = "paint" if edits else "image"
+    spec = replace(SPEC, objective=objective, canvas=canvas, task=task, size=(side, side))
+    return ImageModule(spec, prior, torch.rand(1, 3, side, side) if edits else None)
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -> None:
     for objective in METHODS:
-        if canvas == "network" and METHODS[objective].stages(StageOptions(), 7.5).edits:
+        if canvas == "network" and stages_for(objective).edits:
             continue
         module = module_of(folders, objective, canvas)
         assert all(map(on_card, module.parameters()))
@@ -143,7 +137,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     card: Ledger, folders: Folders, tmp_path: Path, objective: str
 ) -> None:
     spec = replace(SPEC, objective=objective)
-    prior = load_prior(str(folders["sd-eps"]), "cuda")
+    prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
     whole = optimise_images(spec, tmp_path / "whole", prior)
     stopped = optimise_images(spec, tmp_path / "run", prior, lambda progress: progress.done < 2)
     assert not stopped.finished
@@ -155,12 +149,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 def test_the_farm_makes_an_item(card: Ledger, folders: Folders, tmp_path: Path) -> None:
     item = Item(SPEC, tmp_path / "items" / SPEC.name)
-    assert run_batch([item], load_prior(str(folders["sd-eps"]), "cuda")) == [SPEC.name]
+    assert run_batch([item], load_prior(str(folders["sd-eps"]), "cuda", torch.float32)) == [SPEC.name]
     assert item.finished
 
 
 def test_the_app_races(card: Ledger, folders: Folders) -> None:
     """In this thread: the studio's own thread would not see the card."""
-    prior = load_prior(str(folders["sd-eps"]), "cuda")
+    prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
     shots = list(race([SPEC, replace(SPEC, objective="sds")], prior))
     assert shots[-1].done == 4 and shots[-1].pictures.shape == (2, 16, 16, 3)
