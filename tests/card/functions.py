@@ -159,13 +159,6 @@ def _deepcopy(mode: Functions, tensor: Tensor, memo: dict) -> Any:
     return put(Tensor.__deepcopy__(tensor, memo), on_card(tensor))
 
 
-def _gradient(mode: Functions, tensor: Tensor) -> Tensor | None:
-    gradient = Tensor.grad.__get__(tensor)  # type: ignore[attr-defined]
-    if gradient is not None and on_card(gradient) != on_card(tensor):
-        raise DeviceMismatch(f"{place('grad')}: a gradient and its tensor lie on two devices")
-    return gradient
-
-
 def _assign_gradient(mode: Functions, tensor: Tensor, gradient: Tensor | None) -> None:
     if gradient is not None and on_card(gradient) != on_card(tensor):
         raise DeviceMismatch(f"{place('grad')}: the assigned gradient lies on another device")
@@ -188,7 +181,6 @@ ANSWERS: dict[Any, Callable[..., Any]] = {
     Tensor.is_pinned: lambda m, t, *_: getattr(t.untyped_storage(), "pinned", False),
     Tensor.record_stream: lambda m, t, stream: None,
     Tensor.__deepcopy__: _deepcopy,
-    Tensor.grad.__get__: _gradient,  # type: ignore[attr-defined]
     Tensor.grad.__set__: _assign_gradient,  # type: ignore[attr-defined]
 }
 """What is answered here, by function: (mode, tensor, ...) -> answer."""

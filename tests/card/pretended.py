@@ -7,8 +7,8 @@ Not seen: what is inside one operation of ATen; other threads (a viewer, a loade
 studio); the card's own kernels, their precision, speed and memory; where `torch.load` without a
 `map_location` would put tensors; graphs and compiled code; a gradient that crosses by way of `copy_`; more
 than one card. A gradient that a custom function answers on the wrong device raises where it meets another one
-or is read, not before. Random numbers are the CPU's, and autocast on the card is the CPU's, which casts other
-operations.
+or an optimizer, not before. Random numbers are the CPU's, and autocast on the card is the CPU's, which casts
+other operations.
 """
 
 from __future__ import annotations

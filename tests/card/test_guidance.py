@@ -42,6 +42,7 @@ def check(prior, objective: str, stage_start: int) -> None:
         assert value is not None and on_card(value) and torch.isfinite(value).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_of_each_objective(

@@ -291,3 +291,11 @@ def test_zeros_that_the_backward_pass_makes_lie_where_they_are_needed(x: Tensor)
     first, _ = x.chunk(2)
     (first[0].sum() + x[2, 1]).backward()
     assert x.grad is not None and on_card(x.grad)
+
+
+def test_a_module_moves_with_its_gradients(card: Ledger) -> None:
+    network = nn.Linear(3, 3)
+    network(torch.ones(2, 3)).sum().backward()
+    for where in ("cuda", "cpu"):
+        network.to(where)
+        assert network.weight.grad is not None and network.weight.grad.device.type == where

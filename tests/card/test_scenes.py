@@ -141,6 +141,7 @@ def trained(config: BridgeTrainerConfig, folder: Path, timestamp: str) -> Bridge
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["bridge", "vsd"])
 @pytest.mark.parametrize("mixed", [False, True], ids=["single", "mixed"])
 def test_resuming_is_never_having_stopped(
