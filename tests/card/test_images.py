@@ -30,9 +30,6 @@ Bridge = Callable[..., None]
 BUDGETS = {"bridge": (2, 10), "vsd": (4, 12)}
 """Copies to the card and waits for it that a step of one picture may ask for, at most: t and noise go there,
 those of the adapter too; its numbers, which are shown and written at every step, come back."""
-WITHOUT_TEARDOWN = pytest.mark.xfail(
-    strict=True, reason="Lightning's teardown takes the canvas to the CPU, and decoding casts the type alone"
-)
 CANVASES = ("latents", "pixels", "network")
 DESCRIPTORS = {"target_descriptors": "sharp", "source_descriptors": "blurry"}
 RECIPE = Recipe(steps=4, learning_rate=0.1, stages=StageOptions(stage_start=2, ode_steps=2), **DESCRIPTORS)
@@ -87,7 +84,6 @@ def test_a_step_is_within_its_budget(card: Ledger, folders: Folders, objective: 
     assert tally.copies.total() <= copies and tally.waits.total() <= waits, tally.table("copies", "waits")
 
 
-@WITHOUT_TEARDOWN
 def test_image(bridge: Bridge, tmp_path: Path) -> None:
     bridge("image", "--prompt", "a red apple", *OPTIONS)
     (run,) = (tmp_path / "outputs/images").iterdir()
@@ -99,19 +95,12 @@ def test_image(bridge: Bridge, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(
-            ["image", "--prompt", "a red apple", "--count", "2", "--objective", "vsd"], marks=WITHOUT_TEARDOWN
-        ),
-        pytest.param(["image", "--prompt", "a red apple", "--canvas", "network"], marks=WITHOUT_TEARDOWN),
-        pytest.param(["paint", "--input", "painting.png", "--prompt", "a red apple"], marks=WITHOUT_TEARDOWN),
-        pytest.param(
-            ["illusion", "--prompt", "a red apple", "--prompt", "a blue car", "--view", "mirror"],
-            marks=WITHOUT_TEARDOWN,
-        ),
-        pytest.param(
-            ["compare", "--prompt", "a red apple", "--objectives", "sds,bridge,vsd"], marks=WITHOUT_TEARDOWN
-        ),
-        pytest.param(["batch", "prompts.txt"], id="batch"),
+        ["image", "--prompt", "a red apple", "--count", "2", "--objective", "vsd"],
+        ["image", "--prompt", "a red apple", "--canvas", "network"],
+        ["paint", "--input", "painting.png", "--prompt", "a red apple"],
+        ["illusion", "--prompt", "a red apple", "--prompt", "a blue car", "--view", "mirror"],
+        ["compare", "--prompt", "a red apple", "--objectives", "sds,bridge,vsd"],
+        ["batch", "prompts.txt"],
     ],
     ids=lambda command: command[0],
 )
@@ -133,7 +122,6 @@ def test_a_command_and_again(
 
 
 @pytest.mark.slow
-@WITHOUT_TEARDOWN
 def test_a_picture_is_reproduced(bridge: Bridge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bridge("image", "--prompt", "a red apple", *OPTIONS)
     (picture,) = tmp_path.rglob("picture-s0.png")
@@ -142,7 +130,6 @@ def test_a_picture_is_reproduced(bridge: Bridge, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
-@WITHOUT_TEARDOWN
 @pytest.mark.parametrize("objective", ["bridge", "vsd"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     card: Ledger, folders: Folders, tmp_path: Path, objective: str

@@ -70,7 +70,6 @@ class Steps:
         return {n: p.grad for n, p in self.pipeline.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.xfail(strict=True, reason="the renderer, the hash encoding and the finite checks wait too often")
 @pytest.mark.parametrize("encoding", ["grid", "hash"])
 def test_a_step_is_within_its_budget(card: Ledger, folders: Folders, encoding: str) -> None:
     run = Steps(small(folders["sd-eps"], encoding))
