@@ -109,7 +109,8 @@ def test_a_resumed_run_keeps_the_precision_of_its_prior(
 
 def test_the_prior_is_in_no_checkpoint(config: BridgeTrainerConfig, trained: Train) -> None:
     names = state(trained(config, "run"))["pipeline"]
-    assert all(name.startswith(("_model.field", "_model.device_indicator")) for name in names)
+    parts = ("_model.field", "_model.device_indicator", "_model.occupied")
+    assert all(name.startswith(parts) for name in names)
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4])
