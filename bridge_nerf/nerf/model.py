@@ -95,12 +95,6 @@ class BridgeModel(Model):
         self.register_buffer("occupied", torch.ones(3 * (OCCUPANCY_CELLS,), dtype=torch.bool))
         self._occupancy: tuple[int, Tensor] | None = None
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """As torch does; where the state is of an earlier version, everything counts as occupied until it is
-        found out."""
-        state_dict.setdefault(f"{prefix}occupied", torch.ones_like(self.occupied))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     def update_to_step(self, step: int) -> None:
         """Everything that changes with training is a function of the step: this is all the schedule state
         there is."""

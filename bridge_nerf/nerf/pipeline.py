@@ -31,8 +31,6 @@ from bridge_nerf.nerf.prior_config import PriorConfig
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
 from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
 
-OCCUPIED = "_model.occupied"
-"""A part of the state that earlier versions did not save; the model does without."""
 ADAPTER = "adapter"
 """The adapter's name: of its part of the state and of its optimizer."""
 CAUSES: dict[str, Cause] = {"distillation": "gradient", ADAPTER: "adapter"}
@@ -120,7 +118,8 @@ class BridgePipeline(VanillaPipeline):
         random.
 
         The adapter alone may be on one side only: a run may go on with an objective that asks none, or begin
-        to, and looking at a run needs none.
+        to, and looking at a run needs none. Which cells are occupied earlier versions did not save: all count
+        until it is found out.
 
         Raises:
             UserError: The state is not this model's.
@@ -132,8 +131,10 @@ class BridgePipeline(VanillaPipeline):
         if self.adapter is None or not any(map(_of_adapter, loaded_state)):
             mine = {name: value for name, value in self.state_dict().items() if _of_adapter(name)}
             loaded_state = {name: v for name, v in loaded_state.items() if not _of_adapter(name)} | mine
+        if not any(map(_of_occupancy, loaded_state)):
+            mine = {name: value for name, value in self.state_dict().items() if _of_occupancy(name)}
+            loaded_state = {**loaded_state, **mine}
         own, given = shapes(self.state_dict()), shapes(loaded_state)
-        given.setdefault(OCCUPIED, own[OCCUPIED])
         if odd := sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
             raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
         super().load_pipeline(loaded_state, step)
@@ -204,3 +205,7 @@ class BridgePipeline(VanillaPipeline):
 
 def _of_adapter(name: str) -> bool:
     return name.startswith(f"{ADAPTER}.")
+
+
+def _of_occupancy(name: str) -> bool:
+    return name.endswith(".occupied")

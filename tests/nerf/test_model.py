@@ -157,11 +157,3 @@ def test_what_training_sees_changes_at_its_steps_only_and_is_part_of_the_state()
     other = make(occupancy_every=4)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.occupied, before)
-
-
-def test_a_state_of_an_earlier_version_loads() -> None:
-    model = make()
-    state = model.state_dict()
-    del state["occupied"]
-    model.load_state_dict(state)
-    assert model.occupied.all()

@@ -130,6 +130,19 @@ def test_resuming_is_never_having_stopped(config: BridgeTrainerConfig, trained: 
     assert not same(state(trained(other, "other")), whole)
 
 
+def test_a_checkpoint_of_an_earlier_version_knows_no_empty_cells(
+    config: BridgeTrainerConfig, trained: Train
+) -> None:
+    stopped = trained(deepcopy(config), "first")
+    path = stopped.checkpoint_dir / "step-000000005.ckpt"
+    saved = state(stopped)
+    assert not saved["pipeline"].pop("_model.occupied").all()
+    checkpoint.save(path, saved)
+    second = deepcopy(config)
+    second.load_dir, second.max_num_iterations = stopped.checkpoint_dir, 2
+    assert trained(second, "second").pipeline.model.occupied.all()
+
+
 def test_measured_errors_go_along_with_a_resumed_run(config: BridgeTrainerConfig, trained: Train) -> None:
     config.pipeline.errors_every = 1
     first = deepcopy(config)
