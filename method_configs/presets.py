@@ -1,6 +1,6 @@
-"""The numbers of bridge-distill: for the embedded toybox on a CPU, and for Stable Diffusion on a GPU.
+"""The numbers of bridge-distill: of the embedded toybox on a CPU, and of large priors on a GPU (`card`).
 
-A variant is the base with a few numbers changed. Those for Stable Diffusion have not been run yet.
+A variant is the base with a few numbers changed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from typing import Literal
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
-from bridge_nerf.nerf.field import FieldConfig
-from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
+from bridge_nerf.nerf.learning_rate import AdamWConfig, RampSchedulerConfig
 from bridge_nerf.nerf.progress import ProgressConfig
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.run_config import EARLIER, BridgeTrainerConfig
 
-Numbers = Literal["toybox", "stable-diffusion"]
-"""The kinds of priors that numbers were chosen for."""
+from . import card, earlier, release
+
+Numbers = Literal["toybox", "sd", "sdxl", "sd3", "if", "stable-diffusion"]
+"""The kinds of priors that numbers were chosen for; the last is that of runs of earlier versions."""
 DESCRIPTIONS = {
     "bridge-distill": (
         "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
@@ -26,6 +26,9 @@ DESCRIPTIONS = {
     "bridge-distill-big": "The same with Stable Diffusion XL on a card of 24 GB.",
     "bridge-distill-tiny": "The same with the toybox that ships with the package, on any machine.",
 }
+PRIORS = dict(zip(DESCRIPTIONS, ("auto", "sd-2.1", "sdxl", "toybox"), strict=True))
+LARGE: dict[str, Numbers] = {"bridge-distill-lite": "sd", "bridge-distill-big": "sdxl"}
+"""Methods for a GPU alone -> the kind of their prior."""
 
 
 def variant_config(
@@ -36,17 +39,23 @@ def variant_config(
     Args:
         numbers: The kind of prior that they are for; None is that of the method's own prior on this machine,
             and a run with another prior replaces them.
-        objective: A preset has numbers of its own.
+        objective: Decides the guidance; a preset has numbers of its own.
     """
     cuda = torch.cuda.is_available()
-    large = name in ("bridge-distill-lite", "bridge-distill-big")
-    usual = "stable-diffusion" if large or (cuda and name == "bridge-distill") else "toybox"
-    config = {"toybox": _toybox, "stable-diffusion": _stable_diffusion}[numbers or usual](_base())
-    config = VARIANTS[name](config)
-    config.machine.device_type = "cuda" if cuda or large else "cpu"
+    kind = numbers or LARGE.get(name) or ("sd" if cuda and name == "bridge-distill" else "toybox")
+    config, preset = _base(), objective == "bridge:release-3d"
+    if kind in card.GUIDANCE:
+        config = card.size(card.base(config, kind, objective), name)
+        config = release.scene(release.run(config)) if preset else config
+    else:
+        config = earlier.base(config) if kind == EARLIER else _toybox(config)
+        config = earlier.size(config, name)
+        config = release.run(config) if preset else config
+    config.pipeline.prior = PRIORS[name]
+    config.machine.device_type = "cuda" if cuda or name in LARGE else "cpu"
     config.method_name, config.defaults_for = name, variant_config
     config.numbers = numbers or ""
-    return _release_3d(config) if objective == "bridge:release-3d" else config
+    return config
 
 
 def _base() -> BridgeTrainerConfig:
@@ -65,7 +74,12 @@ def _base() -> BridgeTrainerConfig:
             websocket_host="127.0.0.1", quit_on_train_completion=True, max_num_display_images=0
         ),
         vis="viewer",
-        optimizers=_optimizers(encoding=0.03, begin=600, end=1000),
+        optimizers={
+            "encoding": {"optimizer": AdamWConfig(lr=0.03), "scheduler": RampSchedulerConfig()},
+            "network": {"optimizer": AdamWConfig(lr=0.005), "scheduler": RampSchedulerConfig()},
+            # Of vsd; other objectives have no such parameters.
+            "adapter": {"optimizer": AdamWConfig(lr=3e-4), "scheduler": None},
+        },
     )
 
 
@@ -82,74 +96,3 @@ def _toybox(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     guidance.stage_two_scale, guidance.stage_two_anchor, guidance.stage_two_guidance = 1.25, 1.0, 4.0
     guidance.model.entropy_weight = 20.0
     return config
-
-
-def _stable_diffusion(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    """After the authors' threestudio configuration, with fewer steps: guidance 100, t annealed to 0.5
-    early, stage two for the last fifth."""
-    config.max_num_iterations, config.steps_per_save = 10_000, 500
-    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 10_000
-    config.optimizers = _optimizers(encoding=0.01, begin=6000, end=10_000)
-    config.pipeline.guidance_scale, config.pipeline.stage_start = 100.0, 8000
-    config.pipeline.timestep_final_maximum, config.pipeline.timestep_anneal_steps = 0.5, 2000
-    config.pipeline.datamanager.train_resolution = 128
-    config.pipeline.model.samples, config.pipeline.model.eval_samples = 96, 128
-    config.pipeline.model.field = FieldConfig(encoding="hash", hidden=64)
-    return config
-
-
-def _lite(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    """Smaller pictures and a smaller object; the encoder's activations are computed twice."""
-    config.pipeline.prior, config.pipeline.prior_checkpointing = "sd-2.1", True
-    config.pipeline.datamanager.train_resolution = 64
-    config.pipeline.model.samples = 64
-    return config
-
-
-def _big(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    """A larger prior, which sees larger pictures of a larger field. Its encoder takes 1024x1024 pixels in
-    float32: without computing its activations twice it alone would keep 13 GiB."""
-    config.pipeline.prior, config.pipeline.prior_checkpointing = "sdxl", True
-    config.pipeline.datamanager.train_resolution = 256
-    config.pipeline.model.samples, config.pipeline.model.eval_samples = 128, 192
-    config.pipeline.model.field = FieldConfig(encoding="hash", hidden=128)
-    return config
-
-
-def _tiny(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    """The toybox whatever the machine."""
-    config.pipeline.prior = "toybox"
-    return config
-
-
-VARIANTS = {
-    "bridge-distill": lambda config: config,
-    "bridge-distill-lite": _lite,
-    "bridge-distill-big": _big,
-    "bridge-distill-tiny": _tiny,
-}
-"""By the names of DESCRIPTIONS, what sets a method apart from the base."""
-
-
-def _release_3d(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    """The authors' configuration for threestudio, as far as the objective, its words and times, the number of
-    steps and the optimisers' rates go; cameras, field and regularisers stay those of the prior. Their target
-    modifier is a dot."""
-    config.max_num_iterations, config.steps_per_save = 25_000, 500
-    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 25_000
-    config.optimizers = _optimizers(encoding=0.01, begin=25_000, end=25_000, network=0.001)
-    guidance = config.pipeline
-    guidance.target_descriptors, guidance.guidance_scale = "", None
-    guidance.timestep_final_maximum = 0.5
-    guidance.timestep_anneal_begin, guidance.timestep_anneal_steps = 5000, 1
-    return config
-
-
-def _optimizers(encoding: float, begin: int, end: int, network: float = 0.005) -> dict:
-    rest = RampSchedulerConfig(begin=begin, end=end)
-    return {
-        "encoding": {"optimizer": AdamOptimizerConfig(lr=encoding), "scheduler": rest},
-        "network": {"optimizer": AdamOptimizerConfig(lr=network), "scheduler": rest},
-        # Of vsd; other objectives have no such parameters.
-        "adapter": {"optimizer": AdamOptimizerConfig(lr=3e-4), "scheduler": None},
-    }

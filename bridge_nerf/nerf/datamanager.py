@@ -27,6 +27,10 @@ class OrbitDataManagerConfig(DataManagerConfig):
     _target: type = field(default_factory=lambda: OrbitDataManager)
     train_resolution: int = 64
     """Pixels a side of training pictures."""
+    final_resolution: int | None = None
+    """The same from step `final_resolution_from` on; None keeps it."""
+    final_resolution_from: int = 2000
+    """Absolute step at which training pictures change their size."""
     views: int = 1
     """Training pictures a step."""
     orbit: OrbitConfig = field(default_factory=OrbitConfig)
@@ -39,6 +43,12 @@ class OrbitDataManagerConfig(DataManagerConfig):
     """Elevation of the turntable's cameras, degrees."""
     eval_distance: float = 3.3
     """Their distance from the middle, in radii of the unit ball."""
+
+    def resolution(self, step: int) -> int:
+        """Pixels a side of training pictures at this absolute step."""
+        if self.final_resolution is None or step < self.final_resolution_from:
+            return self.train_resolution
+        return self.final_resolution
 
     def check(self) -> None:
         """Raises UserError for numbers that no camera can have."""
@@ -63,7 +73,7 @@ class OrbitDataManager(RandomCamerasDataManager):
     ) -> None:
         self.config, self.device, self.test_mode = config, device, test_mode
         self.world_size, self.local_rank, self.sampler = world_size, local_rank, None
-        self.seed = 0
+        self.seed = self.step = 0
         cameras = self._turntable_cameras()
         self.train_dataset = self.eval_dataset = TrivialDataset(cameras)
         DataManager.__init__(self)
@@ -92,9 +102,9 @@ class OrbitDataManager(RandomCamerasDataManager):
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """All rays of this step's pictures, and the `Orbit` they come from, in main memory."""
-        self.train_count += 1
+        self.train_count, self.step = self.train_count + 1, step
         orbit = random_orbit(self.config.orbit, self.config.views, self.seed, step)
-        origins, directions = orbit.to(torch.device(self.device)).rays(self.config.train_resolution)
+        origins, directions = orbit.to(torch.device(self.device)).rays(self.config.resolution(step))
         pixel_area = torch.ones_like(origins[:, :1])
         return RayBundle(origins=origins, directions=directions, pixel_area=pixel_area), {"orbit": orbit}
 
@@ -109,8 +119,8 @@ class OrbitDataManager(RandomCamerasDataManager):
         return self.fixed_indices_eval_dataloader.get_camera(index)
 
     def get_train_rays_per_batch(self) -> int:
-        """Rays of one training step."""
-        return self.config.views * self.config.train_resolution**2
+        """Rays of the training step that was drawn last."""
+        return self.config.views * self.config.resolution(self.step) ** 2
 
     def get_datapath(self) -> Path:
         """Where the viewer keeps camera paths: there is no data folder, so the working directory."""

@@ -69,10 +69,18 @@ def check_given(config: Any, flags: set[str]) -> None:
 
 def _idle(pipeline: Any) -> Iterator[tuple[str, str]]:
     """(pattern of flags, the condition under which they change nothing) as the configuration stands."""
-    model, field = pipeline.model, pipeline.model.field
+    model, field, cameras = pipeline.model, pipeline.model.field, pipeline.datamanager
     if not pipeline.timestep_anneal_steps:
         yield r"timestep-(final-maximum|anneal-begin)", "--pipeline.timestep-anneal-steps is 0"
     if not (model.sparsity_weight or model.entropy_weight or model.distortion_weight):
         yield r"model\.regularise-.*", "the weights of sparsity, entropy and distortion are 0"
+    if not model.entropy_weight:
+        yield r"model\.entropy-from", "--pipeline.model.entropy-weight is 0"
+    if cameras.final_resolution in (None, cameras.train_resolution):
+        yield r"datamanager\.final-resolution-from", "training pictures keep their size"
+    if not cameras.orbit.overhead_share:
+        yield r"datamanager\.orbit\.overhead-range", "--pipeline.datamanager.orbit.overhead-share is 0"
+    if model.background in ("random", "learned"):
+        yield "background-words", f"--pipeline.model.background is {model.background}, which has no name"
     other = "hash" if field.encoding == "grid" else "grid"
     yield rf"model\.field\.{other}-.*", f"--pipeline.model.field.encoding is {field.encoding}"

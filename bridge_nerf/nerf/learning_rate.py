@@ -1,4 +1,4 @@
-"""Learning rates as a function of the absolute step.
+"""Optimizers with all their numbers, and learning rates as a function of the absolute step.
 
 nerfstudio's own schedulers leave a NumPy number in the checkpoint, which torch from 2.6 on refuses to load;
 this one computes with Python's floats.
@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import SchedulerConfig
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bridge_nerf.schedules import Ramp
+
+
+@dataclass
+class AdamWConfig(AdamOptimizerConfig):
+    """Adam whose weight decay does not go through its averages (Loshchilov & Hutter 2019); without any it is
+    Adam, to the bit."""
+
+    _target: type = AdamW
+    betas: tuple[float, float] = (0.9, 0.999)
+    """How much of the averages of gradient and squared gradient each step keeps."""
 
 
 @dataclass

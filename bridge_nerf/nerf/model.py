@@ -71,10 +71,17 @@ class BridgeModelConfig(ModelConfig):
     """Absolute step at which these terms begin to act."""
     regularise_fully_from: int = 200
     """Absolute step at which they act with their full weight."""
+    entropy_from: int = 0
+    """Absolute step before which the entropy term does not act at all, whatever the others do: fog is what an
+    object first grows from."""
 
     def regularisation(self) -> Ramp:
         """Share of their weight with which the regularisers act; UserError where it ends before it begins."""
         return Ramp(0.0, 1.0, self.regularise_from, self.regularise_fully_from)
+
+    def entropy_weight_at(self, step: int) -> float:
+        """The entropy term's weight at an absolute step, before `regularisation`."""
+        return self.entropy_weight if step >= self.entropy_from else 0.0
 
 
 class BridgeModel(Model):
@@ -179,7 +186,7 @@ class BridgeModel(Model):
 
         terms = {
             "sparsity": (config.sparsity_weight, lambda: sparsity(opacity, hit)),
-            "entropy": (config.entropy_weight, lambda: entropy(opacity, hit)),
+            "entropy": (config.entropy_weight_at(self.step), lambda: entropy(opacity, hit)),
             "distortion": (config.distortion_weight, thickness),
         }
         return {name: ramp * weight * term() for name, (weight, term) in terms.items() if ramp * weight}

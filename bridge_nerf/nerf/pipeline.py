@@ -175,7 +175,7 @@ class BridgePipeline(VanillaPipeline):
         self.model.update_to_step(step)
         rays, batch = self.datamanager.next_train(step)
         outputs = self._model(rays)  # not self.model: DDP would not see it
-        side = self.config.datamanager.train_resolution
+        side = self.config.datamanager.resolution(step)
         pictures = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
         background = self.model.background.name(self.model.seed, step)
         judged = self._guidance.loss(pictures, batch["orbit"], background, step)

@@ -25,12 +25,14 @@ from bridge_nerf.nerf.hash_encoding import fused, without_triton
 from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
 from bridge_nerf.nerf.pipeline import BridgePipelineConfig
 from bridge_nerf.nerf.ranges import RANGES
-from bridge_nerf.priors.names import with_revision
-from bridge_nerf.priors.registry import check_device, check_graphs, check_words, is_toybox, resolve_prior
+from bridge_nerf.priors.names import TOYBOX, with_revision
+from bridge_nerf.priors.registry import check_device, check_graphs, check_words, kind_of, resolve_prior
 from bridge_nerf.wording import compose
 
 UNRELATED = {"experiment-name", "numbers", "defaults-for", "method-name"}
 """What no prior and no objective decides."""
+EARLIER = "stable-diffusion"
+"""What runs note that began when every prior but the toybox had the same numbers."""
 
 
 @contextmanager
@@ -49,7 +51,8 @@ def one_line_errors() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if (reason := want_of_memory(error)) is None:
             raise
-        smaller = "--pipeline.datamanager.train-resolution, --pipeline.model.samples or a smaller field"
+        sizes = "train-resolution, final-resolution or views of --pipeline.datamanager"
+        smaller = f"{sizes}, --pipeline.model.samples or a smaller field"
         raise SystemExit(f"error: not enough memory ({reason}); lower {smaller}") from None
 
 
@@ -97,28 +100,36 @@ class BridgeTrainerConfig(TrainerConfig):
         Raises:
             UserError: No such prior or objective, or something was given to no effect.
         """
-        if self.numbers or self.defaults_for is None or self._goes_on_from_an_earlier_version():
+        if self.numbers or self.defaults_for is None or (noted := self._noted_numbers()) == "":
             return
         self._check_machine()
         device = self.pipeline.prior_device or self.machine.device_type
         name, _ = resolve_prior(self.pipeline.prior, check_device(device))
         guidance_of(self.pipeline.objective)  # before its defaults are asked for
         flags = given(self, registered(self))
-        self.numbers = "toybox" if is_toybox(name) else "stable-diffusion"
+        kind, guess = kind_of(name)
+        self.numbers = EARLIER if noted == EARLIER and kind != TOYBOX else kind
+        if guess:
+            CONSOLE.print(f"note: {guess}", highlight=False, markup=False, soft_wrap=True)
         changed = follow(self, default_config(self), flags | UNRELATED)
         if changed:
             said = f"numbers for {name} and {self.pipeline.objective}: {' '.join(changed)}"
             CONSOLE.print(said, highlight=False, markup=False, soft_wrap=True)
         check_given(self, flags)
 
-    def _goes_on_from_an_earlier_version(self) -> bool:
-        """Whether the run to resume noted its numbers against the registered ones, whatever its prior."""
+    def _noted_numbers(self) -> str | None:
+        """The kind of prior against whose numbers the run to resume has noted its own: empty for a run that
+        noted them against the registered ones, EARLIER for one before kinds were told apart; None for no
+        run."""
         path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
-        noted = path and path.parent.parent / "config.yml"
-        earlier = bool(noted and noted.is_file() and "\nnumbers:" not in noted.read_text(errors="replace"))
-        if earlier:
-            CONSOLE.print(f"{noted} is of an earlier version: its numbers are taken as they were noted")
-        return earlier
+        file = path and path.parent.parent / "config.yml"
+        if file is None or not file.is_file():
+            return None
+        found = re.search(r"^numbers: (\S+)$", file.read_text(errors="replace"), re.MULTILINE)
+        noted = found[1] if found else ""
+        if noted in ("", EARLIER):
+            CONSOLE.print(f"{file} is of an earlier version: its numbers are taken as they were noted")
+        return noted
 
     def _make_paths_absolute(self) -> None:
         """What is noted of the run (config.yml, commands.txt) holds from any folder."""

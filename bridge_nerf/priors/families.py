@@ -15,6 +15,8 @@ class Family:
 
     title: str
     """For messages."""
+    kind: str
+    """What the numbers of a run are chosen by."""
     pipelines: tuple[str, ...]
     """What model_index.json may call it."""
     prior: str
@@ -52,6 +54,7 @@ def tokenizer_of(text_encoder: str) -> str:
 FAMILIES = (
     Family(
         "Stable Diffusion 1.x or 2.x",
+        "sd",
         ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
         "bridge_nerf.priors.unets:StableDiffusion",
         {"unet": UNET, "vae": VAE},
@@ -59,6 +62,7 @@ FAMILIES = (
     ),
     Family(
         "Stable Diffusion XL",
+        "sdxl",
         ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
         "bridge_nerf.priors.unets:StableDiffusionXL",
         {"unet": UNET, "vae": VAE},
@@ -67,6 +71,7 @@ FAMILIES = (
     ),
     Family(
         "Stable Diffusion 3 or 3.5",
+        "sd3",
         ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"),
         "bridge_nerf.priors.flow:StableDiffusion3",
         {"transformer": "SD3Transformer2DModel", "vae": VAE},
@@ -78,6 +83,7 @@ FAMILIES = (
     ),
     Family(
         "DeepFloyd IF, first stage",
+        "if",
         ("IFPipeline", "IFImg2ImgPipeline"),
         "bridge_nerf.priors.unets:DeepFloyd",
         {"unet": UNET},

@@ -29,6 +29,9 @@ REMOVED = {
 }
 """Ids that papers and tutorials name and the hub no longer has -> their mirrors."""
 
+KINDS = {"if": r"/if-i-", "sd3": r"stable-?diffusion-?3|sd-?3", "sdxl": r"xl", "sd": ""}
+"""Kind of prior -> what marks the hub ids of its family; the first that is found counts."""
+
 CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in {ALIASES['sd-2.1']}"
 HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 
@@ -36,6 +39,12 @@ HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNO
 def is_hub_id(name: str) -> bool:
     """Whether it has the form of one."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+
+
+def kind_by_name(repo_id: str) -> tuple[str, bool]:
+    """(kind of prior, whether it is one of ours and no guess) of a hub id, without its revision."""
+    known = repo_id in (*ALIASES.values(), *REMOVED, *REMOVED.values())
+    return next(kind for kind, mark in KINDS.items() if re.search(mark, repo_id.lower())), known
 
 
 def is_path(name: str) -> bool:

@@ -11,7 +11,7 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import Range
 from bridge_nerf.paths import asset
-from bridge_nerf.priors.families import Family
+from bridge_nerf.priors.families import FAMILIES, Family
 from bridge_nerf.priors.names import (
     ALIASES,
     AUTO,
@@ -21,6 +21,7 @@ from bridge_nerf.priors.names import (
     expanded,
     is_hub_id,
     is_path,
+    kind_by_name,
     split_revision,
     unknown,
     with_revision,
@@ -84,6 +85,22 @@ def is_toybox(resolved: str) -> bool:
         return True
     folder = Path(resolved)
     return folder.is_dir() and Vocabulary.read(folder) == Vocabulary.read(asset("toybox/prior"))
+
+
+def kind_of(resolved: str) -> tuple[str, str]:
+    """(the kind of a prior that numbers are chosen by, a line where that is a guess), by its resolved name.
+
+    The kinds are "toybox" and those of FAMILIES. Nothing is loaded and no hub is asked: what a hub's id is,
+    its name must say.
+    """
+    if is_toybox(resolved):
+        return TOYBOX, ""
+    if Path(resolved).is_dir():
+        return check_folder(Path(resolved)).kind, ""
+    kind, known = kind_by_name(split_revision(resolved)[0])
+    title = next(family.title for family in FAMILIES if family.kind == kind)
+    guess = f"{resolved} is taken for a {title}, by its name: where it is another, give its numbers as flags"
+    return kind, "" if known else guess
 
 
 def check_words(resolved: str, texts: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from bridge_nerf.method_configs.presets import variant_config
 from bridge_nerf.nerf import commands
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig, default_config
 from bridge_nerf.paths import asset
+from tests.priors.tiny_families import build
 
 BEGIN = "bridge-distill --prompt pineapple"
 
@@ -96,6 +97,49 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_numbers_that_it_noted(run,
     assert "is of an earlier version" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_run_from_before_kinds_were_told_apart_goes_on_with_the_numbers_of_then(
+    run, tmp_path, capsys
+) -> None:
+    (tmp_path / "nerfstudio_models").mkdir()
+    state = {"step": 5, "pipeline": {}, "optimizers": {}, "schedulers": {}, "scalers": {}}
+    torch.save(state, tmp_path / "nerfstudio_models" / "step-000000005.ckpt")
+    (tmp_path / "config.yml").write_text("!!python/object:X\nnumbers: stable-diffusion\n")
+    for prior in ("sd-2.1", "if"):
+        config = run(f"{BEGIN} --pipeline.prior {prior} --load-dir {tmp_path / 'nerfstudio_models'}")
+        assert "is of an earlier version" in " ".join(capsys.readouterr().out.split())
+        assert config.numbers == "stable-diffusion" and config.pipeline.guidance_scale == 100
+        assert config.pipeline.datamanager.orbit.distance_range == (3.1, 3.7)
+        encoding = config.optimizers["encoding"]
+        assert (encoding["optimizer"].betas, encoding["optimizer"].eps) == ((0.9, 0.999), 1e-8)
+        assert (encoding["scheduler"].begin, config.pipeline.datamanager.train_resolution) == (6000, 128)
+        loaded = yaml.load(yaml.dump(config), Loader=yaml.Loader)
+        loaded.settle()
+        assert loaded == config
+        assert default_config(loaded).pipeline.datamanager == config.pipeline.datamanager
+
+
+def test_numbers_follow_the_family_of_a_prior(run, capsys, tmp_path: Path) -> None:
+    for prior, kind, scale in (("sdxl", "sdxl", 100.0), ("sd3.5", "sd3", 100.0), ("if", "if", 20.0)):
+        config = run(f"{BEGIN} --pipeline.prior {prior}")
+        assert (config.numbers, config.pipeline.guidance_scale) == (kind, scale)
+    assert "is taken for" not in capsys.readouterr().out
+    assert run(f"{BEGIN} --pipeline.prior {build('if', tmp_path / 'mine')}").numbers == "if"
+    for prior, kind, title in (
+        ("DeepFloyd/IF-I-XL-v1.0", "if", "DeepFloyd IF, first stage"),
+        ("somebody/xl-of-mine@v2", "sdxl", "Stable Diffusion XL"),
+        ("stabilityai/stable-diffusion-3-medium-diffusers", "sd3", "Stable Diffusion 3 or 3.5"),
+        ("somebody/something", "sd", "Stable Diffusion 1.x or 2.x"),
+    ):
+        assert run(f"{BEGIN} --pipeline.prior {prior}").numbers == kind
+        assert f"is taken for a {title}, by its name" in capsys.readouterr().out
+
+
+def test_guidance_is_the_objectives_own_where_the_prior_decides_none(run) -> None:
+    for objective, scale in (("sds", 100.0), ("bridge", 100.0), ("vsd", 7.5), ("nfsd", 7.5), ("csd", 40.0)):
+        config = run(f"{BEGIN} --pipeline.prior sd-2.1 --pipeline.objective {objective}")
+        assert config.pipeline.guidance() == scale
+
+
 def test_a_preset_takes_the_guidance_that_the_viewer_has_noted(run) -> None:
     config = run(f"{BEGIN} --pipeline.objective bridge:release-3d --pipeline.guidance-scale 100")
     assert config.max_num_iterations == 25_000
@@ -157,6 +201,17 @@ def test_the_preset_for_objects_brings_its_numbers(run) -> None:
             "changes nothing while --pipeline.model.field.encoding is grid",
         ),
         ("--pipeline.model.entropy-weight 0 --pipeline.model.regularise-from 9", "weights of sparsity"),
+        ("--pipeline.model.entropy-weight 0 --pipeline.model.entropy-from 9", "entropy-weight is 0"),
+        ("--pipeline.datamanager.final-resolution-from 9", "training pictures keep their size"),
+        (
+            "--pipeline.datamanager.final-resolution 64 --pipeline.datamanager.final-resolution-from 9",
+            "training pictures keep their size",
+        ),
+        (
+            "--pipeline.datamanager.orbit.overhead-share 0 --pipeline.datamanager.orbit.overhead-range 70 80",
+            "overhead-share is 0",
+        ),
+        ("--pipeline.model.background random --pipeline.background-words True", "which has no name"),
     ],
 )
 def test_what_would_change_nothing_is_refused(run, flags: str, said: str) -> None:

@@ -36,9 +36,11 @@ def test_variants_differ_in_what_they_are_named_for(monkeypatch: pytest.MonkeyPa
         toybox = presets.variant_config("bridge-distill", "toybox")
         assert tiny.pipeline.guidance_scale == toybox.pipeline.guidance_scale
         assert lite.machine.device_type == big.machine.device_type == "cuda"
-        sizes = [config.pipeline.datamanager.train_resolution for config in (lite, big)]
-        assert sizes[0] < presets._stable_diffusion(presets._base()).pipeline.datamanager.train_resolution
-        assert sizes[1] > sizes[0] and lite.pipeline.prior_checkpointing
+        sizes = [
+            (config.pipeline.datamanager.final_resolution, config.pipeline.model.samples)
+            for config in (lite, presets.variant_config("bridge-distill", "sd"), big)
+        ]
+        assert sizes == [(128, 64), (256, 96), (256, 128)] and lite.pipeline.prior_checkpointing
 
 
 def test_configurations_are_not_shared() -> None:

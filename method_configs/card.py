@@ -1,0 +1,69 @@
+"""Numbers for the large priors, on a GPU. None of them was tried: docs/presets.md says where each is from."""
+
+from __future__ import annotations
+
+from bridge_nerf.nerf.field import FieldConfig
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+
+GUIDANCE = {"sd": 100.0, "sdxl": 100.0, "sd3": 100.0, "if": 20.0}
+"""Kind of prior -> guidance of sds and of the bridge's first stage; other objectives have their authors'."""
+
+
+def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTrainerConfig:
+    """A run after the authors' configuration for threestudio in two fifths of its steps, on 16 GB.
+
+    Args:
+        kind: One of the keys of GUIDANCE.
+    """
+    steps(config, 10_000)
+    guidance, cameras, model = config.pipeline, config.pipeline.datamanager, config.pipeline.model
+    guidance.guidance_scale = GUIDANCE[kind] if objective in ("sds", "bridge") else None
+    guidance.stage_start = 8000
+    guidance.timestep_final_maximum = 0.5
+    guidance.timestep_anneal_begin, guidance.timestep_anneal_steps = 2000, 1
+    cameras.views = 2
+    cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 64, 256, 2000
+    cameras.orbit.distance_range, cameras.orbit.fov_range = (1.0, 1.5), (40.0, 70.0)
+    cameras.eval_distance = 2.4  # from further away than they train, to show the whole ball
+    model.background = "random"
+    model.sparsity_weight, model.regularise_fully_from = 10.0, 0
+    model.entropy_weight, model.entropy_from = 1000.0, 4000
+    model.samples, model.eval_samples = 96, 128
+    model.field = FieldConfig(encoding="hash", hidden=64)
+    if kind == "sd3":  # the noisiest three tenths are never drawn
+        guidance.timestep_maximum = guidance.timestep_final_maximum = 0.7
+        guidance.timestep_anneal_begin = guidance.timestep_anneal_steps = 0
+    if kind == "if":  # it sees 64 pixels, and its gradient is one of pixels
+        cameras.final_resolution = None
+        model.sparsity_weight, model.entropy_weight = 1.0, 0.0
+    return config
+
+
+def size(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
+    """What the methods for 8 and for 24 GB set apart.
+
+    On the small card the encoder's activations are computed twice, pictures and object are smaller. On the
+    large one the field is larger; the encoder of the XL takes 1024x1024 pixels in float32, and would keep
+    13 GiB a view if its activations were computed once.
+    """
+    cameras, model = config.pipeline.datamanager, config.pipeline.model
+    if name == "bridge-distill-lite":
+        config.pipeline.prior_checkpointing = True
+        cameras.final_resolution = cameras.final_resolution and 128
+        model.samples = 64
+    if name == "bridge-distill-big":
+        config.pipeline.prior_checkpointing = True
+        model.samples, model.eval_samples = 128, 192
+        model.field = FieldConfig(encoding="hash", hidden=128)
+    return config
+
+
+def steps(config: BridgeTrainerConfig, number: int) -> None:
+    """So many steps at constant rates, with threestudio's optimizer: the gradients of hash entries that few
+    rays reach are so small that an eps of 1e-8 would hold them where they are."""
+    config.max_num_iterations = config.steps_per_eval_all_images = number
+    config.steps_per_save, config.steps_per_eval_image = 500, 1000
+    for name, rate in (("encoding", 0.01), ("network", 0.001)):
+        optimizer, scheduler = config.optimizers[name].values()
+        optimizer.lr, optimizer.betas, optimizer.eps = rate, (0.9, 0.99), 1e-15
+        scheduler.begin = scheduler.end = number

@@ -1,0 +1,39 @@
+"""bridge:release-3d, the authors' configuration for threestudio (davidmcall/SDS-Bridge,
+threestudio-sds-bridge/configs/sds-bridge.yaml). docs/presets.md says what is not reproduced."""
+
+from __future__ import annotations
+
+from bridge_nerf.nerf.field import FieldConfig
+from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+
+from . import card
+
+
+def run(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """Words, times, number of steps and rates, for any prior. Their target modifier is a dot."""
+    config.max_num_iterations, config.steps_per_save = 25_000, 500
+    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 25_000
+    for name, rate in (("encoding", 0.01), ("network", 0.001)):
+        optimizer, scheduler = config.optimizers[name].values()
+        optimizer.lr, scheduler.begin, scheduler.end = rate, 25_000, 25_000
+    guidance = config.pipeline
+    guidance.target_descriptors, guidance.guidance_scale = "", None
+    guidance.timestep_maximum, guidance.timestep_final_maximum = 0.98, 0.5
+    guidance.timestep_anneal_begin, guidance.timestep_anneal_steps = 5000, 1
+    return config
+
+
+def scene(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
+    """Cameras, object, regularisers and optimizers, which would not suit the toybox's world."""
+    card.steps(config, 25_000)
+    for name in ("encoding", "network"):
+        config.optimizers[name]["optimizer"].weight_decay = 0.01  # of their AdamW, which they leave as it is
+    cameras, model, view = config.pipeline.datamanager, config.pipeline.model, config.pipeline.view
+    cameras.views = 1
+    cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 64, 512, 5000
+    cameras.orbit.overhead_share = 0.0
+    view.front_angle, view.back_angle = 30.0, 150.0
+    model.sparsity_weight = 10.0
+    model.entropy_weight, model.entropy_from = 1000.0, 10_001
+    model.field = FieldConfig(encoding="hash", hash_levels=16, hash_max_resolution=4096, hidden=64)
+    return config
