@@ -21,6 +21,7 @@ def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTraine
     guidance.stage_start = 8000
     guidance.timestep_final_maximum = 0.5
     guidance.timestep_anneal_begin, guidance.timestep_anneal_steps = 2000, 1
+    guidance.prior_checkpointing = kind != "if"  # which has no encoder
     cameras.views = 2
     cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 64, 256, 2000
     cameras.orbit.distance_range, cameras.orbit.fov_range = (1.0, 1.5), (40.0, 70.0)
@@ -40,21 +41,13 @@ def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTraine
 
 
 def size(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
-    """What the methods for 8 and for 24 GB set apart.
-
-    On the small card the encoder's activations are computed twice, pictures and object are smaller. On the
-    large one the field is larger; the encoder of the XL takes 1024x1024 pixels in float32, and would keep
-    13 GiB a view if its activations were computed once.
-    """
+    """What sets the methods for 8 and for 24 GB apart: smaller pictures of a coarser object; a finer one."""
     cameras, model = config.pipeline.datamanager, config.pipeline.model
     if name == "bridge-distill-lite":
-        config.pipeline.prior_checkpointing = True
         cameras.final_resolution = cameras.final_resolution and 128
         model.samples = 64
     if name == "bridge-distill-big":
-        config.pipeline.prior_checkpointing = True
         model.samples, model.eval_samples = 128, 192
-        model.field = FieldConfig(encoding="hash", hidden=128)
     return config
 
 

@@ -174,7 +174,8 @@ class BridgeModel(Model):
     @torch.no_grad()
     def _that_matter(self, samples: Samples) -> Samples:
         """A look without gradient finds the few samples that gradients are worth computing for."""
-        return samples.only(weights(self.field(samples.positions)[0], samples) > self.config.least_weight)
+        density = torch.cat([self.field(part)[0] for part in samples.positions.split(POINTS)])
+        return samples.only(weights(density, samples) > self.config.least_weight)
 
     def _regularisers(
         self, w: Float[Tensor, "k"], samples: Samples, opacity: Float[Tensor, "n"], hit: Bool[Tensor, "n"]

@@ -36,11 +36,11 @@ def test_variants_differ_in_what_they_are_named_for(monkeypatch: pytest.MonkeyPa
         toybox = presets.variant_config("bridge-distill", "toybox")
         assert tiny.pipeline.guidance_scale == toybox.pipeline.guidance_scale
         assert lite.machine.device_type == big.machine.device_type == "cuda"
-        sizes = [
-            (config.pipeline.datamanager.final_resolution, config.pipeline.model.samples)
-            for config in (lite, presets.variant_config("bridge-distill", "sd"), big)
-        ]
-        assert sizes == [(128, 64), (256, 96), (256, 128)] and lite.pipeline.prior_checkpointing
+        usual = presets.variant_config("bridge-distill", "sd")
+        sizes = [config.pipeline.datamanager.final_resolution for config in (lite, usual, big)]
+        assert sizes == [128, 256, 256]
+        assert [config.pipeline.model.samples for config in (lite, usual, big)] == [64, 96, 128]
+        assert lite.pipeline.prior_checkpointing and big.pipeline.prior_checkpointing
 
 
 def test_configurations_are_not_shared() -> None:

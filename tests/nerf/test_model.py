@@ -73,6 +73,20 @@ def test_every_parameter_learns() -> None:
     assert {id(p) for p in model.parameters()} == held
 
 
+def test_a_look_in_parts_sees_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make().train()
+    whole = model.get_outputs(rays())["rgb"]
+    monkeypatch.setattr("bridge_nerf.nerf.model.POINTS", 500)
+    torch.testing.assert_close(model.get_outputs(rays())["rgb"], whole)
+
+
+def test_the_entropy_waits_for_its_step() -> None:
+    model = make(sparsity_weight=2.0, entropy_weight=1.0, regularise_fully_from=0, entropy_from=5).train()
+    for step, names in ((0, {"sparsity"}), (4, {"sparsity"}), (5, {"sparsity", "entropy"})):
+        model.update_to_step(step)
+        assert model.get_loss_dict(model.get_outputs(rays()), {}).keys() == names
+
+
 def test_regularisers_act_from_their_step_on() -> None:
     weights = {"sparsity_weight": 2.0, "entropy_weight": 1.0, "distortion_weight": 1.0}
     model = make(**weights, regularise_from=10, regularise_fully_from=20).train()
