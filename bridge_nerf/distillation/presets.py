@@ -4,7 +4,7 @@
 extension of threestudio), `paper-eval` the first author's public evaluation scripts
 (mcallisterdavid/PDS_Generation), which it is likely, not certain, made the paper's table. A preset is a whole
 run: what no `Stages` holds (steps, optimiser, words, times) is in `images/recipe.py`, and for an object in
-`method_configs/presets.py`. Not here: the scripts' CSD, which adds a term of another weight to SDS and is not
+`method_configs/release.py`. Not here: the scripts' CSD, which adds a term of another weight to SDS and is not
 CSD.
 """
 
