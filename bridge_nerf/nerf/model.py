@@ -31,6 +31,8 @@ from bridge_nerf.schedules import Ramp
 from bridge_nerf.seeding import generator
 
 OCCUPANCY_CELLS = 48
+POINTS = 1 << 19
+"""Looked at together where no gradient is asked for: most of a picture's are not kept."""
 MARGIN = 0.5
 """Share of the density that could matter at which training already counts a cell as occupied: what is empty
 now may fill before it is looked at again."""

@@ -15,7 +15,7 @@ from bridge_nerf.flags import leaves
 from bridge_nerf.nerf import regularisers
 from bridge_nerf.nerf.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.orbit import Orbit, random_orbit
-from bridge_nerf.nerf.rendering import march, sphere_span, weights
+from bridge_nerf.nerf.rendering import march, ray_sums, sphere_span, weights
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.nerf.stub import PicturePrior
@@ -110,7 +110,8 @@ def test_rates_live_until_the_end(name: str, kind: Any) -> None:
 def opacity(density: Callable[[torch.Tensor], torch.Tensor], orbit: Orbit, side: int = 24) -> torch.Tensor:
     origins, directions = orbit.rays(side)
     samples = march(origins, directions, *sphere_span(origins, directions), samples=64)
-    return weights(density(samples.positions), samples).sum(-1)
+    w = weights(density(samples.positions), samples)
+    return ray_sums(w, torch.ones_like(w)[:, None], samples)
 
 
 def test_the_starting_object_covers_as_much_as_theirs() -> None:
@@ -144,10 +145,10 @@ def test_almost_every_training_ray_passes_the_ball() -> None:
 
 def test_regularisers_weigh_as_in_threestudio() -> None:
     """Theirs beside a distillation loss of 0.5 |z - stopgrad(z - gradient)|^2, summed, over the batch."""
-    o = torch.rand(50, requires_grad=True)
-    torch.testing.assert_close(regularisers.sparsity(o), (o**2 + 0.01).sqrt().mean())
+    o, hit = torch.rand(50), torch.ones(50, dtype=torch.bool)
+    torch.testing.assert_close(regularisers.sparsity(o, hit), (o**2 + 0.01).sqrt().mean())
     clamped = o.clamp(1e-3, 1 - 1e-3)
-    torch.testing.assert_close(regularisers.entropy(o), F.binary_cross_entropy(clamped, clamped))
+    torch.testing.assert_close(regularisers.entropy(o, hit), F.binary_cross_entropy(clamped, clamped))
 
 
 @pytest.fixture
