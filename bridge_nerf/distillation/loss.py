@@ -1,5 +1,6 @@
 """The one place where a gradient becomes a loss."""
 
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -33,6 +34,15 @@ class Distilled(NamedTuple):
     """weight * w(t) (eps_target - eps_source)."""
     metrics: dict[str, Float[Tensor, ""]]
     """pull: root mean square of eps_target - eps_source; gradient: of the gradient."""
+    why: Callable[[], NonFinite]
+    """Says, once the loss is found not to be finite, what was the first not to be; looks at everything."""
+
+
+def read(numbers: Mapping[str, Float[Tensor, ""]]) -> dict[str, float]:
+    """The numbers in main memory, all at once: on a card each look waits for all that was asked of it."""
+    return dict(
+        zip(numbers, torch.stack([value.detach() for value in numbers.values()]).tolist(), strict=True)
+    )
 
 
 def distillation_loss(
@@ -46,20 +56,23 @@ def distillation_loss(
     """A loss whose derivative with respect to x is `weight` times the objective's gradient, to the last bit.
 
     It is a sum over all entries, the batch included: divide by the batch size for a mean over samples.
-
-    Raises:
-        NonFinite: The gradient is not finite. The caller knows the step: see `explained`.
+    Nothing is looked at: where the gradient is not finite, neither is the loss. Who makes a step looks at all
+    its losses at once (`read`), and knows the step (`explained`).
     """
     pull = objective.pull(problem, x, t, noise)
     gradient = weight * objective.weigh(pull, problem.schedule, t)
-    if not torch.isfinite(gradient).all():
-        bad = (~torch.isfinite(gradient)).flatten(1).any(1)
-        cause = _cause(problem, x, t, noise)
-        raise NonFinite(cause, f"non-finite gradient at t = {t[bad].tolist()} of {t.tolist()}")
     # Not 0.5 |x - stopgrad(x - gradient)|^2: in float32 that rounds a small gradient away against x.
     loss = 0.5 * gradient.square().sum() + (gradient * (x - x.detach())).sum()
     metrics = {"pull": pull.square().mean().sqrt(), "gradient": gradient.square().mean().sqrt()}
-    return Distilled(loss, gradient, metrics)
+
+    def why() -> NonFinite:
+        bad = (~torch.isfinite(gradient)).flatten(1).any(1)
+        if not bad.any():
+            return NonFinite("gradient", f"the distillation loss is {loss.item()}")
+        cause = _cause(problem, x, t, noise)
+        return NonFinite(cause, f"non-finite gradient at t = {t[bad].tolist()} of {t.tolist()}")
+
+    return Distilled(loss, gradient, metrics, why)
 
 
 def _cause(

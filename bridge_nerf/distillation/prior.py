@@ -3,12 +3,13 @@
 Priors are plain objects, never `nn.Module` attributes of what is trained, so that none lands in a checkpoint.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from bridge_nerf.schedules import NoiseSchedule
@@ -21,18 +22,21 @@ class Condition:
     Args:
         embedding: One row a sample; what the rest of the shape means is the prior's business.
         extra: Further tensors, one row a sample each (a pooled embedding, a camera).
+        says: What each row says, such as its prompt: of one prior, rows that say the same are the same. None
+            where nobody has noted it.
     """
 
     embedding: Float[Tensor, "b *dims"]
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    says: tuple[Hashable, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.embedding)
 
-    def __getitem__(self, rows: int | slice | Int[Tensor, "n"]) -> "Condition":
+    def __getitem__(self, rows: int | slice) -> "Condition":
         """Some rows; a whole number picks one and keeps the batch dimension."""
-        picked = [rows] if isinstance(rows, int) else rows
-        return Condition(self.embedding[picked], {key: value[picked] for key, value in self.extra.items()})
+        picked = slice(rows, rows + 1 or None) if isinstance(rows, int) else rows
+        return self._each(lambda value: value[picked], self.says and self.says[picked])
 
     def expand(self, n: int) -> "Condition":
         """n equal rows from one; n rows stay as they are. Any other number of rows is a ValueError."""
@@ -40,7 +44,7 @@ class Condition:
             return self
         if len(self) != 1:
             raise ValueError(f"a condition of {len(self)} rows cannot serve {n} samples; give 1 row or {n}")
-        return self[torch.zeros(n, dtype=torch.long, device=self.embedding.device)]
+        return self._each(lambda value: value.repeat(n, *[1] * (value.ndim - 1)), self.says and n * self.says)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Condition":
         """Moved; `dtype` touches floating point tensors only."""
@@ -48,15 +52,18 @@ class Condition:
         def move(value: Tensor) -> Tensor:
             return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
 
-        return Condition(move(self.embedding), {key: move(value) for key, value in self.extra.items()})
+        return self._each(move, self.says)
+
+    def telling(self, **extra: Shaped[Tensor, "b *_"]) -> "Condition":
+        """With further tensors; what the rows say is no longer all that they tell."""
+        return Condition(self.embedding, {**self.extra, **extra})
 
     def equals(self, other: "Condition") -> bool:
-        """Same rows and same values: a network would answer both alike."""
-        return self is other or (
-            self.extra.keys() == other.extra.keys()
-            and torch.equal(self.embedding, other.embedding)
-            and all(torch.equal(value, other.extra[key]) for key, value in self.extra.items())
-        )
+        """Whether both are known to say the same, so that a network would answer both alike.
+
+        No value is looked at: on a card every look waits for it.
+        """
+        return self is other or (self.says is not None and self.says == other.says)
 
     @staticmethod
     def cat(conditions: "Sequence[Condition]") -> "Condition":
@@ -65,7 +72,15 @@ class Condition:
         if any(condition.extra.keys() != keys for condition in conditions):
             raise ValueError(f"conditions carry different extras: {[sorted(c.extra) for c in conditions]}")
         extra = {key: torch.cat([condition.extra[key] for condition in conditions]) for key in keys}
-        return Condition(torch.cat([condition.embedding for condition in conditions]), extra)
+        said = [condition.says for condition in conditions]
+        says = None if None in said else tuple(chain.from_iterable(filter(None, said)))
+        return Condition(torch.cat([condition.embedding for condition in conditions]), extra, says)
+
+    def _each(self, change: Callable[[Tensor], Tensor], says: tuple[Hashable, ...] | None) -> "Condition":
+        """All tensors changed."""
+        return Condition(
+            change(self.embedding), {key: change(value) for key, value in self.extra.items()}, says
+        )
 
 
 @runtime_checkable
@@ -87,7 +102,8 @@ class DiffusionPrior(Protocol):
         ...
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """One row a prompt; "" is the unconditional model."""
+        """One row a prompt; "" is the unconditional model. Rows that say their prompt (`Condition.says`) are
+        asked about once where two slots hold the same."""
         ...
 
 

@@ -5,8 +5,10 @@ Everything random about a picture in step k is a function of (its seed, k), what
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import lightning
@@ -18,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bridge_nerf.devices import send
 from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
+from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained, read
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.stages import stages_for
@@ -26,6 +28,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images.canvas import canvas_for
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
+from bridge_nerf.priors.spaces import unseen
 from bridge_nerf.schedules import Ramp, TimestepRange
 from bridge_nerf.seeding import generator
 from bridge_nerf.wording import compose
@@ -63,22 +66,21 @@ class ImageModule(lightning.LightningModule):
         """What the prior is told: a row for each (view, picture), views slowest, or one for all."""
         recipe, spec = self.spec.recipe, self.spec
         prompts = [subject.prompts[k] for k in range(len(spec.views)) for subject in spec.subjects]
-        self.prior.check_prompts(prompts)
-
-        def told(*texts: str) -> Condition:
-            self.prior.check_prompts([text for text in texts if text])
-            return self.prior.embed(texts)
-
-        target = told(*(compose(prompt, recipe.target_descriptors) for prompt in prompts))
-        return {
-            Slot.TARGET: target,
-            Slot.ADAPTER: target,
-            Slot.SOURCE: told(*(compose(prompt, recipe.source_descriptors) for prompt in prompts)),
+        texts = {
+            Slot.TARGET: [compose(prompt, recipe.target_descriptors) for prompt in prompts],
+            Slot.SOURCE: [compose(prompt, recipe.source_descriptors) for prompt in prompts],
             # Were it empty, nothing but guidance would be left of nfsd.
-            Slot.NEGATIVE: told(recipe.negative_prompt or recipe.source_descriptors),
-            Slot.PROMPT: told(*map(compose, prompts)),
-            Slot.NULL: told(""),
+            Slot.NEGATIVE: [recipe.negative_prompt or recipe.source_descriptors],
+            Slot.PROMPT: [compose(prompt) for prompt in prompts],
+            Slot.NULL: [""],
         }
+        everything = [text for of_slot in texts.values() for text in of_slot]
+        self.prior.check_prompts([*prompts, *filter(None, everything)])
+        read, conditions, end = self.prior.embed(everything), {}, 0
+        for slot, of_slot in texts.items():
+            begin, end = end, end + len(of_slot)
+            conditions[slot] = read[begin:end]
+        return {**conditions, Slot.ADAPTER: conditions[Slot.TARGET]}
 
     def _latents(self) -> Float[Tensor, "n c lh lw"]:
         """A row for each (view, picture), views slowest."""
@@ -88,37 +90,41 @@ class ImageModule(lightning.LightningModule):
         """The distillation loss at this absolute step, summed over pictures and views.
 
         Raises:
-            UserError: The gradient is not finite.
+            UserError: It is not finite, or what the adapter learns by.
         """
-        objective, weight, stage, times, _ = self.stages.at(step)
-        x = self._latents()
-        t, noise = self._draws("", step, x, times or self.times)
-        try:
-            distilled = distillation_loss(objective, self.problem, x, t, noise, weight)
-        except NonFinite as error:
-            raise self._explained(error, step) from error
-        self.metrics = {
-            "step": step,
-            "stage": stage + 1,
-            "t": t.float().mean().item(),
-            "loss": distilled.loss.item() / len(x),
-            **{name: value.item() for name, value in distilled.metrics.items()},
-        }
-        recipe = self.spec.recipe
-        if recipe.errors_every and step % recipe.errors_every == 0:
-            errors = measure(self.problem, x.detach(), t, noise, recipe.stages.ode_steps)
-            self.metrics |= {name: value.item() for name, value in errors.items()}
-        return distilled.loss if self.adapter is None else distilled.loss + self._adapter_loss(step, x)
+        with unseen():
+            losses, metrics, why = self._judged(step)
+        # All numbers of a step at once: on a card the host waits at every look.
+        numbers = read({**losses, **metrics})
+        if not all(math.isfinite(numbers[name]) for name in losses):
+            # An autoencoder that overflowed in half precision is asked in float32 now.
+            losses, metrics, why = self._judged(step)
+            numbers = read({**losses, **metrics})
+            if not math.isfinite(numbers["loss"]):
+                raise self._explained(why(), step)
+            if not math.isfinite(adapter := numbers.get("adapter", 0.0)):
+                raise self._explained(NonFinite("adapter", f"the adapter's loss is {adapter}"), step)
+        numbers["loss"] /= len(self.spec.views) * len(self.spec.subjects)
+        self.metrics = {"step": step, "stage": self.stages.at(step).index + 1, **numbers}
+        return reduce(torch.add, losses.values())
 
-    def _adapter_loss(self, step: int, x: Float[Tensor, "n c lh lw"]) -> Float[Tensor, ""]:
-        """The adapter follows the pictures (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike."""
-        assert self.adapter is not None
-        t, noise = self._draws("adapter ", step, x, TimestepRange(0.0, 1.0))
-        loss = self.adapter.loss(x.detach(), t, noise, self.problem.conditions[Slot.ADAPTER])
-        if not torch.isfinite(loss):
-            raise self._explained(NonFinite("adapter", f"the adapter's loss is {loss.item()}"), step)
-        self.metrics["adapter"] = loss.item()
-        return loss
+    def _judged(
+        self, step: int
+    ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, ""]], Callable[[], NonFinite]]:
+        """(losses, further numbers, why the first loss is not finite), none of them looked at."""
+        objective, weight, _, times, _ = self.stages.at(step)
+        x, recipe = self._latents(), self.spec.recipe
+        t, noise = self._draws("", step, x, times or self.times)
+        distilled = distillation_loss(objective, self.problem, x, t, noise, weight)
+        losses, metrics = {"loss": distilled.loss}, {"t": t.float().mean(), **distilled.metrics}
+        if recipe.errors_every and step % recipe.errors_every == 0:
+            metrics |= measure(self.problem, x.detach(), t, noise, recipe.stages.ode_steps)
+        if self.adapter is not None:
+            # It follows the pictures (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike.
+            t, noise = self._draws("adapter ", step, x, TimestepRange(0.0, 1.0))
+            told = self.problem.conditions[Slot.ADAPTER]
+            losses["adapter"] = self.adapter.loss(x.detach(), t, noise, told)
+        return losses, metrics, distilled.why
 
     def _explained(self, error: NonFinite, step: int) -> UserError:
         remedy = "lower the learning rate or the guidance"

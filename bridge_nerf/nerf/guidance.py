@@ -5,7 +5,7 @@ Nothing here is an `nn.Module`: neither the prior nor its schedules can end up i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge_nerf.devices import send
 from bridge_nerf.distillation.bridge_errors import measure
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
@@ -35,6 +36,10 @@ PANEL = {"target_descriptors": "Target", "source_descriptors": "Source", "guidan
 """What the viewer's panel calls what only some objectives listen to."""
 
 
+DISTILLATION = "distillation"
+"""The name of its loss; the others are what is learned beside it."""
+
+
 class Judged(NamedTuple):
     """What a step needs and what it should log."""
 
@@ -43,6 +48,8 @@ class Judged(NamedTuple):
     gradient: Float[Tensor, "b *dims"]
     """What the distillation asks of the latents."""
     metrics: dict[str, Float[Tensor, ""]]
+    why: Callable[[], NonFinite]
+    """Says why the distillation is not finite, once that is found."""
 
 
 class Guidance:
@@ -78,15 +85,18 @@ class Guidance:
         stages = wished.stages()
         self.config.check_stage(wishes.stage, stages)
         self.prior.check_prompts([compose(wishes.prompt)])
-        everything = [
-            self._text(prompt, view, background, words)
-            for view in VIEWS
-            for background in self.backgrounds
-            for prompt, words in self._described(wishes)
+        target, source = self._described(wishes)
+        told: list[tuple[tuple[str, str], View | None]] = [
+            (p, view) for view in VIEWS for p in (target, source)
         ]
+        if self.adapter is not None:
+            told.append((target, None))
+        everything = [self._text(*pair, view, behind) for pair, view in told for behind in self.backgrounds]
         if negative := self._negative(wishes):
             everything.append(negative)
         self.prior.check_prompts(everything)
+        # Read now, each once: no text encoder travels while training goes on.
+        self.prior.embed([*everything, ""])
         self.stages, self.wishes = stages, wishes
 
     def active(self, step: int) -> Active:
@@ -100,34 +110,34 @@ class Guidance:
     ) -> Judged:
         """The losses of the b pictures at this absolute step.
 
-        t and noise are a pure function of (seed, step).
-
-        Raises:
-            UserError: A picture or the gradient is not finite.
+        t and noise are a pure function of (seed, step). Nothing is looked at: see `Judged.why`.
         """
         prior, active = self.prior, self.active(step)
         size = (prior.image_size, prior.image_size)
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
-        x = prior.encode(pictures.to(prior.device))
+        # Under autocast a render may be in half precision.
+        x = prior.encode(pictures.to(prior.device).float())
         draws = generator(self.seed, "t", step)
         times = active.times or self.timesteps
-        t = times.sample(step, len(x), prior.schedule.num_timesteps, draws).to(x.device)
-        noise = torch.randn(x.shape, generator=generator(self.seed, "noise", step)).to(x)
+        t = times.sample(step, len(x), prior.schedule.num_timesteps, draws)
+        noise = torch.randn(x.shape, generator=generator(self.seed, "noise", step))
+        t, noise = send(t, x.device), send(noise, x.device)
         problem = self._problem(orbit, background)
-        try:
-            distilled = distillation_loss(active.objective, problem, x, t, noise, active.weight)
-        except NonFinite as error:
-            # Asked only now: on a card every look at a number waits for it.
-            if error.cause == "x" and not torch.isfinite(pictures).all():
-                error = NonFinite("render", "a picture is not finite")
-            raise self.explained(error, step) from error
-        losses, metrics = {"distillation": distilled.loss / len(x)}, distilled.metrics
+        distilled = distillation_loss(active.objective, problem, x, t, noise, active.weight)
+        losses, metrics = {DISTILLATION: distilled.loss / len(x)}, distilled.metrics
         if self.adapter is not None:
             losses["adapter"] = self._adapter_loss(self.adapter, problem, x.detach(), step)
         if self.config.errors_every and step % self.config.errors_every == 0:
             metrics = metrics | measure(problem, x.detach(), t, noise, self.config.ode_steps)
-        return Judged(losses, distilled.gradient, metrics)
+
+        def why() -> NonFinite:
+            error = distilled.why()
+            if error.cause == "x" and not torch.isfinite(pictures).all():
+                return NonFinite("render", "a picture is not finite")
+            return error
+
+        return Judged(losses, distilled.gradient, metrics, why)
 
     def explained(self, error: NonFinite, step: int) -> UserError:
         """What to tell the user of a step that cannot be made."""
@@ -140,9 +150,10 @@ class Guidance:
     ) -> Float[Tensor, ""]:
         """At times and noise of its own: those of the distillation would teach it what it is asked next."""
         draws = generator(self.seed, "adapter", step)
-        t = torch.randint(self.prior.schedule.num_timesteps, (len(x),), generator=draws).to(x.device)
-        noise = torch.randn(x.shape, generator=draws).to(x)
-        return adapter.loss(x, t, noise, problem.conditions[Slot.ADAPTER])
+        t = torch.randint(self.prior.schedule.num_timesteps, (len(x),), generator=draws)
+        noise = torch.randn(x.shape, generator=draws)
+        told = problem.conditions[Slot.ADAPTER]
+        return adapter.loss(x, send(t, x.device), send(noise, x.device), told)
 
     def _problem(self, orbit: Orbit, background: str | None) -> Problem:
         angles = zip(orbit.azimuth.tolist(), orbit.elevation.tolist(), strict=True)
@@ -150,7 +161,7 @@ class Guidance:
         wishes, prior, config = self.wishes, self.prior, self.config
 
         def told(prompt: str, descriptors: str, views: Sequence[View]) -> Condition:
-            return prior.embed([self._text(prompt, view, background, descriptors) for view in views])
+            return prior.embed([self._text(prompt, descriptors, view, background) for view in views])
 
         target, source = self._described(wishes)
         conditions = {
@@ -160,9 +171,9 @@ class Guidance:
         }
         if self.adapter is not None:
             # The camera says from where; the words need not.
-            alike = prior.embed([self._text(target[0], None, background, target[1])]).expand(len(views))
-            cameras = {"camera": orbit.poses().to(alike.embedding.device)}
-            conditions[Slot.ADAPTER] = replace(alike, extra={**alike.extra, **cameras})
+            alike = prior.embed([self._text(*target, None, background)]).expand(len(views))
+            cameras = send(orbit.poses(), alike.embedding.device)
+            conditions[Slot.ADAPTER] = alike.telling(camera=cameras)
         if config.perp_neg:
             conditions[Slot.NEGATIVE] = told(*target, [OPPOSITE[view] for view in views])
             return PerpNeg(prior, conditions, self.adapter, strength=config.perp_neg)
@@ -179,7 +190,7 @@ class Guidance:
         """The whole text of NEGATIVE. Were it empty, nothing but guidance would be left of nfsd."""
         return compose(self.config.negative_prompt) or compose(wishes.source_descriptors)
 
-    def _text(self, prompt: str, view: View | None, background: str | None, descriptors: str) -> str:
+    def _text(self, prompt: str, descriptors: str, view: View | None, background: str | None) -> str:
         behind = f"{background} background" if background and self.config.background_words else ""
         words = self.config.view
         seen = (prompt,) if view is None else (words.debiased(prompt, view), words.words(view))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, cast
@@ -19,22 +20,21 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.loss import Cause, NonFinite
+from bridge_nerf.distillation.loss import NonFinite, read
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.controls import Controls
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
-from bridge_nerf.nerf.guidance import Guidance
+from bridge_nerf.nerf.guidance import DISTILLATION, Guidance, Judged
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.prior_config import PriorConfig
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
 from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
+from bridge_nerf.priors.spaces import unseen
 
 ADAPTER = "adapter"
-"""The adapter's name: of its part of the state and of its optimizer."""
-CAUSES: dict[str, Cause] = {"distillation": "gradient", ADAPTER: "adapter"}
-"""Of a loss that is not finite; the others are regularisers."""
+"""The adapter's name: of its part of the state, of its optimizer and of its loss."""
 
 
 @dataclass
@@ -178,10 +178,17 @@ class BridgePipeline(VanillaPipeline):
         side = self.config.datamanager.resolution(step)
         pictures = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
         background = self.model.background.name(self.model.seed, step)
-        judged = self._guidance.loss(pictures, batch["orbit"], background, step)
-        losses = {name: loss.to(self.device) for name, loss in judged.losses.items()}
-        losses |= self.model.get_loss_dict(outputs, batch)
-        self._check(losses, outputs["accumulation"], step)
+        judge = partial(self._guidance.loss, pictures, batch["orbit"], background, step)
+        with unseen():
+            judged = judge()
+        regularisers, visible = self.model.get_loss_dict(outputs, batch), outputs["accumulation"].any()
+        losses = self._here(judged.losses) | regularisers
+        # All numbers of a step at once: on a card the host waits at every look.
+        numbers = read({**losses, "visible": visible.float()})
+        if not (all(map(math.isfinite, numbers.values())) and numbers["visible"]):
+            judged = judge()  # an autoencoder that overflowed in half precision is asked in float32 now
+            losses = self._here(judged.losses) | regularisers
+            self._check(judged, losses, visible, step)
         metrics = self.model.get_metrics_dict(outputs, batch) | judged.metrics
         return outputs, losses, metrics | {"stage": self._guidance.active(step).index + 1}
 
@@ -190,14 +197,18 @@ class BridgePipeline(VanillaPipeline):
         """The step's losses once more, after its update: there are no pictures that training never sees."""
         return self.get_train_loss_dict(step)
 
-    def _check(self, losses: dict[str, Tensor], opacity: Tensor, step: int) -> None:
+    def _here(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Also where the prior computes elsewhere."""
+        return {name: loss.to(self.device) for name, loss in losses.items()}
+
+    def _check(self, judged: Judged, losses: Mapping[str, Tensor], visible: Tensor, step: int) -> None:
         assert self._guidance is not None
         for name, value in losses.items():
             if not torch.isfinite(value):
-                cause = CAUSES.get(name, "regulariser")
+                cause = ADAPTER if name == ADAPTER else "regulariser"
                 error = NonFinite(cause, f"the {name} loss is {value.item()}")
-                raise self._guidance.explained(error, step)
-        if not opacity.any():  # nothing left that a gradient could reach
+                raise self._guidance.explained(judged.why() if name == DISTILLATION else error, step)
+        if not visible:  # nothing left that a gradient could reach
             raise UserError(
                 f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
             )

@@ -9,7 +9,6 @@ which published VSD code relies on, has been empty for years.)
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from bridge_nerf.distillation.denoising import PredictionType, denoising_loss
 from bridge_nerf.distillation.prior import Condition, DiffusionPrior
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.precision import ScaledBackward, own_precision
 from bridge_nerf.schedules import NoiseSchedule
 from bridge_nerf.seeding import generator
 
@@ -46,9 +46,10 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(down.to(layer.weight.device))
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=layer.weight.device))
 
-    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+    def forward(self, x: Float[Tensor, "*b i"], backward: ScaledBackward) -> Float[Tensor, "*b o"]:
         """In float32, answered in x's dtype."""
-        return (x.float() @ self.down.T @ self.up.T).to(x.dtype)
+        down, up = backward.entering(self.down), backward.entering(self.up)
+        return (x.float() @ down.T @ up.T).to(x.dtype)
 
 
 class CameraEncoder(nn.Module):
@@ -111,6 +112,7 @@ class Adapter(nn.Module):
         """As the prior's."""
         return self.prior.embed(prompts)
 
+    @own_precision()
     def eps(
         self, x_t: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b *dims"]:
@@ -119,8 +121,10 @@ class Adapter(nn.Module):
         Raises:
             UserError: The adapter reads cameras and the condition has none.
         """
-        with self._corrections_added():
-            return self.prior.eps(x_t, t, self._with_camera(condition))
+        backward = ScaledBackward(self._corrected[0][0].weight.dtype)
+        told = self._with_camera(condition, backward)
+        with self._corrections_added(backward):
+            return backward.leaving(self.prior.eps(backward.entering(x_t), t, told))
 
     def loss(
         self,
@@ -140,12 +144,14 @@ class Adapter(nn.Module):
         return denoising_loss(predict, self.schedule, x, t, noise, trained)
 
     @contextmanager
-    def _corrections_added(self) -> Iterator[None]:
+    def _corrections_added(self, backward: ScaledBackward) -> Iterator[None]:
         # A compiled network would pass the hooks by without a word: the adapter asks the plain one.
         network: Any = self.prior.components.unet
         compiled, network._compiled_call_impl = network._compiled_call_impl, None
         handles = [
-            layer.register_forward_hook(lambda _, given, answer, add=correction: answer + add(given[0]))
+            layer.register_forward_hook(
+                lambda _, given, answer, add=correction: answer + add(given[0], backward)
+            )
             for layer, correction in self._corrected
         ]
         try:
@@ -155,12 +161,12 @@ class Adapter(nn.Module):
             for handle in handles:
                 handle.remove()
 
-    def _with_camera(self, condition: Condition) -> Condition:
+    def _with_camera(self, condition: Condition, backward: ScaledBackward) -> Condition:
         if self.camera is None:
             return condition
         if "camera" not in condition.extra:
             raise UserError("this adapter reads cameras: put them in the condition's extra['camera']")
         extra = dict(condition.extra)
-        shift = self.camera(extra.pop("camera"))
+        shift = backward.entering(self.camera(extra.pop("camera")))
         shift = shift.view(len(shift), *[1] * (condition.embedding.ndim - 2), -1)
-        return replace(condition, embedding=condition.embedding + shift, extra=extra)
+        return Condition(condition.embedding + shift, extra)

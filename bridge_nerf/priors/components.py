@@ -51,7 +51,10 @@ class Components:
 
 
 def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Family, Components]:
-    """All parts of the pipeline in the folder. UserError where one is missing, damaged or does not fit."""
+    """All parts of the pipeline in the folder. UserError where one is missing, damaged or does not fit.
+
+    What would overflow in float16 is in bfloat16 then, which takes the same memory.
+    """
     family = check_folder(folder)
     index = read_index(folder)
     scheduler = _load_scheduler(folder, family)
@@ -61,8 +64,6 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> t
     )
     networks = {name: _load_model(family, folder, name, dtype) for name in family.networks}
     vae, unet = networks.get("vae"), networks[family.denoiser]
-    if vae is not None and family.safe_vae and dtype == torch.float16 and vae.config.force_upcast:
-        vae = vae.float()
     _check_fit(folder, family, unet, vae, texts)
     encoders = {name: text.encoder for name, text in zip(family.texts, texts, strict=True) if text}
     # Before they go to a card: on ZeroGPU, what has gone there cannot be read until a run has a GPU.
@@ -114,6 +115,8 @@ def _load_text(folder: Path, family: Family, name: str, dtype: torch.dtype) -> T
 
 def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> Any:
     variant, _ = choose_weights(files_in(folder), family, name, half=dtype.itemsize < 4)
+    if dtype == torch.float16 and name in family.overflowing and not _mended(folder, name):
+        dtype = torch.bfloat16
     options = {"dtype": dtype, "variant": variant, "use_safetensors": True}
     if name in family.networks:
         # Without accelerate Diffusers' loader prints a warning unless it is told not to try.
@@ -135,9 +138,18 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
 
 def _class_of(folder: Path, name: str) -> str | None:
     """A distilled autoencoder may take the place of the family's."""
-    with reading(name, folder):
-        named = json.loads((folder / name / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    named = _config(folder, name).get("_class_name")
     return named if name == "vae" and named == "AutoencoderTiny" else None
+
+
+def _mended(folder: Path, name: str) -> bool:
+    """Whether an autoencoder says that it does not overflow, as those do that were trained not to."""
+    return name == "vae" and not _config(folder, name).get("force_upcast", True)
+
+
+def _config(folder: Path, name: str) -> dict[str, Any]:
+    with reading(name, folder):
+        return json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.attention import BlockedAttention
 from bridge_nerf.priors.components import Components, load_components
+from bridge_nerf.priors.precision import own_precision
 from bridge_nerf.priors.processor import multiplies_bfloat16, multiplies_tiles
 from bridge_nerf.priors.prompts import Vocabulary
 from bridge_nerf.priors.spaces import space_of
@@ -87,30 +88,38 @@ class DiffusersPrior(ABC):
     ) -> Float[Tensor, "b c h w"]:
         """The noise expected in x_t, in x_t's dtype."""
 
+    @own_precision()
     def _ask(self, *given: Any, **named: Any) -> Float[Tensor, "b c h w"]:
         """What the network answers."""
         with self.attention():
             return self.components.unet(*given, **named).sample
 
     @abstractmethod
-    def _read(self, prompt: str) -> Condition:
-        """One row: what the network is told."""
+    def _read(self, prompts: Sequence[str]) -> Condition:
+        """One row a prompt: what the network is told. Each text encoder visits the device once."""
 
+    @own_precision()
     def embed(self, prompts: Sequence[str]) -> Condition:
         """One row a prompt, on the prior's device; "" is the unconditional model. Each is read once.
 
+        The new ones are read together: give all that will be needed at once, before anything else wants the
+        memory that text encoders take while they visit.
+
         Raises UserError for a prompt that would be cut short or holds an unknown word.
         """
-        for prompt in prompts:
-            if prompt not in self._read_already:
+        if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._read_already]:
+            for prompt in new:
                 self._check_readable(prompt)
-                self._read_already[prompt] = self._read(prompt)
+            rows = replace(self._read(new), says=tuple(new))
+            self._read_already |= {prompt: rows[k] for k, prompt in enumerate(new)}
         return Condition.cat([self._read_already[prompt] for prompt in prompts])
 
+    @own_precision()
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
         """Latents of images in [0, 1], in the images' dtype and on their device; differentiable."""
         return self.space.encode(images)
 
+    @own_precision()
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
         """Images, clamped to [0, 1], in the latents' dtype and on their device."""
         return self.space.decode(latents)

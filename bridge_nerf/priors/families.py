@@ -32,9 +32,9 @@ class Family:
     t5_tokens: int = 0
     """How many tokens a T5 is given, which has no limit of its own."""
     half: str = "float16"
-    """The half precision it is used with."""
-    safe_vae: bool = False
-    """Whether the VAE stays in float32 where its configuration asks for it: in float16 it overflows."""
+    """The half precision that its network that denoises was published in."""
+    overflowing: frozenset[str] = field(default_factory=frozenset)
+    """Folders of what overflows in float16."""
 
     @property
     def denoiser(self) -> str:
@@ -67,7 +67,7 @@ FAMILIES = (
         "bridge_nerf.priors.unets:StableDiffusionXL",
         {"unet": UNET, "vae": VAE},
         {"text_encoder": CLIP, "text_encoder_2": CLIP_PROJECTED},
-        safe_vae=True,
+        overflowing=frozenset({"vae"}),
     ),
     Family(
         "Stable Diffusion 3 or 3.5",
@@ -80,6 +80,7 @@ FAMILIES = (
         optional=frozenset({"text_encoder_3"}),
         t5_tokens=SD3_TOKENS,
         half="bfloat16",
+        overflowing=frozenset({"text_encoder_3"}),
     ),
     Family(
         "DeepFloyd IF, first stage",
@@ -89,7 +90,7 @@ FAMILIES = (
         {"unet": UNET},
         {"text_encoder": T5},
         t5_tokens=77,
-        half="bfloat16",
+        overflowing=frozenset({"text_encoder"}),
     ),
 )
 PIPELINES = {name: family for family in FAMILIES for name in family.pipelines}

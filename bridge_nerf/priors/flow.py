@@ -9,6 +9,8 @@ That is the variance-preserving process of the rest of this package at another s
 so every objective, weighting and transport serves flow models as it stands.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -17,6 +19,7 @@ from torch import Tensor
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.families import SD3_TOKENS
+from bridge_nerf.priors.text import last_but_one_and_pooled
 from bridge_nerf.schedules import per_sample
 
 
@@ -48,13 +51,15 @@ class StableDiffusion3(DiffusersPrior):
         )
         return x_u + per_sample(1 - u, x_t) * v.to(x_t.dtype)
 
-    def _read(self, prompt: str) -> Condition:
+    def _read(self, prompts: Sequence[str]) -> Condition:
         clip, clip_2, t5 = self.components.texts
         assert clip is not None and clip_2 is not None
-        read = [text.read(prompt, self.device) for text in (clip, clip_2)]
-        short = torch.cat([output.hidden_states[-2] for output in read], dim=-1)
-        width = self.components.unet.config.joint_attention_dim
-        long = short.new_zeros(1, SD3_TOKENS, width) if t5 is None else t5.read(prompt, self.device)[0]
+        first, pooled = clip.read(prompts, self.device, last_but_one_and_pooled)
+        second, pooled_2 = clip_2.read(prompts, self.device, last_but_one_and_pooled)
+        short, width = torch.cat([first, second], dim=-1), self.components.unet.config.joint_attention_dim
         short = F.pad(short, (0, width - short.shape[-1]))
-        pooled = torch.cat([output.text_embeds for output in read], dim=-1)
-        return Condition(torch.cat([short, long], dim=1), {"pooled": pooled})
+        if t5 is None:
+            long = short.new_zeros(len(prompts), SD3_TOKENS, width)
+        else:
+            (long,) = t5.read(prompts, self.device, lambda output: [output[0]])
+        return Condition(torch.cat([short, long], dim=1), {"pooled": torch.cat([pooled, pooled_2], dim=-1)})

@@ -70,7 +70,7 @@ class GaussianMixture:
             )
             rows.append(self.weights * named)
         weights = torch.stack(rows)
-        return Condition(weights / weights.sum(1, keepdim=True))
+        return Condition(weights / weights.sum(1, keepdim=True), says=tuple(prompts))
 
     def eps(
         self, x_t: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], condition: Condition

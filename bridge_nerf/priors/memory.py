@@ -51,9 +51,7 @@ def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
 
     def size(name: str) -> int:
         chosen = choose_weights(files, family, name, half=dtype.itemsize < 4)[1]
-        # An upper bound: a VAE that must not overflow stays in float32.
-        safe = dtype == torch.float16 and family.safe_vae and name == "vae"
-        return sum(count_numbers(folder / file) for file in chosen) * (4 if safe else dtype.itemsize)
+        return sum(count_numbers(folder / file) for file in chosen) * dtype.itemsize
 
     sizes = {name: size(name) for name in components_of(family, read_index(folder))}
     return Estimate(

@@ -1,6 +1,8 @@
 """Where a prior works: in the latents of an autoencoder, or in pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any
 
@@ -9,6 +11,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
+
+_looks: ContextVar[bool] = ContextVar("looks", default=True)
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """While this is entered `encode` does not look at its answers, for on a card every look waits for it.
+
+    For steps, which look at everything once, at their end; one that was not finite is made again outside of
+    this, where an autoencoder that overflows in half precision is asked in float32.
+    """
+    token = _looks.set(False)
+    try:
+        yield
+    finally:
+        _looks.reset(token)
+
 
 SINGLE = "--dtype float32 (bridge-nerf) or --pipeline.prior-dtype float32 (ns-train)"
 """What gives a prior single precision."""
@@ -36,9 +55,9 @@ class Latents:
         """Latents of images in [0, 1], in the images' dtype and on their device; differentiable.
 
         Raises:
-            UserError: The autoencoder overflows, in float32 too.
+            UserError: The autoencoder overflows, in float32 too (not while `unseen`).
         """
-        return self._finite(images, self._encoded)
+        return self._finite(images, self._encoded) if _looks.get() else self._encoded(self.vae, images)
 
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
         """Images, clamped to [0, 1], in the latents' dtype and on their device.
@@ -75,8 +94,7 @@ class Latents:
                     f"more; {SINGLE} avoids that"
                 )
             del answer  # its graph would stay beside the other one
-            with torch.autocast(self.vae.device.type, enabled=False):
-                answer = through(self._single, given)
+            answer = through(self._single, given)
             if torch.isfinite(answer).all():
                 return answer
         raise UserError(

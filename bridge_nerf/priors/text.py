@@ -1,9 +1,12 @@
 """A text encoder and its tokenizer."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.prompts import quote
@@ -55,18 +58,34 @@ class Text:
         return len(self.tokenizer(str(text), verbose=False).input_ids) - marks
 
     @torch.no_grad()
-    def read(self, prompt: str, device: torch.device, masked: bool = False) -> Any:
-        """The encoder's output, with all its hidden states, for one prompt padded to its limit.
+    def read(
+        self,
+        prompts: Sequence[str],
+        device: torch.device,
+        kept: Callable[[Any], Sequence[Tensor]],
+        masked: bool = False,
+    ) -> list[Float[Tensor, "b *_"]]:
+        """What is `kept` of the encoder's output, all its hidden states included, a row for each prompt.
 
-        Padding is read too unless `masked`.
+        The encoder visits the device once for all; each prompt is padded to the limit and read alone. Padding
+        is read too unless `masked`.
         """
-        told = self.tokenizer(prompt, padding="max_length", max_length=self.limit, return_tensors="pt").to(
-            device
-        )
         home = self.encoder.device
         self.encoder.to(device)
         try:
-            mask = told.attention_mask if masked else None
-            return self.encoder(told.input_ids, attention_mask=mask, output_hidden_states=True)
+            rows = [kept(self._output(prompt, device, masked)) for prompt in prompts]
+            return [torch.cat(values) for values in zip(*rows, strict=True)]
         finally:
             self.encoder.to(home)
+
+    def _output(self, prompt: str, device: torch.device, masked: bool) -> Any:
+        told = self.tokenizer(prompt, padding="max_length", max_length=self.limit, return_tensors="pt").to(
+            device
+        )
+        mask = told.attention_mask if masked else None
+        return self.encoder(told.input_ids, attention_mask=mask, output_hidden_states=True)
+
+
+def last_but_one_and_pooled(output: Any) -> Sequence[Tensor]:
+    """What the XL and Stable Diffusion 3 are told of a CLIP with a projection."""
+    return output.hidden_states[-2], output.text_embeds

@@ -1,5 +1,7 @@
 """The families whose network is a UNet under a discrete diffusion process."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,6 +11,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.priors.components import Components
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.prompts import Vocabulary
+from bridge_nerf.priors.text import last_but_one_and_pooled
 
 
 class StableDiffusion(DiffusersPrior):
@@ -50,35 +53,43 @@ class StableDiffusion(DiffusersPrior):
         """What else the UNet is told."""
         return {}
 
-    def _read(self, prompt: str) -> Condition:
+    def _read(self, prompts: Sequence[str]) -> Condition:
         (text,) = self.texts
         # As in StableDiffusionPipeline: padding is read, unless the encoder was trained with a mask.
         masked = bool(getattr(text.encoder.config, "use_attention_mask", False))
-        return Condition(text.read(prompt, self.device, masked)[0])
+        (embedding,) = text.read(prompts, self.device, lambda output: [output[0]], masked)
+        return Condition(embedding)
 
 
 class DeepFloyd(StableDiffusion):
     """DeepFloyd IF's first stage: pixels in [-1, 1], told what a T5 reads (Saharia et al. 2022)."""
 
-    def _read(self, prompt: str) -> Condition:
+    def _read(self, prompts: Sequence[str]) -> Condition:
         (text,) = self.texts
-        simple = prompt.lower().strip()  # as IFPipeline, without its cleaning of web pages
-        return Condition(text.read(simple, self.device, masked=True)[0])
+        # As IFPipeline, without its cleaning of web pages.
+        simple = [prompt.lower().strip() for prompt in prompts]
+        (embedding,) = text.read(simple, self.device, lambda output: [output[0]], masked=True)
+        return Condition(embedding)
 
 
 class StableDiffusionXL(StableDiffusion):
     """Told the last but one layer of two encoders, a pooled embedding, and sizes (Podell et al. 2023)."""
 
-    def _more(self, told: Condition) -> dict[str, Tensor]:
+    def __init__(self, components: Components, vocabulary: Vocabulary | None = None) -> None:
+        super().__init__(components, vocabulary)
         # Original size, upper left corner of the crop, size wanted: no up-scaling, nothing cut off.
         size = self.image_size
-        ids = torch.tensor([size, size, 0, 0, size, size], device=self.device, dtype=self.dtype)
-        return {"text_embeds": told.extra["pooled"], "time_ids": ids.expand(len(told), -1)}
+        self._sizes = torch.tensor([size, size, 0, 0, size, size], device=self.device, dtype=self.dtype)
 
-    def _read(self, prompt: str) -> Condition:
-        read = [text.read(prompt, self.device) for text in self.texts]
-        embedding = torch.cat([output.hidden_states[-2] for output in read], dim=-1)
-        pooled = read[-1].text_embeds
-        # The published model was trained with zeros for no prompt.
-        known = 0.0 if not prompt and self.components.index.get("force_zeros_for_empty_prompt", True) else 1.0
-        return Condition(known * embedding, {"pooled": known * pooled})
+    def _more(self, told: Condition) -> dict[str, Tensor]:
+        return {"text_embeds": told.extra["pooled"], "time_ids": self._sizes.expand(len(told), -1)}
+
+    def _read(self, prompts: Sequence[str]) -> Condition:
+        clip, clip_2 = self.texts
+        (first,) = clip.read(prompts, self.device, lambda output: [output.hidden_states[-2]])
+        second, pooled = clip_2.read(prompts, self.device, last_but_one_and_pooled)
+        if self.components.index.get("force_zeros_for_empty_prompt", True):
+            # The published model was trained with zeros for no prompt.
+            for row in (row for row, prompt in enumerate(prompts) if not prompt):
+                first[row] = second[row] = pooled[row] = 0
+        return Condition(torch.cat([first, second], dim=-1), {"pooled": pooled})

@@ -57,7 +57,7 @@ class PicturePrior:
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         self.asked += prompts
-        return Condition(torch.stack([self.picture(prompt) for prompt in prompts]))
+        return Condition(torch.stack([self.picture(prompt) for prompt in prompts]), says=tuple(prompts))
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
         return images

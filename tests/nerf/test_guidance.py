@@ -179,9 +179,9 @@ def said(g: Guidance, step: int, pictures: torch.Tensor | None = None) -> str:
     """How the step is refused."""
     if pictures is None:
         pictures = torch.rand(1, 3, SIZE, SIZE)
-    with pytest.raises(UserError) as refusal:
-        g.loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, step)
-    return str(refusal.value)
+    judged = g.loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, step)
+    assert not judged.losses["distillation"].isfinite()
+    return str(g.explained(judged.why(), step))
 
 
 def test_a_prior_that_is_not_finite_is_blamed_before_anything_is_learnt(

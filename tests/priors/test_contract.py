@@ -61,9 +61,12 @@ def test_it_is_an_image_prior_and_no_module(prior: DiffusersPrior, dtype: torch.
     assert prior.device == torch.device("cpu") and prior.image_size % prior.latent_shape[1] == 0
     parts = prior.components
     assert prior.dtype == dtype
-    # The XL's autoencoder overflows in float16.
-    safe = type(prior).__name__ == "StableDiffusionXL" and dtype == torch.float16
-    assert parts.vae is None or parts.vae.dtype == (torch.float32 if safe else dtype)
+    # The XL's autoencoder overflows in float16, and so does a T5.
+    wide = torch.bfloat16 if dtype == torch.float16 else dtype
+    is_xl = type(prior).__name__ == "StableDiffusionXL"
+    assert parts.vae is None or parts.vae.dtype == (wide if is_xl else dtype)
+    for text in prior.texts:
+        assert text.encoder.dtype == (wide if "T5" in type(text.encoder).__name__ else dtype)
     for network in (parts.unet, parts.vae, *(text.encoder for text in prior.texts)):
         if network is not None:
             assert not network.training and not any(p.requires_grad for p in network.parameters())
@@ -131,9 +134,27 @@ def test_embeddings_are_computed_once_and_encoders_go_home(folder: Path, exact: 
     condition = prior.embed([*PROMPTS, PROMPTS[0]])
     assert len(condition) == 4 and len(calls) == 3 * len(prior.texts)
     assert not condition.embedding.requires_grad
-    assert prior.embed(PROMPTS[::-1]).equals(condition[torch.tensor([2, 1, 0])])
+    again = prior.embed(PROMPTS[::-1])
+    assert again.equals(Condition.cat([condition[k] for k in (2, 1, 0)]))
+    assert torch.equal(again.embedding, condition.embedding[[2, 1, 0]])
     assert len(calls) == 3 * len(prior.texts)
-    assert condition[0].equals(exact.embed(PROMPTS[:1])) and not condition[0].equals(condition[2])
+    for row, prompt in enumerate(PROMPTS):
+        alone = exact.embed([prompt])
+        assert alone.says == condition[row].says and torch.equal(alone.embedding, condition[row].embedding)
+        for name, value in alone.extra.items():
+            assert torch.equal(value, condition[row].extra[name])
+    assert not torch.equal(condition.embedding[0], condition.embedding[2])
+
+
+def test_text_encoders_visit_the_device_once_for_all_prompts(folder: Path) -> None:
+    prior = DiffusersPrior.load(folder)
+    journeys: list[int] = []
+    for k, text in enumerate(prior.texts):
+        text.encoder.to = lambda *_, k=k: journeys.append(k)
+    prior.embed([*PROMPTS, PROMPTS[0]])
+    assert journeys == [k for k in range(len(prior.texts)) for _ in ("there", "home")]
+    prior.embed(PROMPTS[::-1])
+    assert len(journeys) == 2 * len(prior.texts)
 
 
 def test_prompts_are_checked(prior: DiffusersPrior) -> None:

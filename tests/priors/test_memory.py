@@ -1,5 +1,6 @@
 """The memory told before loading, against the networks themselves."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.priors import memory
+from bridge_nerf.priors import families, memory
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.inspection import inspect
 from bridge_nerf.priors.memory import Estimate, check_room, count_numbers, estimate, free_bytes
@@ -27,7 +28,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return build(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_estimate_is_the_size_of_what_is_loaded(folder: Path, dtype: torch.dtype) -> None:
     told = estimate(folder, check_folder(folder), dtype)
     prior = DiffusersPrior.load(folder, dtype=dtype)
@@ -113,9 +114,23 @@ def test_damaged_headers_are_told(tmp_path: Path) -> None:
             count_numbers(file)
 
 
-def test_an_xl_in_float16_keeps_its_autoencoder_in_float32(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mended", [False, True])
+def test_the_autoencoder_of_an_xl_in_float16_is_in_bfloat16_unless_it_is_mended(
+    tmp_path: Path, mended: bool
+) -> None:
     folder = build("sdxl", tmp_path)
+    config = folder / "vae/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"force_upcast": not mended}))
     prior = DiffusersPrior.load(folder, dtype=torch.float16)
-    assert prior.dtype == torch.float16 and prior.components.vae.dtype == torch.float32
-    told = estimate(folder, check_folder(folder), torch.float16)
-    assert told.networks["vae"] == size(prior.components.vae)
+    assert prior.dtype == torch.float16
+    assert prior.components.vae.dtype == (torch.float16 if mended else torch.bfloat16)
+    assert DiffusersPrior.load(folder).components.vae.dtype == torch.float32, "as is asked for"
+
+
+def test_the_half_precision_of_a_family_suits_all_its_parts() -> None:
+    assert {family.title: family.half for family in families.FAMILIES if family.half != "float16"} == {
+        "Stable Diffusion 3 or 3.5": "bfloat16"
+    }
+    for family in families.FAMILIES:
+        t5s = {name for name, kind in family.texts.items() if kind == families.T5}
+        assert t5s <= family.overflowing <= family.texts.keys() | family.networks.keys()
