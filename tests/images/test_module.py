@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,9 @@ from bridge_nerf.images.views import VIEWS, view
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
 from tests.images.conftest import RECIPE, SPEC, several
+from tests.priors.test_spaces import overflowing
 from tests.priors.tiny import build_tiny_pipeline
+from tests.priors.tiny_families import build
 
 
 def made(module: ImageModule) -> torch.Tensor:
@@ -155,3 +158,33 @@ def test_latents_turn_through_the_picture(prior):
     weights = torch.arange(seen.numel()).view_as(seen).float()
     (seen * weights).sum().backward()
     torch.testing.assert_close(module.canvas.values.grad, view("270", weights))
+
+
+@pytest.mark.parametrize("objective", ["bridge", "vsd"])
+def test_a_step_whose_pictures_overflow_is_made_again_in_single_precision(objective, tmp_path, monkeypatch):
+    """As if the autoencoder had been looked at from the first."""
+    prior = overflowing(build("sd-eps", tmp_path / "sd"), torch.float16)
+    recipe = replace(RECIPE, steps=3, target_descriptors="sharp", source_descriptors="blurry")
+    subjects = subjects_for(("apple",), 0, 1)
+    spec = replace(
+        SPEC, objective=objective, subjects=subjects, canvas="pixels", recipe=recipe, size=(32, 32)
+    )
+    ends = []
+    for _ in range(2):
+        module = ImageModule(spec, prior)
+        ends.append((made(module), module.metrics))
+        monkeypatch.setattr("bridge_nerf.images.module.unseen", nullcontext)
+    assert ends[0][0].isfinite().all() and torch.equal(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]
+
+
+def test_every_text_is_read_in_one_visit(tmp_path):
+    prior = load_prior(str(build_tiny_pipeline(tmp_path)), "cpu")
+    journeys = []
+    prior.texts[0].encoder.to = journeys.append
+    recipe = replace(RECIPE, target_descriptors="sharp", source_descriptors="blurry")
+    spec = replace(several(range(2)), objective="vsd", recipe=recipe, size=(32, 32))
+    module = ImageModule(spec, prior)
+    assert len(journeys) == 2, "there and home"
+    module.loss(0)
+    assert len(journeys) == 2

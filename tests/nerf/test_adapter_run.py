@@ -1,8 +1,10 @@
 """Runs with an adapter, and runs that go on from others: other objectives, other prompts."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +22,8 @@ from tests.nerf.stub import SIZE, PicturePrior
 from tests.nerf.test_guidance import CONFIG, guidance
 from tests.nerf.test_refusing import refused
 from tests.nerf.test_trainer import same, state
+from tests.priors.test_spaces import overflowing
+from tests.priors.tiny_families import build
 
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
@@ -193,3 +197,26 @@ def test_perp_neg_avoids_the_opposite_view() -> None:
 def test_what_makes_no_sense_is_said_before_anything_is_loaded(change: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         replace(CONFIG, **change).stages()
+
+
+@pytest.mark.parametrize("objective", ["sds", "vsd"])
+def test_a_step_whose_render_overflows_is_made_again_in_single_precision(
+    config: BridgeTrainerConfig,
+    trained: Train,
+    prior: PicturePrior,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+) -> None:
+    """As if the autoencoder had been looked at from the first; also after a stop."""
+    half = overflowing(build("sd-eps", tmp_path / "sd"), torch.float16)
+    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda *_, **__: half)
+    config.pipeline.objective, config.max_num_iterations = objective, 4
+    config.pipeline.target_descriptors = "sharp"
+    whole = state(trained(deepcopy(config), "whole"))
+    first = deepcopy(config)
+    first.max_num_iterations = 2
+    stopped = trained(first, "first")
+    assert same(state(go_on(deepcopy(config), trained, stopped, 2, "second")), whole)
+    monkeypatch.setattr("bridge_nerf.nerf.pipeline.unseen", nullcontext)
+    assert same(state(trained(deepcopy(config), "looking")), whole)

@@ -1,6 +1,6 @@
 """The prior's seat in the loop, with a prior whose answers are known."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,9 @@ from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
-from bridge_nerf.nerf.orbit import turntable
+from bridge_nerf.nerf.orbit import Orbit, turntable
 from bridge_nerf.nerf.prompts import ViewConfig
+from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
 from tests.nerf.stub import SIZE, PicturePrior
 from tests.priors.tiny import build_tiny_pipeline
@@ -210,3 +211,24 @@ def test_wishes_are_written_down() -> None:
     config = replace(CONFIG)
     Wishes("a ball", "sharp", "foggy", 7.0, "2").write(config)
     assert (config.target_descriptors, config.guidance_scale, config.stage) == ("sharp", 7.0, "2")
+
+
+def test_every_text_is_read_before_training_begins(tmp_path: Path) -> None:
+    prior = load_prior(str(build_tiny_pipeline(tmp_path)), "cpu")
+    config = replace(CONFIG, objective="vsd", target_descriptors="sharp", errors_every=1)
+    adapter = Adapter(prior, 2, camera=True)
+    journeys: list[torch.device] = []
+    prior.texts[0].encoder.to = journeys.append
+    wishes = Wishes.of("a red apple", config)
+    g = Guidance(prior, config, wishes, 0, ("white", None), adapter)
+    assert len(journeys) == 2, "there and home"
+    pictures, orbit = torch.rand(5, 3, 32, 32), turntable(4, 15.0, 3.3, 40.0)
+    above = turntable(1, 80.0, 3.3, 40.0)
+    every = Orbit(*(torch.cat([getattr(o, f.name) for o in (orbit, above)]) for f in fields(Orbit)))
+    for background in ("white", None):
+        g.loss(pictures, every, background, 0)
+    assert len(journeys) == 2
+    g.apply(replace(wishes, prompt="a blue apple"))
+    assert len(journeys) == 4
+    g.loss(pictures, every, None, 1)
+    assert len(journeys) == 4

@@ -9,7 +9,7 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
-from bridge_nerf.priors.spaces import Pixels
+from bridge_nerf.priors.spaces import Pixels, unseen
 from bridge_nerf.seeding import generator
 from tests.priors.tiny_families import build
 
@@ -84,3 +84,11 @@ def test_the_autoencoder_is_not_blamed_for_what_it_was_given(folder: Path) -> No
         with pytest.raises(UserError, match="latents of a picture are not finite"):
             decode(given)
     assert prior.encode(images).isnan().any()
+
+
+def test_what_nobody_sees_is_not_asked_again(folder: Path, capsys) -> None:
+    prior = overflowing(folder, HALF)
+    with unseen():
+        assert not torch.isfinite(prior.encode(ASKED["encode"])).all()
+        assert torch.isfinite(prior.decode(ASKED["decode"])).all(), "clamped, it would pass for a picture"
+    assert torch.isfinite(prior.encode(ASKED["encode"])).all()
