@@ -92,11 +92,10 @@ class Guidance:
         if self.adapter is not None:
             told.append((target, None))
         everything = [self._text(*pair, view, behind) for pair, view in told for behind in self.backgrounds]
-        if negative := self._negative(wishes):
-            everything.append(negative)
-        self.prior.check_prompts(everything)
+        negative = self._negative(wishes)
+        self.prior.check_prompts([*everything, negative] if negative else everything)
         # Read now, each once: no text encoder travels while training goes on.
-        self.prior.embed([*everything, ""])
+        self.prior.embed([*everything, "", *([negative] if Slot.NEGATIVE in stages.slots else [])])
         self.stages, self.wishes = stages, wishes
 
     def active(self, step: int) -> Active:

@@ -212,7 +212,7 @@ def test_a_step_whose_render_overflows_is_made_again_in_single_precision(
     half = overflowing(build("sd-eps", tmp_path / "sd"), torch.float16)
     monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda *_, **__: half)
     config.pipeline.objective, config.max_num_iterations = objective, 4
-    config.pipeline.target_descriptors = "sharp"
+    config.pipeline.target_descriptors, config.pipeline.source_descriptors = "sharp", "blurry"
     whole = state(trained(deepcopy(config), "whole"))
     first = deepcopy(config)
     first.max_num_iterations = 2

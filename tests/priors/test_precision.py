@@ -68,22 +68,25 @@ def test_no_autocast_reaches_a_prior(name: str, dtype: torch.dtype, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> DiffusersPrior:
-    folder = build("sd-eps", tmp_path_factory.mktemp("sd"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sd-eps", tmp_path_factory.mktemp("sd"))
+
+
+@pytest.fixture(scope="module")
+def half(folder: Path) -> DiffusersPrior:
     return DiffusersPrior.load(folder, dtype=torch.float16)
 
 
 @pytest.fixture(scope="module")
-def single(half: DiffusersPrior, tmp_path_factory: pytest.TempPathFactory) -> DiffusersPrior:
+def single(folder: Path, half: DiffusersPrior) -> DiffusersPrior:
     """The same weights, as float16 has rounded them."""
-    prior = DiffusersPrior.load(build("sd-eps", tmp_path_factory.mktemp("sd")))
-    prior.components.unet.load_state_dict(half.components.unet.float().state_dict())
-    half.components.unet.half()
+    prior, rounded = DiffusersPrior.load(folder), half.components.unet.state_dict()
+    prior.components.unet.load_state_dict({name: value.float() for name, value in rounded.items()})
     return prior
 
 
 TINY = 2.0**-17
-"""A mean over 131072 times as many entries has such a gradient."""
+"""A mean over 2^17 times as many entries has such a gradient."""
 
 
 def worst_error(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> float:
@@ -96,7 +99,7 @@ def test_gradients_that_underflow_in_float16_are_carried(
     exact = gradients(learning(single), single, TINY)
     assert worst_error(gradients(learning(half), half, TINY), exact) < 0.03
     monkeypatch.setattr(adapters, "ScaledBackward", lambda dtype: ScaledBackward(torch.float32))
-    assert worst_error(gradients(learning(half), half, TINY), exact) > 0.3, "so it does without"
+    assert worst_error(gradients(learning(half), half, TINY), exact) > 0.9, "so it is without"
 
 
 def test_the_answer_is_that_of_the_network_and_the_gradient_reaches_what_it_is_asked_about(
