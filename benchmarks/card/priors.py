@@ -18,6 +18,7 @@ from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.priors import flow, unets
 from bridge_nerf.priors.components import Components, place
 from bridge_nerf.priors.graphs import graph_network
+from bridge_nerf.priors.memory import keep_few_activations
 
 SHAPES: dict[str, dict[str, Any]] = {
     "sd-2.1": {"tokens": 77, "width": 1024, "pooled": None, "channels": 4, "prior": unets.StableDiffusion},
@@ -39,7 +40,7 @@ def random_prior(
 
     Args:
         dtype: Of the network; None is its half precision on a card, and float32 elsewhere.
-        graphs: Whether its network is recorded as CUDA graphs, where there are any.
+        graphs: Whether network and encoder are recorded as CUDA graphs, where there are any.
     """
     device, shape = torch.device(options.device), SHAPES[kind]
     dtype = dtype or (HALF[kind] if options.cuda else torch.float32)
@@ -53,13 +54,13 @@ def random_prior(
         torch.nn.Module.to(part.eval().requires_grad_(False), precision)
         place(part, device)
     if checkpointing:
-        vae.enable_gradient_checkpointing()
-        vae.enable_slicing()
+        keep_few_activations(vae)
     prior = shape["prior"](Components(network, vae, (), _scheduler(kind), {}, name=kind))
     prior.embed = MethodType(_embed(shape, device, dtype), prior)
     prior.check_prompts = lambda *_: None
     if graphs and options.cuda:
         graph_network(network, f"the network of {kind}")
+        prior.space.graph(f"the autoencoder of {kind}")
     return prior
 
 

@@ -33,7 +33,7 @@ class Wishes:
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision of the prior's networks; auto depends on the machine. Another precision is another run."""
     graphs: Literal["auto", "on", "off"] = "auto"
-    """Whether the network is recorded as CUDA graphs and replayed; auto is on a CUDA device."""
+    """Whether network and encoder are recorded as CUDA graphs and replayed; auto is on a CUDA device."""
     canvas: Literal["latents", "pixels", "network"] | None = None
     """What is optimised: latents, pixels, or a small network of the coordinates."""
     steps: int | None = None

@@ -28,9 +28,9 @@ class PriorConfig:
     """The network goes through torch.compile: minutes at the first steps, a little less at each one after;
     on a CPU with bfloat16 more."""
     prior_graphs: Graphs = "auto"
-    """Whether the network is recorded as CUDA graphs, one for each set of shapes, and replayed: one launch
-    instead of about a thousand, for memory of its own; auto is on a CUDA device. What vsd adds to the network
-    runs without. Not run on a card yet."""
+    """Whether network and encoder are recorded as CUDA graphs, one for each set of shapes, and replayed: one
+    launch instead of about a thousand, for memory of their own; auto is on a CUDA device. What vsd adds to
+    the network runs without. Not run on a card yet."""
 
     def prior_options(self) -> dict[str, Any]:
         """What `load_prior` takes besides the name and the device."""

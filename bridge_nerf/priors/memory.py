@@ -8,8 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import Family
@@ -63,6 +65,18 @@ def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
 def count_numbers(file: Path) -> int:
     """How many numbers a safetensors file holds. UserError where it is damaged or cut short."""
     return sum(math.prod(entry["shape"]) for entry in read_header(file).values())
+
+
+def keep_few_activations(autoencoder: Any) -> None:
+    """Let its encoder and decoder keep the activations between blocks alone for their gradient, compute the
+    others again (Chen et al. 2016), and take pictures one at a time."""
+
+    # Nothing in them is random: to save and restore the generators would only keep CUDA graphs away.
+    def again(module: Any, *given: Any) -> Any:
+        return checkpoint(module.__call__, *given, use_reentrant=False, preserve_rng_state=False)
+
+    autoencoder.enable_gradient_checkpointing(again)
+    autoencoder.enable_slicing()
 
 
 def check_room(need: Estimate, name: str, device: torch.device | str) -> None:

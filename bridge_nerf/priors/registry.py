@@ -177,11 +177,11 @@ def load_prior(
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
             autoencoder takes pictures one at a time.
         compiling: The network goes through `torch.compile`; its first calls take minutes.
-        graphs: Whether the network is recorded as CUDA graphs; "auto" is on a CUDA device.
+        graphs: Whether network and encoder are recorded as CUDA graphs; "auto" is on a CUDA device.
 
     Raises UserError, in one line, where it cannot be had or does not fit into memory.
     """
-    from bridge_nerf.priors.memory import check_room, estimate, too_big
+    from bridge_nerf.priors.memory import check_room, estimate, keep_few_activations, too_big
 
     device = check_device(device)
     check_graphs(graphs, device)
@@ -206,8 +206,7 @@ def load_prior(
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise UserError(too_big(resolved, device, str(error).splitlines()[0])) from None
     if checkpointing and prior.components.vae is not None:
-        prior.components.vae.enable_gradient_checkpointing()
-        prior.components.vae.enable_slicing()
+        keep_few_activations(prior.components.vae)
     if compiling:
         from bridge_nerf.priors.compiling import compile_network
 
@@ -216,8 +215,11 @@ def load_prior(
         prior.attention = nullcontext
     if graphs != "off" and _on_gpu(device):
         from bridge_nerf.priors.graphs import graph_network
+        from bridge_nerf.priors.spaces import Latents
 
         graph_network(prior.components.unet, f"the network of {resolved}")
+        if isinstance(prior.space, Latents):
+            prior.space.graph(f"the autoencoder of {resolved}")
     return prior
 
 

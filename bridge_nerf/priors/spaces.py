@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.graphs import Graphed
 
 _looks: ContextVar[bool] = ContextVar("looks", default=True)
 
@@ -42,6 +44,7 @@ class Latents:
 
     def __init__(self, vae: Any, prior: str) -> None:
         self.vae, self.prior = vae, prior
+        self._as_it_is: Callable[[Tensor], Tensor] = partial(self._encoded, vae)
         self._single: Any = None
         """A copy in float32, once one was needed."""
         self.factor: int = 2 ** (len(self._widths(vae.config)) - 1)
@@ -57,7 +60,7 @@ class Latents:
         Raises:
             UserError: The autoencoder overflows, in float32 too (not while `unseen`).
         """
-        return self._finite(images, self._encoded) if _looks.get() else self._encoded(self.vae, images)
+        return self._finite(images, self._encoded) if _looks.get() else self._as_it_is(images)
 
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
         """Images, clamped to [0, 1], in the latents' dtype and on their device.
@@ -66,6 +69,10 @@ class Latents:
             UserError: The latents are not finite, or the autoencoder overflows, in float32 too.
         """
         return to_images(self._finite(_checked(latents), self._decoded))
+
+    def graph(self, name: str) -> None:
+        """Let `encode` replay CUDA graphs, also for its gradient, while it is `unseen`."""
+        self._as_it_is = Graphed(self._as_it_is, name)
 
     def _encoded(self, vae: Any, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
         mean = vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latent_dist.mode().to(images)

@@ -8,6 +8,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.priors import graphs
 from bridge_nerf.priors.graphs import MOST, Graphed, graph_network
 from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.priors.spaces import unseen
 from tests.priors.test_compiling import asked, with_corrections
 
 
@@ -109,3 +110,22 @@ def test_there_are_none_on_a_cpu(closed_folder):
         load_prior(str(closed_folder), "cpu", graphs="on")
     for way in ("auto", "off"):
         assert load_prior(str(closed_folder), "cpu", graphs=way).components.unet._compiled_call_impl is None
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_graphed_encoder_has_the_same_gradient(closed_folder, recorded, checkpointing):
+    answers = []
+    for graphed in (False, True):
+        prior = load_prior(str(closed_folder), "cpu", checkpointing=checkpointing)
+        if graphed:
+            prior.space.graph("the encoder")
+        pictures = [
+            drawn(2, 3, prior.image_size, prior.image_size, seed=k).requires_grad_() for k in range(2)
+        ]
+        with unseen():
+            latents = [prior.encode(picture) for picture in pictures]
+        slopes = [gradient(latents[k], pictures[k], seed=5) for k in (1, 0)]
+        answers.append([*latents, *slopes])
+    for found, expected in zip(answers[1], answers[0], strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert recorded == [2]
