@@ -15,6 +15,7 @@ from nerfstudio.engine.callbacks import (
     TrainingCallbackLocation,
 )
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
@@ -29,7 +30,7 @@ from bridge_nerf.nerf.guidance import DISTILLATION, Guidance, Judged
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.prior_config import PriorConfig
-from bridge_nerf.priors.adapter import Adapter, HasNetwork
+from bridge_nerf.priors.adapter import Adapter, HasNetwork, average_gradients
 from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
 from bridge_nerf.priors.spaces import unseen
 
@@ -85,7 +86,8 @@ class BridgePipeline(VanillaPipeline):
         return prior
 
     def add_adapter(self, seed: int) -> None:
-        """Where the objective asks an adapter there is one from here on.
+        """Where the objective asks an adapter there is one from here on; several processes train one and the
+        same, if the seed is that of all.
 
         Raises:
             UserError: The prior cannot have one.
@@ -94,6 +96,8 @@ class BridgePipeline(VanillaPipeline):
             if not isinstance(self.prior, HasNetwork):
                 raise UserError(f"{self.config.objective} needs a prior whose network is known; choose sds")
             self.adapter = Adapter(self.prior, self.config.adapter_rank, camera=True, seed=seed)
+            if self.world_size > 1:
+                average_gradients(self.adapter)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The model's, and the adapter's."""
@@ -107,7 +111,7 @@ class BridgePipeline(VanillaPipeline):
         trainer = training_callback_attributes.trainer
         assert trainer is not None, "training needs a trainer"
         # As nerfstudio seeds its ranks: each draws views of its own.
-        self.start_training(self.prior, trainer.config.machine.seed + trainer.local_rank)
+        self.start_training(self.prior, trainer.config.machine.seed + comms.get_rank())
         self._on_change = partial(trainer.config.save_config, overwrite=True)  # pyright: ignore[reportCallIssue]
         callbacks = super().get_training_callbacks(training_callback_attributes)
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]

@@ -50,7 +50,7 @@ class BridgeTrainer(Trainer):
 
     def setup_optimizers(self) -> Optimizers:
         """As nerfstudio does, for an adapter too where the objective asks one."""
-        self.pipeline.add_adapter(self.config.machine.seed + self.local_rank)
+        self.pipeline.add_adapter(self.config.machine.seed)
         return super().setup_optimizers()
 
     def train(self) -> None:

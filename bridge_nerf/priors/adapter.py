@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from bridge_nerf.distillation.denoising import PredictionType, denoising_loss
 from bridge_nerf.distillation.prior import Condition, DiffusionPrior
@@ -170,3 +170,17 @@ class Adapter(nn.Module):
         shift = backward.entering(self.camera(extra.pop("camera")))
         shift = shift.view(len(shift), *[1] * (condition.embedding.ndim - 2), -1)
         return Condition(condition.embedding + shift, extra)
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Let each gradient become its mean over all processes as soon as it is accumulated, so that modules that
+    started alike stay alike. Each process must reach all of the module's parameters at every step.
+    """
+
+    def average(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        distributed.all_reduce(parameter.grad)
+        parameter.grad /= distributed.get_world_size()
+
+    for parameter in module.parameters():
+        parameter.register_post_accumulate_grad_hook(average)
