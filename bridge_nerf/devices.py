@@ -1,7 +1,8 @@
-"""Settings of the device that computes, and the way of tensors to it."""
+"""What computes: settings of the device, the way of tensors to it, and the cores beside it."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,3 +30,9 @@ def send(value: Shaped[Tensor, "*dims"], device: torch.device) -> Shaped[Tensor,
     if device.type != "cuda" or value.device.type != "cpu":
         return value.to(device)
     return value.pin_memory().to(device, non_blocking=True)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    known = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return len(known(0)) if known else os.cpu_count() or 1

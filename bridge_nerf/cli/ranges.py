@@ -13,5 +13,6 @@ RANGES: Mapping[str, Range] = {
     "seed": SEED,
     "size": Range(1, 8192),
     "devices": COUNT,
+    "workers": Range(0, 1024),
 }
 """By flag; numbers of all others must be finite."""

@@ -34,6 +34,9 @@ class TrainToybox:
     """Everything random follows from it."""
     devices: int = 1
     """Processes of the diffusion training."""
+    workers: int | None = None
+    """Processes that render pictures, and that prepare batches ahead of the training; by default all cores
+    render, and all but one prepare batches for a GPU, none for a CPU. The result does not depend on it."""
     start: Path | None = None
     """Folder of an earlier prior to go on from; its autoencoder is kept."""
 
@@ -44,9 +47,16 @@ class TrainToybox:
         if self.part == "judge" and (self.start is not None or self.devices != 1):
             raise UserError("--start and --devices are about the prior; leave them out with --part judge")
         if self.part in ("all", "judge"):
-            print(f"judge: {train_judge(self.folder, preset, self.seed)}")
+            print(f"judge: {train_judge(self.folder, preset, self.seed, workers=self.workers)}")
         if self.part in ("all", "prior"):
-            folder = train_prior(self.folder, preset, self.seed, devices=self.devices, start=self.start)
+            folder = train_prior(
+                self.folder,
+                preset,
+                self.seed,
+                devices=self.devices,
+                start=self.start,
+                workers=self.workers,
+            )
             print(f"prior: {folder}")
 
 

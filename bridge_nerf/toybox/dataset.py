@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from bridge_nerf.devices import cores
 from bridge_nerf.toybox.captions import Scene, random_colour, random_flaws, random_toy
 from bridge_nerf.toybox.flaws import corrupt
 from bridge_nerf.toybox.objects import build
@@ -104,10 +105,11 @@ def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:
     return Shard(torch.stack(pictures), tuple(scenes))
 
 
-def make_shard(seed: int, renders: int, size: int = 64, workers: int = 2, **options) -> Shard:
-    """2 x `renders` pictures of render 0, 1, ... of this seed (`options` as in `random_scenes`), `workers`
-    processes.
+def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = None, **options) -> Shard:
+    """2 x `renders` pictures of render 0, 1, ... of this seed (`options` as in `random_scenes`), made by
+    `workers` processes: by default as many as there are cores.
     """
+    workers = cores() if workers is None else workers
     edges = [*range(0, renders, 500), renders]
     jobs = [(seed, a, b, size, options) for a, b in pairwise(edges)]
     if workers <= 1 or len(jobs) == 1:

@@ -74,11 +74,11 @@ class CaptionedLatents(Dataset):
         k, r = draw
         return self.latents[k].float(), caption(self.scenes[k], r)
 
-    def collate(self, items: list[tuple[Tensor, str]]) -> tuple[Tensor, Tensor]:
+    def collate(self, items: list[tuple[Tensor, str]]) -> list[Tensor]:
         """Latents and token ids [b, tokens], padded to the tokenizer's length as at inference."""
         latents, captions = zip(*items, strict=True)
         ids = self.tokenizer(list(captions), padding="max_length", return_tensors="pt").input_ids
-        return torch.stack(latents), ids
+        return [torch.stack(latents), ids]
 
 
 class DiffusionModule(lightning.LightningModule):
@@ -93,8 +93,8 @@ class DiffusionModule(lightning.LightningModule):
             # On a CPU the fused attention's backward is the slower one.
             unet.set_attn_processor(AttnProcessor())
 
-    def training_step(self, batch: tuple[Float[Tensor, "b c l l"], Any], _: int) -> Tensor:
-        """One denoising loss, t uniform."""
+    def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+        """One denoising loss, t uniform, on latents [b, c, l, l] and token ids [b, tokens]."""
         x, ids = batch
         words = self.text_encoder(ids).last_hidden_state
         t = torch.randint(0, self.schedule.num_timesteps, (len(x),), device=x.device)

@@ -5,6 +5,7 @@ a resumable fit with an averaged copy of the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from bridge_nerf.devices import cores, tune
 from bridge_nerf.errors import UserError
 from bridge_nerf.seeding import generator
 
@@ -41,22 +43,59 @@ def warm_hold_cool(optimiser: torch.optim.Optimizer, max_steps: int) -> dict[str
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class StepBatches(Sampler[list[Draw]]):
-    """Without end: the batch of step k is a function of (seed, rank, k), from step `start` on.
+class Steps(Sampler[tuple[int, int]]):
+    """Without end: (rank, k) for every step k from `start` on.
 
     It has no length: Lightning counts the batches of a resumed run from the first one, and would stop early.
     """
 
-    def __init__(self, pictures: int, batch: int, seed: int, start: int, rank: Callable[[], int]):
-        self.pictures, self.batch, self.seed, self.start, self.rank = pictures, batch, seed, start, rank
+    def __init__(self, start: int, rank: Callable[[], int]):
+        self.start, self.rank = start, rank
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        step = self.start
-        while True:
-            r = np.random.default_rng([self.seed, self.rank(), step])
-            chosen = r.integers(self.pictures, size=self.batch).tolist()
-            yield list(zip(chosen, r.spawn(self.batch), strict=True))
-            step += 1
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.rank(), step) for step in count(self.start))
+
+
+class StepBatches(Dataset):
+    """Whole batches: that of (rank, k) is a function of (seed, rank, k), whichever process makes it.
+
+    Args:
+        data: Answers a `Draw`, and collates where it has a `collate`.
+    """
+
+    def __init__(self, data: Any, batch: int, seed: int):
+        self.data, self.batch, self.seed = data, batch, seed
+        self.collate: Callable = getattr(data, "collate", default_collate)
+
+    def __getitem__(self, at: tuple[int, int]) -> Any:
+        r = np.random.default_rng([self.seed, *at])
+        chosen = r.integers(len(self.data), size=self.batch).tolist()
+        return self.collate([self.data[draw] for draw in zip(chosen, r.spawn(self.batch), strict=True)])
+
+
+def batches(
+    data: Any,
+    batch: int,
+    seed: int,
+    start: int,
+    rank: Callable[[], int],
+    workers: int = 0,
+    pinned: bool = False,
+) -> DataLoader:
+    """The batches of step `start` and of all after it, which do not depend on the rest.
+
+    Args:
+        workers: Processes that make them ahead of the steps.
+        pinned: They end in memory from which a card takes them without waiting.
+    """
+    return DataLoader(
+        StepBatches(data, batch, seed),
+        batch_size=None,
+        sampler=Steps(start, rank),
+        num_workers=workers,
+        pin_memory=pinned,
+        prefetch_factor=4 if workers else None,
+    )
 
 
 class StepSeed(Callback):
@@ -93,13 +132,21 @@ def fit(
     accelerator: str = "auto",
     devices: int = 1,
     save_every: int = 200,
+    workers: int | None = None,
 ) -> None:
     """Train to `max_steps`, from `folder`/last.ckpt where there is one; the module ends with the averaged
     weights.
 
-    A stopped and resumed run ends, on a CPU, as one that never stopped. `data` answers a `Draw`, and collates
-    where it has a `collate`. bf16 mixed precision; the average of the weights looks back over about a
-    twentieth of the run. Raises UserError at a step whose loss is not finite.
+    A stopped and resumed run ends, on a CPU, as one that never stopped. bf16 mixed precision; the average of
+    the weights looks back over about a twentieth of the run.
+
+    Args:
+        data: Answers a `Draw`, and collates where it has a `collate`.
+        workers: Processes that make batches ahead of the steps, for each device; None is all cores but
+            one where a card trains, so that it need not wait, and 0 where the CPU does: they would slow it.
+
+    Raises:
+        UserError: The loss of a step is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last, start = folder / "last.ckpt", 0
@@ -131,7 +178,10 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    count = len(data)  # pyright: ignore[reportArgumentType]
-    batches = StepBatches(count, batch, seed, start, lambda: trainer.global_rank)
-    loader = DataLoader(data, batch_sampler=batches, collate_fn=getattr(data, "collate", None))
+    device = trainer.strategy.root_device
+    tune(device)
+    cuda = device.type == "cuda"
+    if workers is None:
+        workers = max(1, (cores() - 1) // devices) if cuda else 0
+    loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
     trainer.fit(module, loader, ckpt_path=last if last.exists() else None)

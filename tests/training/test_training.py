@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from bridge_nerf.toybox.dataset import Shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import FLAWS, vocabulary
 from bridge_nerf.training import recipe
-from bridge_nerf.training.autoencoder import LATENT_CHANNELS, build_autoencoder, standardise
-from bridge_nerf.training.diffusion import DiffusionModule, build_unet
-from bridge_nerf.training.fitting import COOL_DOWN, StepBatches, course, fit
+from bridge_nerf.training.autoencoder import LATENT_CHANNELS, Pictures, build_autoencoder, standardise
+from bridge_nerf.training.diffusion import CaptionedLatents, DiffusionModule, build_unet
+from bridge_nerf.training.fitting import COOL_DOWN, StepBatches, batches, course, fit
 from bridge_nerf.training.judge import JudgePictures
 from bridge_nerf.training.recipe import PRESETS, named_preset, train_judge, train_prior
 from bridge_nerf.training.text import MAX_TOKENS, single_words, word_tokenizer
@@ -86,7 +86,7 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, monkeypatch
         lights.setattr(DiffusionModule, "training_step", until_the_lights_go_out)
         with pytest.raises(RuntimeError, match="no power"):
             train_prior(tmp_path / "a", preset, accelerator="cpu")
-    resumed = train_prior(tmp_path / "a", preset, accelerator="cpu")
+    resumed = train_prior(tmp_path / "a", preset, accelerator="cpu", workers=2)
     at_once = train_prior(tmp_path / "b", preset, accelerator="cpu")
     for part in ("unet/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"):
         one, other = (load_file(folder / f"{part}.safetensors") for folder in (resumed, at_once))
@@ -110,12 +110,34 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_spares_the_checkpoint(t
 
 
 def test_batches_are_functions_of_seed_rank_and_step():
-    def batches(rank: int, start: int = 0) -> list:
-        drawn = iter(StepBatches(1000, 8, 5, start, lambda: rank))
-        return [[(k, r.random()) for k, r in next(drawn)] for _ in range(3)]
+    class Draws:
+        """Answers what it is asked."""
 
-    assert batches(0) == batches(0) != batches(1)
-    assert batches(0, start=2)[0] == batches(0)[2]
+        def __len__(self) -> int:
+            return 1000
+
+        def __getitem__(self, draw):
+            return draw[0], draw[1].random()
+
+    def drawn(rank: int, step: int) -> list[list[float]]:
+        return [x.tolist() for x in StepBatches(Draws(), 8, 5)[rank, step]]
+
+    assert drawn(0, 2) == drawn(0, 2)
+    assert drawn(0, 2) != drawn(1, 2) and drawn(0, 2) != drawn(0, 1)
+
+
+def test_batches_do_not_depend_on_who_makes_them(trained):
+    shard = Shard.load(trained / "pictures.npz")
+    tokenizer = word_tokenizer(single_words(vocabulary()))
+    latents = CaptionedLatents(torch.arange(len(shard)).float()[:, None, None, None], shard.scenes, tokenizer)
+    for data in (Pictures(shard.pictures), JudgePictures(shard), latents):
+        alone, helped = (
+            list(islice(batches(data, 4, 0, start=3, rank=lambda: 1, workers=workers), 4))
+            for workers in (0, 2)
+        )
+        for one, other in zip(alone, helped, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        assert not torch.equal(alone[0][0], alone[1][0])
 
 
 def test_half_of_the_clean_pictures_of_the_judge_are_given_flaws(trained):
