@@ -252,8 +252,11 @@ if __name__ == "__main__":
         way, method = arguments.work
         print(json.dumps(work(way, method, torch.device(arguments.device), arguments.width, arguments.steps)))
         sys.exit()
+    there = torch.cuda.is_available()
+    if arguments.device == "cuda" and not there:
+        sys.exit("error: there is no CUDA device; give --device cpu, or leave it out")
     for device in (arguments.device,) if arguments.device else ("cpu", "cuda"):
-        if device == "cuda" and not torch.cuda.is_available():
+        if device == "cuda" and not there:
             print("cuda: not run, there is no CUDA device")
             continue
         width = arguments.width or ("full" if device == "cuda" else "four-fifths")
