@@ -51,12 +51,14 @@ SHAPES = {
 
 
 def build_prior(shape: str, device: torch.device, dtype: torch.dtype, placed: bool) -> Any:
-    """A prior of Stable Diffusion 2.1's structure with random weights, `placed` as ours are when loaded."""
+    """A prior of Stable Diffusion 2.1's structure with random weights, `placed` as ours are when loaded, which
+    on a card includes CUDA graphs."""
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     from bridge_nerf.paths import asset
     from bridge_nerf.priors.components import Components, place
+    from bridge_nerf.priors.graphs import graph_network
     from bridge_nerf.priors.text import Text
     from bridge_nerf.priors.unets import StableDiffusion
 
@@ -88,6 +90,8 @@ def build_prior(shape: str, device: torch.device, dtype: torch.dtype, placed: bo
     torch.nn.Module.to(unet, device, dtype)
     if placed:
         place(unet, device)
+        if device.type == "cuda":
+            graph_network(unet, "the network")
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     return StableDiffusion(Components(unet, None, (text,), scheduler, {}))
 

@@ -113,7 +113,6 @@ def test_a_prior_on_another_device_than_the_object(
     assert all(where == (prior if name.startswith("adapter") else model) for name, where in placed.items())
 
 
-@pytest.mark.xfail(strict=True, reason="text encoders travel to the device at the first use of each prompt")
 def test_the_text_encoders_rest_while_training_goes_on(
     card: Ledger, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
