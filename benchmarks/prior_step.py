@@ -51,8 +51,8 @@ SHAPES = {
 
 
 def build_prior(shape: str, device: torch.device, dtype: torch.dtype, placed: bool) -> Any:
-    """A prior of Stable Diffusion 2.1's structure with random weights, `placed` as ours are when loaded, which
-    on a card includes CUDA graphs."""
+    """A prior of Stable Diffusion 2.1's structure with random weights, `placed` as ours are when loaded: on
+    a card as CUDA graphs."""
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
