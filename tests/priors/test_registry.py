@@ -67,7 +67,7 @@ def test_a_folder_resolves_to_itself(tmp_path: Path, name: str, closed_folder: P
 
 def test_the_flag_for_a_revision_counts_before_that_of_the_name(monkeypatch):
     asked = []
-    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda name, *_: asked.append(name))
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda name, *_, **__: asked.append(name))
     load(f"{REPO}@old", revision="new")
     assert asked == [f"{REPO}@new"]
 
