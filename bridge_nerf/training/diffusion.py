@@ -6,6 +6,7 @@ share, with min-SNR weights (Hang et al. 2023): at little noise the loss is most
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -93,7 +94,7 @@ class DiffusionModule(lightning.LightningModule):
             # On a CPU the fused attention's backward is the slower one.
             unet.set_attn_processor(AttnProcessor())
 
-    def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], _: int) -> Tensor:
         """One denoising loss, t uniform, on latents [b, c, l, l] and token ids [b, tokens]."""
         x, ids = batch
         words = self.text_encoder(ids).last_hidden_state
