@@ -36,6 +36,7 @@ class Silent:
     """A prior of 64x64 pixels that answers nothing: what is left of a step is rendering."""
 
     image_size, latent_shape, dtype = 64, (3, 64, 64), torch.float32
+    fingerprint = "silent"
 
     def __init__(self, device) -> None:
         from bridge_nerf.schedules import NoiseSchedule
@@ -48,7 +49,7 @@ class Silent:
     def embed(self, prompts):
         from bridge_nerf.distillation.prior import Condition
 
-        return Condition(torch.zeros(len(prompts), 1, device=self.device))
+        return Condition(torch.zeros(len(prompts), 1, device=self.device), says=tuple(prompts))
 
     def encode(self, images):
         return images

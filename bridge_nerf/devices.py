@@ -24,6 +24,15 @@ def tune(device: torch.device | str) -> None:
         torch.backends.cudnn.benchmark = True
 
 
+def make_current(device: torch.device | str) -> None:
+    """Let a CUDA device other than the first be the one that this process means where it names none: or every
+    process would open the first one too. Nothing else touches CUDA here."""
+    import torch
+
+    if torch.device(device).type == "cuda" and torch.device(device).index:
+        torch.cuda.set_device(device)
+
+
 def send(value: Shaped[Tensor, "*dims"], device: torch.device) -> Shaped[Tensor, "*dims"]:
     """The value on the device; from main memory to a CUDA device by way of pinned memory, so that the host
     does not wait for the card."""

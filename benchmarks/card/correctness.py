@@ -21,6 +21,7 @@ from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.stages import METHODS, stages_for
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
+from bridge_nerf.priors.spaces import unseen
 from bridge_nerf.seeding import generator
 
 LEAST = 2e-3
@@ -189,6 +190,35 @@ def graphs(kind: str, options: Options) -> Mapping[str, Any]:
     return {"error": error, "recordings": len(recorded), "too large": wrong}
 
 
+def encoder_graphs(kind: str, checkpointing: bool, options: Options) -> Mapping[str, Any]:
+    """Latents and gradients of an encoder as CUDA graphs against those without, for two pictures by turns."""
+    if not options.cuda:
+        raise NotHere("CUDA graphs want a CUDA device")
+    from benchmarks.card.priors import random_prior
+
+    answers, recordings = [], 0
+    for on in (False, True):
+        prior = random_prior(kind, options, checkpointing=checkpointing, graphs=on)
+        side, found = prior.image_size, []
+        pictures = [
+            torch.rand(1, 3, side, side, generator=generator(0, k)).to(prior.device) for k in range(2)
+        ]
+        for picture in pictures:
+            picture.requires_grad_()
+        with unseen():
+            latents = [prior.encode(picture) for picture in (*pictures, *pictures)]
+        for k in (1, 0, 3, 2):
+            slope = torch.randn(latents[k].shape, generator=generator(1, k)).to(latents[k])
+            (slopes,) = torch.autograd.grad(latents[k], pictures[k % 2], slope)
+            found += [latents[k].detach().flatten().cpu(), slopes.flatten().cpu()]
+        answers.append(torch.cat(found))
+        recordings = len(getattr(prior.space._as_it_is, "_recordings", {}))
+        del prior, latents
+        torch.cuda.empty_cache()
+    error = relative(answers[1], answers[0])
+    return {"error": error, "recordings": recordings, "too large": int(not error <= LEAST or recordings != 1)}
+
+
 def _families() -> dict[str, Item]:
     from tests.priors.tiny_families import FAMILIES
 
@@ -204,4 +234,7 @@ ITEMS: dict[str, Item] = {
     "CUDA graphs, sd-2.1": partial(graphs, "sd-2.1"),
     "CUDA graphs, sdxl": partial(graphs, "sdxl"),
     "CUDA graphs, sd3.5": partial(graphs, "sd3.5"),
+    "CUDA graphs, encoder": partial(encoder_graphs, "sd-2.1", False),
+    "CUDA graphs, encoder computed again": partial(encoder_graphs, "sd-2.1", True),
+    "CUDA graphs, encoder of sdxl": partial(encoder_graphs, "sdxl", True),
 }

@@ -108,5 +108,5 @@ def _noted(folder: Path) -> Spec | None:
     try:
         said = json.loads(run.read_text()) if run.exists() else note_in(picture)
         return Spec.from_json(json.dumps(said["spec"]))
-    except (UserError, ValueError, KeyError):
+    except (UserError, ValueError, KeyError, TypeError):
         return None

@@ -193,18 +193,18 @@ def load(
     Args:
         revision: Branch, tag or commit of a hub id; the resolved name says it too, as in "sdxl@main".
         dtype: Of the networks, as in "float32"; "auto" is what the machine likes.
-        graphs: Whether the network is recorded as CUDA graphs.
+        graphs: Whether network and encoder are recorded as CUDA graphs.
 
     Raises:
         UserError: It cannot be had.
     """
-    from bridge_nerf.devices import tune
+    from bridge_nerf.devices import make_current
     from bridge_nerf.priors.registry import dtype_of, load_prior
 
     resolved, line = _resolved(name, revision)
     print(line, flush=True)
     device = _device()
-    tune(device)
+    make_current(device)
     return resolved, load_prior(resolved, device, dtype_of(dtype), graphs=graphs)
 
 

@@ -164,5 +164,5 @@ def without_triton(device: torch.device) -> str | None:
         one = torch.zeros(1, 3, device=device)
         hash_triton.read(torch.zeros(ROWS, FEATURES, device=device), one, one[0, :1])
     except Exception as error:  # whatever its compiler and its driver raise
-        return f"does not run here ({type(error).__name__}: {str(error).strip().splitlines()[:1]})"
+        return f"does not run here ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
     return None

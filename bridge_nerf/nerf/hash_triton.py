@@ -65,7 +65,8 @@ def _corner(i, j, k, u, v, w, level, CORNER: tl.constexpr, ROWS: tl.constexpr):
     return (key & (ROWS - 1)) + level * ROWS, share
 
 
-@triton.jit
+# Their number differs at every step; Triton would compile anew for a multiple of 16.
+@triton.jit(do_not_specialize=["count"])
 def _read(
     table, x, resolutions, features, count,
     LEVELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
@@ -83,7 +84,7 @@ def _read(
     tl.store(features + place, total, mask=there[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _spread(
     table, x, resolutions, features, count,
     LEVELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
@@ -97,4 +98,6 @@ def _spread(
     asked = tl.load(features + place, mask=there[:, None], other=0.0)
     for corner in tl.static_range(8):
         row, share = _corner(i, j, k, u, v, w, level, corner, ROWS)
-        tl.atomic_add(table + row[:, None] * WIDTH + feature, share[:, None] * asked, mask=there[:, None])
+        tl.atomic_add(
+            table + row[:, None] * WIDTH + feature, share[:, None] * asked, there[:, None], sem="relaxed"
+        )

@@ -16,7 +16,7 @@ from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from bridge_nerf.devices import tune
+from bridge_nerf.devices import make_current, tune
 from bridge_nerf.distillation.bridge_errors import ERRORS
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import add_row, auxiliary, write_whole
@@ -37,6 +37,7 @@ class BridgeTrainer(Trainer):
     def setup(self, test_mode="val") -> None:
         """As nerfstudio does; then the results at the end and the right time left after a resume."""
         tune(self.device)
+        make_current(self.device)
         # ns-train seeds the global generator, other callers may not: the field starts the same for both.
         with one_line_errors(), torch.random.fork_rng():
             torch.manual_seed(self.config.machine.seed)

@@ -21,31 +21,44 @@ WARM_UP = 3
 MOST = 16
 """Recordings of one function; each keeps its buffers."""
 
-OFF = "--graphs off (bridge-nerf) or --pipeline.prior-graphs off (ns-train) leaves the attempt out"
+OFF = (
+    "--pipeline.prior-graphs off (ns-train) or --graphs off (bridge-nerf image and others) avoids the attempt"
+)
 """What to say where there is no graph."""
 
 
-def record(works: list[Callable[[], None]]) -> list[Callable[[], None]]:
-    """What replays each of the works, which are done in their order, in memory that they share.
+def record(works: list[Callable[[], None]], device: torch.device, pool: Any) -> list[Callable[[], None]]:
+    """What replays each of the works, which are done in their order, in memory of the pool.
+
+    Args:
+        device: Where all of them compute; another one may be current.
+        pool: A handle of `torch.cuda.graph_pool_handle`.
 
     Raises:
         RuntimeError: One of them does what a graph cannot hold, such as waiting for the card.
     """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
+    replays = []
+    with torch.cuda.device(device):
+        before, stream = torch.cuda.current_stream(), torch.cuda.Stream()
+        stream.wait_stream(before)
+        # Left in any case: torch would stay on it after a capture that failed.
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                for work in works:
+                    work()
             for work in works:
-                work()
-    torch.cuda.current_stream().wait_stream(stream)
-    pool, replays = torch.cuda.graph_pool_handle(), []
-    for work in works:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, such as a viewer's, may allocate meanwhile.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            work()
-        replays.append(graph.replay)
+                graph = torch.cuda.CUDAGraph()
+                # Other threads, such as a viewer's, may allocate meanwhile.
+                with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+                    work()
+                replays.append(graph.replay)
+        before.wait_stream(stream)
     return replays
+
+
+def new_pool() -> Any:
+    """A handle of memory that graphs share."""
+    return torch.cuda.graph_pool_handle()
 
 
 class Recording:
@@ -54,9 +67,10 @@ class Recording:
     Args:
         function: Its answer is a tensor, or a tree of tensors where no gradient is wanted.
         leaves: What it is given, flattened by `spec`.
+        pool: Of memory; None is one of its own.
     """
 
-    def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any) -> None:
+    def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any, pool: Any = None) -> None:
         self.turn = 0
         """Counts forward calls, and backward ones, which use up what the forward call kept."""
         self._given = tree_map_only(Tensor, _buffer, leaves)
@@ -67,6 +81,7 @@ class Recording:
 
         def forward() -> None:
             given, named = tree_unflatten(self._given, spec)
+            self._answer, self._slopes = None, ()  # nothing of the pass before, such as its graph, is kept
             with torch.set_grad_enabled(bool(self._wanted)):
                 self._answer = function(*given, **named)
 
@@ -75,10 +90,9 @@ class Recording:
                 self._slope = torch.zeros_like(self._answer)
             self._slopes = torch.autograd.grad(self._answer, self._wanted, self._slope)
 
-        if self._wanted:
-            self._forward, self._backward = record([forward, backward])
-        else:
-            (self._forward,) = record([forward])
+        device = next(x.device for x in leaves if isinstance(x, Tensor))
+        works = [forward, backward] if self._wanted else [forward]
+        self._forward, *self._backward = record(works, device, pool or new_pool())
 
     def answer(self, leaves: list[Any]) -> Any:
         """The function's answer to other values of the same shapes, without a graph of autograd."""
@@ -94,7 +108,7 @@ class Recording:
         """The gradients of the last answer's inputs; `slope` is the answer's."""
         assert self._slope is not None
         self._slope.copy_(slope)
-        self._backward()
+        self._backward[0]()
         self.turn += 1
         return [x.detach().clone() for x in self._slopes]
 
@@ -110,6 +124,8 @@ class Graphed:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function, self.name = function, name
         self._recordings: dict[Any, Recording] = {}
+        self._pool: Any = None
+        """Of all recordings without a gradient: their answers are copied out before another is replayed."""
         self._failed = False
 
     def __call__(self, *given: Any, **named: Any) -> Any:
@@ -124,12 +140,15 @@ class Graphed:
         key = wanted, str(spec), tuple(map(_described, leaves))
         if key in self._recordings or self._failed or len(self._recordings) == MOST:
             return self._recordings.get(key)
+        self._pool = self._pool or new_pool()
         try:
             with torch.set_grad_enabled(wanted):
-                self._recordings[key] = Recording(self.function, leaves, spec)
+                pool = None if wanted else self._pool
+                self._recordings[key] = Recording(self.function, leaves, spec, pool)
         except RuntimeError as error:
             self._failed = True
-            reason = str(error).strip().splitlines()[0]
+            # What ended a capture hides behind the end of the capture itself.
+            reason = str(error.__context__ or error).strip().partition("\n")[0]
             print(f"{self.name} cannot be recorded as a CUDA graph ({reason}), so it runs without; {OFF}")
         return self._recordings.get(key)
 

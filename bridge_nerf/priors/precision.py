@@ -50,7 +50,9 @@ class ScaledBackward:
         def scaled(gradient: Tensor) -> Tensor:
             # On the device: a number that the host has to see would be waited for.
             _, exponent = torch.frexp(gradient.abs().amax())
-            self._factor = torch.ldexp(torch.full_like(exponent, LARGEST, dtype=gradient.dtype), -exponent)
+            # Float32 holds no power beyond 2^127.
+            power = (-exponent).clamp(max=120)
+            self._factor = torch.ldexp(torch.full_like(exponent, LARGEST, dtype=gradient.dtype), power)
             return gradient * self._factor
 
         return self._hooked(answer, scaled)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from bridge_nerf.devices import tune
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import Range
@@ -185,6 +186,7 @@ def load_prior(
 
     device = check_device(device)
     check_graphs(graphs, device)
+    tune(device)
     resolved, line = resolve_prior(with_revision(name, revision), device)
     resolved, revision = split_revision(resolved)
     base, _ = split_revision(name)

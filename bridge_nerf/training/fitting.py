@@ -94,7 +94,7 @@ def batches(
         sampler=Steps(start, rank),
         num_workers=workers,
         pin_memory=pinned,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 if workers else None,
     )
 
 

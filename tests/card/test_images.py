@@ -67,7 +67,7 @@ def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -
             continue
         module = module_of(folders, objective, canvas)
         assert all(map(on_card, module.parameters()))
-        for _ in itertools.islice(stream(module), 3):
+        for _ in itertools.islice(stream(module), 3 if canvas == "latents" else 1):
             pass
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         assert gradients and all(map(on_card, gradients)), objective

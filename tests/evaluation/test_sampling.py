@@ -13,6 +13,7 @@ class PicturePrior:
     latent_shape = (2, 1, 1)
     image_size = 1
     device, dtype = torch.device("cpu"), torch.float32
+    fingerprint = "mixture"
 
     def __init__(self) -> None:
         means = {"left": torch.tensor([-2.0, 0.0]), "right": torch.tensor([2.0, 1.0])}

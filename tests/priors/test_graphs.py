@@ -17,7 +17,7 @@ def recorded(monkeypatch):
     """How often something was recorded; works are done as often as on a card: to warm up, and to record."""
     recordings = []
 
-    def record(works):
+    def record(works, device, pool):
         for _ in range(graphs.WARM_UP + 1):
             for work in works:
                 work()
@@ -25,6 +25,7 @@ def recorded(monkeypatch):
         return works
 
     monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(graphs, "new_pool", object)
     return recordings
 
 
@@ -94,10 +95,11 @@ def test_only_so_many_are_kept(recorded):
 
 
 def test_what_cannot_be_recorded_says_so_once_and_runs(monkeypatch, capsys):
-    def refuse(works):
+    def refuse(works, device, pool):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     monkeypatch.setattr(graphs, "record", refuse)
+    monkeypatch.setattr(graphs, "new_pool", object)
     graphed = Graphed(Slow(), "the network of sd-2.1")
     for _ in range(2):
         assert torch.equal(graphed(drawn(3)), Slow()(drawn(3)))
@@ -129,3 +131,61 @@ def test_a_graphed_encoder_has_the_same_gradient(closed_folder, recorded, checkp
     for found, expected in zip(answers[1], answers[0], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert recorded == [2]
+
+
+def test_recording_warms_up_and_captures_on_one_stream_of_the_device(monkeypatch):
+    """On a pretended `torch.cuda`; what a capture does on a card is not seen here."""
+    said = []
+
+    class Context:
+        def __init__(self, *given, **named):
+            self.given = given
+
+        def __enter__(self):
+            said.append((type(self).__name__, *self.given))
+
+        def __exit__(self, *error):
+            said.append(f"end of {type(self).__name__}")
+
+    class Stream:
+        def __init__(self, name="side"):
+            self.name = name
+
+        def wait_stream(self, other):
+            said.append(f"{self.name} waits for {other.name}")
+
+    class Graph:
+        def replay(self):
+            said.append("replay")
+
+    main, kinds = Stream("main"), {name: type(name, (Context,), {}) for name in ("device", "stream", "graph")}
+    for name, value in {**kinds, "Stream": Stream, "CUDAGraph": Graph}.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
+    works = [lambda: said.append("forward"), lambda: said.append("backward")]
+    replays = graphs.record(works, torch.device("cuda", 1), "pool")
+    plain = [part[0] if isinstance(part, tuple) else part for part in said]
+    assert said[0] == ("device", torch.device("cuda", 1))
+    assert plain[1:3] == ["side waits for main", "stream"]
+    assert plain[3 : 3 + 2 * graphs.WARM_UP] == ["forward", "backward"] * graphs.WARM_UP
+    assert plain[3 + 2 * graphs.WARM_UP :] == [
+        "graph", "forward", "end of graph", "graph", "backward", "end of graph",
+        "end of stream", "main waits for side", "end of device",
+    ]  # fmt: skip
+    stream = next(part[1] for part in said if part[0] == "stream")
+    assert [part[2:] for part in said if part[0] == "graph"] == [("pool", stream)] * 2
+    replays[1]()
+    assert said[-1] == "replay"
+
+
+def test_a_capture_that_failed_says_what_ended_it(monkeypatch, capsys):
+    def refuse(works, device, pool):
+        try:
+            raise RuntimeError("nonzero would wait for the card")
+        except RuntimeError:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+
+    monkeypatch.setattr(graphs, "record", refuse)
+    monkeypatch.setattr(graphs, "new_pool", object)
+    Graphed(Slow(), "it")(drawn(3))
+    assert "nonzero would wait" in capsys.readouterr().out
