@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.card.items import ROOT, Item, Options
+from benchmarks.card.items import ROOT, Item, NotHere, Options
 
 METHOD = "bridge-distill-tiny"
 PLUGIN = f"{METHOD}=bridge_nerf.method_configs.bridge_distill:bridge_distill_tiny"
@@ -41,6 +41,8 @@ def _folder(options: Options, name: str) -> Path:
 
 def scene(name: str, words: tuple[str, ...], options: Options) -> Mapping[str, Any]:
     """An object from a prompt, to its end: seconds, and whether turntable and checkpoint are there."""
+    if "--mixed-precision" in words and not options.cuda:
+        raise NotHere("nerfstudio has no mixed precision on a CPU")
     folder, more = _folder(options, name), ()
     if options.small:
         sizes = ("datamanager.train-resolution", "datamanager.eval-resolution", "model.samples")

@@ -213,7 +213,12 @@ class BridgeTrainerConfig(TrainerConfig):
         machine, there = self.machine, torch.cuda.device_count()
         if machine.device_type == "cuda" and not there:
             raise UserError(
-                "there is no CUDA device; give --machine.device-type cpu, or use bridge-distill-tiny"
+                "there is no CUDA device; use bridge-distill-tiny, or give --machine.device-type cpu, where "
+                "Stable Diffusion takes hours"
+            )
+        if machine.device_type == "cpu" and self.mixed_precision:
+            raise UserError(
+                "--mixed-precision True changes nothing on a CPU, where nerfstudio trains in float32: leave it out"
             )
         most = there if machine.device_type == "cuda" else 1
         if machine.num_devices > most:

@@ -154,7 +154,10 @@ def check_processes(devices: int) -> None:
 def check_graphs(graphs: Graphs, device: torch.device | str) -> None:
     """Raises UserError for CUDA graphs that are asked for where there are none."""
     if graphs == "on" and not _on_gpu(device):
-        raise UserError(f"there are no CUDA graphs on {device}: leave graphs at auto, or use a CUDA device")
+        raise UserError(
+            f"there are no CUDA graphs on {device}: leave --graphs (bridge-nerf) or --pipeline.prior-graphs "
+            "(ns-train) at auto, or use a CUDA device"
+        )
 
 
 def load_prior(

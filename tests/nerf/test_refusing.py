@@ -92,6 +92,8 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("machine.num_machines", 2, "--machine.num-machines 2 wants CUDA devices; give 1"),
         ("machine.machine_rank", 1, "--machine.machine-rank 1 makes no sense; give a number from 0 to 0"),
         ("machine.device_type", "mps", "there is no device mps"),
+        ("mixed_precision", True, "--mixed-precision True changes nothing on a CPU"),
+        ("pipeline.prior_graphs", "on", "no CUDA graphs on cpu"),
         ("pipeline.prior_device", "meta", "there is no device meta"),
         ("pipeline.prior_revision", "v2", 'revision "v2" means nothing for "toybox"'),
         ("pipeline.prior", "SDXL", 'did you mean "sdxl"?'),
