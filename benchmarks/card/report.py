@@ -67,7 +67,7 @@ def text(parts: Mapping[str, Any]) -> str:
     lines = [
         "# On a card",
         "",
-        "Made by `make card` (`benchmarks/card`); figures come from the JSON that it writes beside this page.",
+        "Made by `make card` (`benchmarks/card`); figures are from the JSON it writes beside this page.",
         "",
     ]
     measured = [part for part in PARTS if parts.get(part)]
