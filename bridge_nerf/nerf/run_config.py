@@ -218,8 +218,8 @@ class BridgeTrainerConfig(TrainerConfig):
             )
         if machine.device_type == "cpu" and self.mixed_precision:
             raise UserError(
-                "--mixed-precision True changes nothing on a CPU, where nerfstudio trains in float32: leave it "
-                "out"
+                "--mixed-precision True changes nothing on a CPU, where nerfstudio trains in float32: "
+                "leave it out"
             )
         most = there if machine.device_type == "cuda" else 1
         if machine.num_devices > most:
