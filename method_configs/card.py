@@ -15,7 +15,8 @@ def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTraine
     Args:
         kind: One of the keys of GUIDANCE.
     """
-    steps(config, 10_000)
+    course(config, 10_000)
+    adam(config)
     guidance, cameras, model = config.pipeline, config.pipeline.datamanager, config.pipeline.model
     guidance.guidance_scale = GUIDANCE[kind] if objective in ("sds", "bridge") else None
     guidance.stage_start = 8000
@@ -51,12 +52,19 @@ def size(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
     return config
 
 
-def steps(config: BridgeTrainerConfig, number: int) -> None:
-    """So many steps at constant rates, with threestudio's optimizer: the gradients of hash entries that few
-    rays reach are so small that an eps of 1e-8 would hold them where they are."""
-    config.max_num_iterations = config.steps_per_eval_all_images = number
+def course(config: BridgeTrainerConfig, steps: int, network: float = 0.001, begin: int | None = None) -> None:
+    """So many steps, at rates that fall from step `begin` on; None keeps them."""
+    config.max_num_iterations = config.steps_per_eval_all_images = steps
     config.steps_per_save, config.steps_per_eval_image = 500, 1000
-    for name, rate in (("encoding", 0.01), ("network", 0.001)):
+    for name, rate in (("encoding", 0.01), ("network", network)):
         optimizer, scheduler = config.optimizers[name].values()
-        optimizer.lr, optimizer.betas, optimizer.eps = rate, (0.9, 0.99), 1e-15
-        scheduler.begin = scheduler.end = number
+        optimizer.lr, scheduler.end = rate, steps
+        scheduler.begin = steps if begin is None else begin
+
+
+def adam(config: BridgeTrainerConfig, weight_decay: float = 0) -> None:
+    """threestudio's optimizer: the gradients of hash entries that few rays reach are so small that an eps of
+    1e-8 would hold them where they are."""
+    for name in ("encoding", "network"):
+        optimizer = config.optimizers[name]["optimizer"]
+        optimizer.betas, optimizer.eps, optimizer.weight_decay = (0.9, 0.99), 1e-15, weight_decay

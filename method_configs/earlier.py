@@ -6,14 +6,12 @@ from __future__ import annotations
 from bridge_nerf.nerf.field import FieldConfig
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
 
+from . import card
+
 
 def base(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     """The toybox's world with the guidance of Stable Diffusion, on a card of 16 GB."""
-    config.max_num_iterations, config.steps_per_save = 10_000, 500
-    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 10_000
-    for name, rate in (("encoding", 0.01), ("network", 0.005)):
-        optimizer, scheduler = config.optimizers[name].values()
-        optimizer.lr, scheduler.begin, scheduler.end = rate, 6000, 10_000
+    card.course(config, 10_000, network=0.005, begin=6000)
     config.pipeline.guidance_scale, config.pipeline.stage_start = 100.0, 8000
     config.pipeline.timestep_final_maximum, config.pipeline.timestep_anneal_steps = 0.5, 2000
     config.pipeline.datamanager.train_resolution = 128

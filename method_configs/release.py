@@ -11,11 +11,7 @@ from . import card
 
 def run(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     """Words, times, number of steps and rates, for any prior. Their target modifier is a dot."""
-    config.max_num_iterations, config.steps_per_save = 25_000, 500
-    config.steps_per_eval_image, config.steps_per_eval_all_images = 1000, 25_000
-    for name, rate in (("encoding", 0.01), ("network", 0.001)):
-        optimizer, scheduler = config.optimizers[name].values()
-        optimizer.lr, scheduler.begin, scheduler.end = rate, 25_000, 25_000
+    card.course(config, 25_000)
     guidance = config.pipeline
     guidance.target_descriptors, guidance.guidance_scale = "", None
     guidance.timestep_maximum, guidance.timestep_final_maximum = 0.98, 0.5
@@ -25,9 +21,7 @@ def run(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
 
 def scene(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     """Cameras, object, regularisers and optimizers, which would not suit the toybox's world."""
-    card.steps(config, 25_000)
-    for name in ("encoding", "network"):
-        config.optimizers[name]["optimizer"].weight_decay = 0.01  # of their AdamW, which they leave as it is
+    card.adam(config, weight_decay=0.01)  # of their AdamW, which they leave as it is
     cameras, model, view = config.pipeline.datamanager, config.pipeline.model, config.pipeline.view
     cameras.views = 1
     cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 64, 512, 5000

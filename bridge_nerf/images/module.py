@@ -76,10 +76,10 @@ class ImageModule(lightning.LightningModule):
         }
         everything = [text for of_slot in texts.values() for text in of_slot]
         self.prior.check_prompts([*prompts, *filter(None, everything)])
-        read, conditions, end = self.prior.embed(everything), {}, 0
+        told, conditions, end = self.prior.embed(everything), {}, 0
         for slot, of_slot in texts.items():
             begin, end = end, end + len(of_slot)
-            conditions[slot] = read[begin:end]
+            conditions[slot] = told[begin:end]
         return {**conditions, Slot.ADAPTER: conditions[Slot.TARGET]}
 
     def _latents(self) -> Float[Tensor, "n c lh lw"]:

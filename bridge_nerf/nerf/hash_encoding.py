@@ -71,7 +71,7 @@ class HashEncoding(nn.Module):
         UserError: Triton was asked for and cannot be had.
         """
         if x.requires_grad and torch.is_grad_enabled():
-            raise NotImplementedError("the hash encoding has no gradient with respect to positions")
+            raise NotImplementedError("the hash encoding has no gradient of positions; the grid encoding has")
         return _Read.apply(self.hash_table, x.float().contiguous(), self)  # type: ignore[return-value]
 
     def read(self, table: Float[Tensor, "rows 2"], x: Float[Tensor, "k 3"]) -> Float[Tensor, "k c"]:

@@ -15,8 +15,8 @@ from torch import Tensor
 from bridge_nerf.nerf.field import FieldConfig
 from bridge_nerf.nerf.pipeline import BridgePipeline
 from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer
 from tests.card.memory import Ledger, on_card
+from tests.nerf.conftest import train
 from tests.nerf.test_trainer import same, state
 
 COPIES, WAITS = 8, 12
@@ -128,17 +128,6 @@ def test_the_text_encoders_rest_while_training_goes_on(
         run.step(k)
 
 
-def trained(config: BridgeTrainerConfig, folder: Path, timestamp: str) -> BridgeTrainer:
-    """The run to its end."""
-    config.output_dir, config.timestamp = folder, timestamp
-    config.set_timestamp()
-    config.save_config()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    trainer.train()
-    return trainer
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["bridge", "vsd"])
 @pytest.mark.parametrize("mixed", [False, True], ids=["single", "mixed"])
@@ -146,16 +135,16 @@ def test_resuming_is_never_having_stopped(
     card: Ledger, folders: Folders, tmp_path: Path, objective: str, mixed: bool
 ) -> None:
     config = small(folders["sd-eps"], objective=objective)
-    config.mixed_precision = config.use_grad_scaler = mixed
+    config.output_dir, config.mixed_precision, config.use_grad_scaler = tmp_path, mixed, mixed
     assert config.machine.device_type == "cuda"
-    whole = trained(deepcopy(config), tmp_path, "whole")
+    whole = train(deepcopy(config), "whole")
     assert (whole.base_dir / "turntable.mp4").is_file() and whole.mixed_precision == mixed
     assert all(map(on_card, whole.pipeline.parameters()))
     first, second = deepcopy(config), deepcopy(config)
     first.max_num_iterations = 4
-    stopped = trained(first, tmp_path, "first")
+    stopped = train(first, "first")
     second.load_dir, second.max_num_iterations = stopped.checkpoint_dir, 2
-    resumed = trained(second, tmp_path, "second")
+    resumed = train(second, "second")
     assert same(state(resumed), state(whole))
     moments = [s["exp_avg"] for o in resumed.optimizers.optimizers.values() for s in o.state.values()]
     assert moments and all(map(on_card, moments))

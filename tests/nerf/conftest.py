@@ -54,17 +54,18 @@ def config(tmp_path: Path) -> BridgeTrainerConfig:
     return small
 
 
+def train(config: BridgeTrainerConfig, timestamp: str) -> BridgeTrainer:
+    """A configuration trained to its end, in the folder with the given time stamp."""
+    config.timestamp = timestamp
+    config.set_timestamp()
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return trainer
+
+
 @pytest.fixture
 def trained(prior: PicturePrior) -> Callable[[BridgeTrainerConfig, str], BridgeTrainer]:
-    """Train a configuration to its end, in the folder with the given time stamp."""
-
-    def run(config: BridgeTrainerConfig, timestamp: str) -> BridgeTrainer:
-        config.timestamp = timestamp
-        config.set_timestamp()
-        config.save_config()
-        trainer = config.setup(local_rank=0, world_size=1)
-        trainer.setup()
-        trainer.train()
-        return trainer
-
-    return run
+    """`train`, with the stub for a prior."""
+    return train
