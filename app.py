@@ -26,14 +26,14 @@ with required("app.py"):
     import gradio as gr
     import torch
 
+    from bridge_nerf.app import requests
+    from bridge_nerf.app.sessions import Visitors
+    from bridge_nerf.app.state import Shop
+    from bridge_nerf.app.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
+    from bridge_nerf.app.theme import CSS, TITLE
+    from bridge_nerf.app.worker import Race, Seconds, Studio
     from bridge_nerf.images.wishes import load
     from bridge_nerf.priors.registry import resolve_prior
-    from bridge_nerf.space import orders
-    from bridge_nerf.space.look import CSS, TITLE
-    from bridge_nerf.space.shop import Shop
-    from bridge_nerf.space.studio import Race, Seconds, Studio
-    from bridge_nerf.space.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
-    from bridge_nerf.space.visitors import Visitors
 
 WAITING = 20
 """Longest waiting line; whoever comes then is told to come back later."""
@@ -110,7 +110,7 @@ def launched(prior: str, studio: Studio, root: Path, **options: Any) -> gr.Block
     studio.open()
     page.launch(
         prevent_thread_lock=True,
-        max_file_size=orders.BYTES,
+        max_file_size=requests.BYTES,
         state_session_capacity=REMEMBERED,
         show_error=True,
         ssr_mode=False,

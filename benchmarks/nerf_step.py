@@ -1,4 +1,4 @@
-"""Seconds a step and peak memory of bridge-distill against nerfstudio's generfacto, on one 64x64 picture a
+"""Seconds a step and peak memory of bridge-distill against nerfstudio's generfacto, on one 64x64 image a
 step.
 
 Neither asks a diffusion model: in both, a stub stands in for it, so that what is compared is rendering and
@@ -27,7 +27,7 @@ with required("nerf_step.py"):
     import nerfstudio  # noqa: F401  # its processes need it
     import torch
 
-METHODS = ("bridge-distill", "generfacto")
+OBJECTIVES = ("bridge-distill", "generfacto")
 GOALS = {"seconds a step": 20.0, "peak memory": 2.0}
 """generfacto's figure over ours, at least."""
 
@@ -69,7 +69,7 @@ def bridge_pipeline(config, device):
 
 
 def generfacto_pipeline(config, device):
-    """nerfstudio's, with a diffusion model whose loss is that of a picture alone."""
+    """nerfstudio's, with a diffusion model whose loss is that of an image alone."""
     from nerfstudio.models import generfacto
 
     class Mute(torch.nn.Module):
@@ -130,14 +130,14 @@ def measure(method: str, steps: int, device: str) -> dict[str, float]:
 
 def compare(rounds: int, steps: int, device: str) -> None:
     """Print both methods' figures and their ratios."""
-    figures: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+    figures: dict[str, list[dict[str, float]]] = {method: [] for method in OBJECTIVES}
     for _ in range(rounds):
-        for method in METHODS:
+        for method in OBJECTIVES:
             figures[method].append(measure(method, steps, device))
             said = "  ".join(f"{name} {value:.3f}" for name, value in figures[method][-1].items())
             print(f"{method} on {device:<6}{said}", flush=True)
     for name, goal in GOALS.items():
-        ours, theirs = (statistics.median(f[name] for f in figures[method]) for method in METHODS)
+        ours, theirs = (statistics.median(f[name] for f in figures[method]) for method in OBJECTIVES)
         unit = "s" if name.startswith("seconds") else "MiB"
         verdict = "reached" if theirs / ours >= goal else "missed"
         ratio = f"{theirs / ours:.1f} x (goal {goal:g} x, {verdict})"
@@ -161,7 +161,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3, help="turns of each method")
     parser.add_argument("--steps", type=int, default=5, help="steps measured each turn")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--work", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=OBJECTIVES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     refuse_missing(arguments.device)
     if arguments.work:

@@ -100,7 +100,7 @@ def bare_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, nois
     """The network and nothing else, on inputs of the step's size."""
     told = problem.conditions[Slot.TARGET].embedding.repeat(2, 1, 1)
     with torch.no_grad(), prior.attention():
-        prior.components.unet(x.detach().to(prior.dtype).repeat(2, 1, 1, 1), t.repeat(2), told)
+        prior.components.denoiser(x.detach().to(prior.dtype).repeat(2, 1, 1, 1), t.repeat(2), told)
 
 
 def our_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:
@@ -112,13 +112,13 @@ def our_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise
 
 def published_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:
     """As the authors' 2D code (guidance.py of SDS-Bridge): texts again, graph kept, gradient injected."""
-    (text,) = prior.texts
+    (text,) = prior.text_encoders
     text.encoder.to(prior.device)
     ids = text.tokenizer(list(PROMPTS), padding="max_length", max_length=77, return_tensors="pt").input_ids
     with torch.no_grad():
         told = text.encoder(ids.to(prior.device))[0]
     x_t = prior.schedule.add_noise(x, noise, t)
-    target, other = prior.components.unet(x_t.repeat(2, 1, 1, 1), t.repeat(2), told).sample.chunk(2)
+    target, other = prior.components.denoiser(x_t.repeat(2, 1, 1, 1), t.repeat(2), told).sample.chunk(2)
     weight = prior.schedule.sigma(t).to(x)[:, None, None, None] ** 2
     if Slot.NOISE in objective.source.slots:
         gradient = weight * (other + 40 * (target - other) - noise)
@@ -187,7 +187,7 @@ def floating_point_rate(prior: Any, problem: Problem, x: Any, seconds: float) ->
     """The network's rate over that of large matrix products in bfloat16 on the same card."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    unet = prior.components.unet
+    unet = prior.components.denoiser
     graphed, unet._compiled_call_impl = unet._compiled_call_impl, None  # a replay shows none of its products
     with FlopCounterMode(display=False) as counter:
         bare_step(prior, problem, None, x, torch.tensor([500], device=x.device), None)

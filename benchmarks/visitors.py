@@ -4,7 +4,7 @@
     python benchmarks/visitors.py --visitors 5 --seconds 20
 
 Serves `app.py` on loopback and lets each visitor, a client of its own, do what people do: ask for a short
-picture, play with the plane, ask for what is refused, or give up in the middle of a long picture. Prints what
+image, play with the plane, ask for what is refused, or give up in the middle of a long image. Prints what
 became of the requests, the app's memory, and how long a stranger waits after all that.
 """
 
@@ -35,7 +35,7 @@ with required("visitors.py"):
 ROOT = Path(__file__).parents[1]
 PATIENCE = 600.0
 """Seconds that a request may wait; one that waits longer counts as lost."""
-PICTURE = {
+IMAGE = {
     "objective": "sds",
     "randomise": True,
     "seed": 0,
@@ -87,7 +87,7 @@ def _request(client: Client, kind: str, draw: random.Random) -> str:
         wish = {"noise_level": draw.uniform(0.1, 0.9), "api_name": "/how_it_works"}
     else:
         prompt = "a zeppelin" if kind == "refused" else draw.choice(["a duck", "a red apple", "a house"])
-        wish = PICTURE | {"prompt": prompt, "steps": LONG if kind == "cancelled" else SHORT}
+        wish = IMAGE | {"prompt": prompt, "steps": LONG if kind == "cancelled" else SHORT}
     job = client.submit(**wish)
     if kind == "cancelled":
         _wait_for_a_frame(job)
@@ -104,7 +104,7 @@ def _wait_for_a_frame(job) -> None:
     if job.done():
         job.result()
     if not job.outputs():
-        raise TimeoutError(f"no picture in {PATIENCE} s")
+        raise TimeoutError(f"no image in {PATIENCE} s")
 
 
 def watch(process: psutil.Process, begun: float, until: float, tally: Tally) -> None:
@@ -117,10 +117,10 @@ def watch(process: psutil.Process, begun: float, until: float, tally: Tally) -> 
 
 
 def stranger(url: str) -> float:
-    """Seconds until somebody who comes after all of them has a picture."""
+    """Seconds until somebody who comes after all of them has an image."""
     begun = time.monotonic()
     client = Client(url, verbose=False, download_files=False)
-    client.submit(**PICTURE, prompt="a mushroom", steps=SHORT).result(timeout=PATIENCE)
+    client.submit(**IMAGE, prompt="a mushroom", steps=SHORT).result(timeout=PATIENCE)
     return time.monotonic() - begun
 
 
@@ -172,7 +172,7 @@ def main(visitors: int = 20, seconds: float = 180.0) -> None:
             app.terminate()
             app.wait(30)
         complaints = [line for line in (Path(folder) / "log").read_text().splitlines() if "Traceback" in line]
-    print(f"the page answered after {start:.1f} s, the first picture came {first:.1f} s later")
+    print(f"the page answered after {start:.1f} s, the first image came {first:.1f} s later")
     for outcome, count in sorted(tally.outcomes.items()):
         print(f"{count:6d}  {outcome}")
     if tally.seconds:
@@ -185,7 +185,7 @@ def main(visitors: int = 20, seconds: float = 180.0) -> None:
     if half:
         early, late = sum(third[:half]) / half, sum(third[half:]) / len(third[half:])
         print(f"memory after the first third: {early:.0f}, then {late:.0f} MiB: ratio {late / early:.3f}")
-    print(f"a stranger had a picture {after:.1f} s after all that; tracebacks in the log: {len(complaints)}")
+    print(f"a stranger had an image {after:.1f} s after all that; tracebacks in the log: {len(complaints)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from types import TracebackType
 from bridge_nerf.errors import UserError
 
 
-def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
+def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
     """Write a file such that whoever looks, and whenever the process is killed, finds the old file or the
     new one.
 
@@ -39,7 +39,7 @@ def write_whole(path: Path, data: bytes, beside: Path | None = None) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The text of a file that a user has written: UTF-8, with or without the mark that Windows puts first.
 
     Raises:
@@ -71,7 +71,7 @@ def add_row(path: Path, row: Mapping[str, object]) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(name for line in rows for name in line)))
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_atomic(path, text.getvalue().encode())
 
 
 @contextmanager
@@ -124,4 +124,4 @@ class Background:
 
 def _write_auxiliary(path: Path, make: Callable[[], bytes]) -> None:
     with auxiliary(path):
-        write_whole(path, make())
+        write_atomic(path, make())

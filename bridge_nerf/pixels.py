@@ -1,15 +1,17 @@
-"""Pictures as 8-bit pixels: rounded, enlarged, in rows, as a film. Whatever is shown goes through here."""
+"""Images as 8-bit pixels: rounded, enlarged, in rows, as a film. Whatever is shown goes through here."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
@@ -18,40 +20,53 @@ SIDE, AREA = 4096, 36864 * 256
 """Pixels of the largest frame of a film. The area is that of H.264's level 5.1, which players know, and needs
 about 1 GiB to encode; libx264 itself refuses sides of more than 16384."""
 
+NOTE = "bridge_nerf"
+"""Key of the PNG text that says how an image was made."""
 
-def to_bytes(pictures: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
+
+def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     """8-bit pixels of RGB in [0, 1].
 
     Raises:
-        UserError: A number is not finite, which would come out black, as if it were part of the picture.
+        UserError: A number is not finite, which would come out black, as if it were part of the image.
     """
-    whole = torch.isfinite(pictures).flatten(1).all(1)
+    whole = torch.isfinite(images).flatten(1).all(1)
     if not whole.all():
         raise UserError(
-            f"{(~whole).sum().item()} of {len(whole)} pictures hold numbers that are not finite (NaN), "
+            f"{(~whole).sum().item()} of {len(whole)} images hold numbers that are not finite (NaN), "
             "and are not drawn; lower the learning rate or the guidance"
         )
-    return (pictures * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def png(pixels: UInt8[np.ndarray, "h w 3"], note: dict[str, Any] | None = None) -> bytes:
+    """A lossless PNG; `note` is stored in it as JSON."""
+    info = PngImagePlugin.PngInfo()
+    if note is not None:
+        info.add_itxt(NOTE, json.dumps(note))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png", pnginfo=info)
+    return buffer.getvalue()
 
 
 def side_by_side(
-    pictures: Sequence[UInt8[np.ndarray, "h w 3"]], columns: int, gap: int = 4
+    images: Sequence[UInt8[np.ndarray, "h w 3"]], columns: int, gap: int = 4
 ) -> UInt8[np.ndarray, "hh ww 3"]:
-    """Pictures of one size in rows of `columns`, on white, with a gap between them."""
-    h, w = pictures[0].shape[:2]
-    rows, columns = -(-len(pictures) // columns), min(columns, len(pictures))
+    """Images of one size in rows of `columns`, on white, with a gap between them."""
+    h, w = images[0].shape[:2]
+    rows, columns = -(-len(images) // columns), min(columns, len(images))
     sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
-    for k, pixels in enumerate(pictures):
+    for k, pixels in enumerate(images):
         top, left = k // columns * (h + gap), k % columns * (w + gap)
         sheet[top : top + h, left : left + w] = pixels
     return sheet
 
 
-def together(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "hh ww 3"]:
-    """All pictures in rows, about twice as wide as high, and made smaller where no film could hold that."""
-    h, w = pictures[0].shape[:2]
-    rows = min(len(pictures), max(1, round((len(pictures) * w / h / 2) ** 0.5)))
-    sheet = side_by_side(pictures, -(-len(pictures) // rows))
+def together(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "hh ww 3"]:
+    """All images in rows, about twice as wide as high, and made smaller where no film could hold that."""
+    h, w = images[0].shape[:2]
+    rows = min(len(images), max(1, round((len(images) * w / h / 2) ** 0.5)))
+    sheet = side_by_side(images, -(-len(images) // rows))
     height, width = fitting(*sheet.shape[:2])
     if (height, width) == sheet.shape[:2]:
         return sheet
@@ -70,23 +85,23 @@ def enlarged(pixels: UInt8[np.ndarray, "h w 3"], least: int = 256) -> UInt8[np.n
     return pixels.repeat(factor, 0).repeat(factor, 1)
 
 
-def video(pictures: Iterable[UInt8[np.ndarray, "h w 3"]], frames_per_second: int = 24) -> bytes:
-    """An mp4 (H.264) of the pictures, encoded without any program outside Python.
+def video(images: Iterable[UInt8[np.ndarray, "h w 3"]], frames_per_second: int = 24) -> bytes:
+    """An mp4 (H.264) of the images, encoded without any program outside Python.
 
-    Pictures of any size: all are brought to that of the first, or to what H.264 can hold (`fitting`). An odd
+    Images of any size: all are brought to that of the first, or to what H.264 can hold (`fitting`). An odd
     last row or column is there twice, for H.264 wants both sides even.
 
     Raises:
-        ValueError: There are no pictures.
+        ValueError: There are no images.
     """
     import av
 
     buffer, size = io.BytesIO(), None
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(frames_per_second), options={"crf": "18"})
-        for picture in pictures:
-            h, w = picture.shape[:2]
-            whole = np.pad(picture, ((0, h % 2), (0, w % 2), (0, 0)), "edge")
+        for image in images:
+            h, w = image.shape[:2]
+            whole = np.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), "edge")
             if size is None:
                 size = [side + side % 2 for side in fitting(*whole.shape[:2])]
                 stream.height, stream.width = size

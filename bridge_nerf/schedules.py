@@ -19,7 +19,7 @@ from torch import Tensor
 from bridge_nerf.errors import UserError
 
 
-def per_sample(values: Float[Tensor, "b"], like: Float[Tensor, "b *dims"]) -> Float[Tensor, "b *ones"]:
+def expand_like(values: Float[Tensor, "b"], like: Float[Tensor, "b *dims"]) -> Float[Tensor, "b *ones"]:
     """One number a sample, shaped to multiply `like` and in its dtype (a float64 table must not widen it)."""
     return values.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
@@ -70,31 +70,31 @@ class NoiseSchedule:
         self, x: Float[Tensor, "b *dims"], noise: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
     ) -> Float[Tensor, "b *dims"]:
         """x_t = alpha x + sigma noise."""
-        return per_sample(self.alpha(t), x) * x + per_sample(self.sigma(t), x) * noise
+        return expand_like(self.alpha(t), x) * x + expand_like(self.sigma(t), x) * noise
 
     def x0_from_eps(
         self, x_t: Float[Tensor, "b *dims"], eps: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
     ) -> Float[Tensor, "b *dims"]:
         """x0 = (x_t - sigma eps) / alpha."""
-        return (x_t - per_sample(self.sigma(t), x_t) * eps) / per_sample(self.alpha(t), x_t)
+        return (x_t - expand_like(self.sigma(t), x_t) * eps) / expand_like(self.alpha(t), x_t)
 
     def eps_from_x0(
         self, x_t: Float[Tensor, "b *dims"], x0: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
     ) -> Float[Tensor, "b *dims"]:
         """eps = (x_t - alpha x0) / sigma."""
-        return (x_t - per_sample(self.alpha(t), x_t) * x0) / per_sample(self.sigma(t), x_t)
+        return (x_t - expand_like(self.alpha(t), x_t) * x0) / expand_like(self.sigma(t), x_t)
 
     def eps_from_v(
         self, x_t: Float[Tensor, "b *dims"], v: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
     ) -> Float[Tensor, "b *dims"]:
         """eps = alpha v + sigma x_t."""
-        return per_sample(self.alpha(t), x_t) * v + per_sample(self.sigma(t), x_t) * x_t
+        return expand_like(self.alpha(t), x_t) * v + expand_like(self.sigma(t), x_t) * x_t
 
     def v_from_eps(
         self, x_t: Float[Tensor, "b *dims"], eps: Float[Tensor, "b *dims"], t: Int[Tensor, "b"]
     ) -> Float[Tensor, "b *dims"]:
         """v = (eps - sigma x_t) / alpha."""
-        return (eps - per_sample(self.sigma(t), x_t) * x_t) / per_sample(self.alpha(t), x_t)
+        return (eps - expand_like(self.sigma(t), x_t) * x_t) / expand_like(self.alpha(t), x_t)
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 
-class Composed(str):
+class JoinedPrompt(str):
     """A text that knows which part of it the user wrote, so that what is wrong with it can be said."""
 
     parts: tuple[str, ...]
     """The prompt first, then what was added to it."""
 
 
-def compose(*parts: str) -> Composed:
+def join_prompt(*parts: str) -> JoinedPrompt:
     """The parts that say something, joined by commas."""
     said = tuple(stripped for part in parts if (stripped := part.strip(" ,.")))
-    composed = Composed(", ".join(said))
+    composed = JoinedPrompt(", ".join(said))
     composed.parts = said
     return composed

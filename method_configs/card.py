@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bridge_nerf.nerf.field import FieldConfig
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.scene.field import FieldConfig
 
 GUIDANCE = {"sd": 100.0, "sdxl": 100.0, "sd3": 100.0, "if": 20.0}
 """Kind of prior -> guidance of sds and of the bridge's first stage; other objectives have their authors'."""
@@ -42,7 +42,7 @@ def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTraine
 
 
 def size(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
-    """What sets the methods for 8 and for 24 GB apart: smaller pictures of a coarser object; a finer one."""
+    """What sets the methods for 8 and for 24 GB apart: smaller images of a coarser object; a finer one."""
     cameras, model = config.pipeline.datamanager, config.pipeline.model
     if name == "bridge-distill-lite":
         cameras.final_resolution = cameras.final_resolution and 128

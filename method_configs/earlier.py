@@ -3,8 +3,8 @@ the toybox takes its sizes for a card from them."""
 
 from __future__ import annotations
 
-from bridge_nerf.nerf.field import FieldConfig
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.scene.field import FieldConfig
 
 from . import card
 

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 
-from bridge_nerf.nerf.learning_rate import AdamWConfig, RampSchedulerConfig
-from bridge_nerf.nerf.progress import ProgressConfig
-from bridge_nerf.nerf.run_config import EARLIER, BridgeTrainerConfig
+from bridge_nerf.nerf.engine.learning_rate import AdamWConfig, RampSchedulerConfig
+from bridge_nerf.nerf.engine.progress import ProgressConfig
+from bridge_nerf.nerf.engine.run_config import EARLIER, BridgeTrainerConfig
 
 from . import card, earlier, release
 

@@ -3,8 +3,8 @@ threestudio-sds-bridge/configs/sds-bridge.yaml). docs/presets.md says what is no
 
 from __future__ import annotations
 
-from bridge_nerf.nerf.field import FieldConfig
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.scene.field import FieldConfig
 
 from . import card
 

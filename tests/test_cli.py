@@ -16,9 +16,9 @@ from bridge_nerf import cli
 from bridge_nerf.cli.helpers import helpers
 from bridge_nerf.errors import UserError
 from bridge_nerf.extras import PARTS
-from bridge_nerf.images.pictures import note_in
+from bridge_nerf.images.image_files import note_in
 from bridge_nerf.priors.registry import check_processes
-from tests.images.test_pictures import bad_files
+from tests.images.test_image_files import bad_files
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_bad_input_is_one_line_without_a_traceback(arguments, words, monkeypatch
 @pytest.fixture
 def stub(monkeypatch):
     """A prior that needs no loading."""
-    from tests.nerf.stub import PicturePrior
+    from tests.nerf.stub import StubPrior
 
-    prior = PicturePrior()
+    prior = StubPrior()
 
     def load(name, revision=None, dtype="auto", graphs="auto"):
         prior.asked.append(dtype)
@@ -92,15 +92,15 @@ def called(monkeypatch, *arguments) -> str | None:
 QUICK = ("--steps", 6, "--objective", "sds")
 
 
-def pictures(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("picture*.png"))
+def images(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("image*.png"))
 
 
-def test_image_makes_pictures_that_can_be_reproduced(stub, monkeypatch, capsys, tmp_path):
+def test_image_makes_images_that_can_be_reproduced(stub, monkeypatch, capsys, tmp_path):
     asked = ("image", "--prompt", "a ball", "--count", 2, *QUICK)
     assert called(monkeypatch, *asked, "--out", tmp_path / "a") is None
     assert called(monkeypatch, *asked, "--out", tmp_path / "b") is None
-    first, second = pictures(tmp_path / "a"), pictures(tmp_path / "b")
+    first, second = images(tmp_path / "a"), images(tmp_path / "b")
     assert len(first) == 2 and "picture-s1.png" in capsys.readouterr().out
     for one, other in zip(first, second, strict=True):
         assert np.array_equal(Image.open(one), Image.open(other))
@@ -112,11 +112,11 @@ def test_image_sees_changed_weights(stub, monkeypatch, capsys, tmp_path):
     called(monkeypatch, "image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
     stub.schedule = type(stub.schedule).scaled_linear(beta_end=0.02)
     stub.fingerprint = "a ball elsewhere"
-    called(monkeypatch, "reproduce", pictures(tmp_path / "a")[0], "--out", tmp_path / "b")
+    called(monkeypatch, "reproduce", images(tmp_path / "a")[0], "--out", tmp_path / "b")
     assert "stub has other weights now" in capsys.readouterr().out
 
 
-def test_a_picture_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_path):
+def test_an_image_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_path):
     asked = ("image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
     called(monkeypatch, *asked, "--dtype", "float16")
     assert "float16" in stub.asked, "the flag reaches the loader"
@@ -124,7 +124,7 @@ def test_a_picture_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_pat
     called(monkeypatch, *asked)
     assert len(list((tmp_path / "a").iterdir())) == 2, "another precision is another run"
     stub.asked.clear()
-    for path in pictures(tmp_path / "a"):
+    for path in images(tmp_path / "a"):
         called(monkeypatch, "reproduce", path, "--out", tmp_path / "b")
     assert sorted(word for word in stub.asked if word in ("auto", "float32", "bfloat16")) == [
         "bfloat16",
@@ -132,7 +132,7 @@ def test_a_picture_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_pat
     ]
 
 
-def test_paint_begins_with_the_picture(stub, monkeypatch, tmp_path):
+def test_paint_begins_with_the_image(stub, monkeypatch, tmp_path):
     source = tmp_path / "painting.jpg"
     Image.new("CMYK", (30, 30), (0, 200, 200, 40)).save(source)
     asked = (
@@ -147,7 +147,7 @@ def test_paint_begins_with_the_picture(stub, monkeypatch, tmp_path):
         "learning_rate=0",
     )
     assert called(monkeypatch, *asked, *QUICK) is None
-    (result,) = pictures(tmp_path / "out")
+    (result,) = images(tmp_path / "out")
     made = np.asarray(Image.open(result)).astype(int)
     assert made.shape == (16, 16, 3)
     assert np.abs(made - np.asarray(Image.open(source).convert("RGB"))[0, 0]).max() < 6
@@ -167,7 +167,7 @@ def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
     asked = ("illusion", "--prompt", "a ball", "--out", tmp_path, *QUICK)
     assert "--prompt twice" in (called(monkeypatch, *asked) or "")
     assert called(monkeypatch, *asked, "--prompt", "a ball, blurry", "--view", "flip") is None
-    assert note_in(pictures(tmp_path)[0])["prompt"] == "a ball | a ball, blurry"
+    assert note_in(images(tmp_path)[0])["prompt"] == "a ball | a ball, blurry"
 
 
 def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
@@ -223,7 +223,7 @@ BAD = [
     (["image", "--prompt", "a ball", "--steps", "0"], "--steps 0 makes no sense; give a number from 1"),
     (["image", "--prompt", "a ball", "--count", "0"], "--count 0 makes no sense"),
     (["image", "--prompt", "a ball", "--objective", "magic"], "unknown method 'magic'"),
-    (["image", "--prompt", "a ball", "--objective", "dds"], "edits a picture"),
+    (["image", "--prompt", "a ball", "--objective", "dds"], "edits an image"),
     (
         ["image", "--prompt", "a ball", "--size", "-8"],
         "--size -8 makes no sense; give a number from 1 to 8192",
@@ -251,14 +251,14 @@ BAD = [
     (["image", "--prompt", "a caf\udce9"], '--prompt "a caf\\udce9" holds bytes that are not UTF-8'),
     (["image", "--prompt", " ,."], "the prompt is empty"),
     (["image", "--prompt", "a ball", "--prior", "SDXL"], 'did you mean "sdxl"?'),
-    (["illusion", "--prompt", "a ball", "--prompt", "a ball", "--objective", "dds"], '"dds" edits a picture'),
-    (["compare", "--prompt", "a ball", "--objectives", "sds,dds"], '"dds" edits a picture'),
-    (["batch", __file__, "--objective", "dds"], '"dds" edits a picture'),
+    (["illusion", "--prompt", "a ball", "--prompt", "a ball", "--objective", "dds"], '"dds" edits an image'),
+    (["compare", "--prompt", "a ball", "--objectives", "sds,dds"], '"dds" edits an image'),
+    (["batch", __file__, "--objective", "dds"], '"dds" edits an image'),
     (
         ["paint", "--input", SQUARE, "--prompt", "a ball", "--canvas", "network"],
-        "cannot start from a picture",
+        "cannot start from an image",
     ),
-    (["evaluate", "toybox", "--objectives", "dds"], "dds edits a picture and there is none"),
+    (["evaluate", "toybox", "--objectives", "dds"], "dds edits an image and there is none"),
     (["evaluate", "toybox", "--seed", "-1"], "--seed -1 makes no sense"),
     (["evaluate", "toybox", "--count", "1"], "--count 1 makes no sense; give a number from 2 on"),
     (["evaluate", "toybox", "--batch", "0"], "--batch 0 makes no sense"),

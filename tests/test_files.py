@@ -16,14 +16,14 @@ def test_a_write_that_dies_leaves_the_old_file(
     tmp_path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     path = tmp_path / "file"
-    files.write_whole(path, b"old")
+    files.write_atomic(path, b"old")
 
     def die(*_) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(f"bridge_nerf.files.os.{moment}", die)
     with pytest.raises(OSError, match="No space"):
-        files.write_whole(path, b"new")
+        files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -31,7 +31,7 @@ def test_a_write_that_dies_leaves_the_old_file(
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 def test_the_mark_of_windows_is_no_part_of_a_text(tmp_path, mark: bytes) -> None:
     (tmp_path / "text").write_bytes(mark + "é\r\n".encode())
-    assert files.text_of(tmp_path / "text") == "é\r\n"
+    assert files.read_text(tmp_path / "text") == "é\r\n"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_mark_of_windows_is_no_part_of_a_text(tmp_path, mark: bytes) -> None
 def test_another_encoding_is_one_line(tmp_path, data: bytes, said: str) -> None:
     (tmp_path / "text").write_bytes(data)
     with pytest.raises(UserError, match=said) as caught:
-        files.text_of(tmp_path / "text")
+        files.read_text(tmp_path / "text")
     assert str(tmp_path / "text") in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as 8-bit pixels, as sheets and as films."""
+"""Images as 8-bit pixels, as sheets and as films."""
 
 import io
 
@@ -18,10 +18,10 @@ def shown(data: bytes) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_never_drawn(value: float) -> None:
-    pictures = torch.zeros(3, 3, 2, 2)
-    pictures[1, 0, 1, 1] = value
-    with pytest.raises(UserError, match="1 of 3 pictures hold numbers that are not finite"):
-        pixels.to_bytes(pictures)
+    images = torch.zeros(3, 3, 2, 2)
+    images[1, 0, 1, 1] = value
+    with pytest.raises(UserError, match="1 of 3 images hold numbers that are not finite"):
+        pixels.to_bytes(images)
 
 
 def test_layout_of_sheets_and_frames() -> None:
@@ -46,9 +46,9 @@ def test_layout_of_sheets_and_frames() -> None:
         (1, (4, 40000), (1, 4096)),
     ],
 )
-def test_any_number_of_pictures_of_any_shape_is_a_frame(number: int, size: tuple, frame: tuple) -> None:
-    pictures = [np.full((*size, 3), k % 200, np.uint8) for k in range(number)]
-    together = pixels.together(pictures)
+def test_any_number_of_images_of_any_shape_is_a_frame(number: int, size: tuple, frame: tuple) -> None:
+    images = [np.full((*size, 3), k % 200, np.uint8) for k in range(number)]
+    together = pixels.together(images)
     assert together.shape == (*frame, 3) and together[0, 0, 0] == 0
     large = pixels.enlarged(together)
     assert max(large.shape[:2]) <= pixels.SIDE and min(large.shape[:2]) >= min(together.shape[:2])

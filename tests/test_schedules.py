@@ -6,7 +6,7 @@ from jaxtyping import TypeCheckError
 from scipy import stats
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, Ramp, TimestepRange, per_sample
+from bridge_nerf.schedules import NoiseSchedule, Ramp, TimestepRange, expand_like
 from bridge_nerf.seeding import generator
 
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -39,7 +39,7 @@ def test_add_noise_sample_by_sample():
 
 def test_conversions_recover_what_made_x_t():
     x_t = SCHEDULE.add_noise(X, NOISE, T)
-    v = per_sample(SCHEDULE.alpha(T), X) * NOISE - per_sample(SCHEDULE.sigma(T), X) * X
+    v = expand_like(SCHEDULE.alpha(T), X) * NOISE - expand_like(SCHEDULE.sigma(T), X) * X
     torch.testing.assert_close(SCHEDULE.x0_from_eps(x_t, NOISE, T), X)
     torch.testing.assert_close(SCHEDULE.eps_from_x0(x_t, X, T), NOISE)
     torch.testing.assert_close(SCHEDULE.eps_from_v(x_t, v, T), NOISE)

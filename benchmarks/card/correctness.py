@@ -18,10 +18,10 @@ from benchmarks.card.items import Item, NotHere, Options
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.stages import METHODS, stages_for
+from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
 from bridge_nerf.priors.adapter import Adapter
+from bridge_nerf.priors.autoencoders import deferred_checks
 from bridge_nerf.priors.registry import load_prior
-from bridge_nerf.priors.spaces import unseen
 from bridge_nerf.seeding import generator
 
 LEAST = 2e-3
@@ -44,7 +44,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def gradient(prior: Any, objective: str) -> Tensor:
-    """With respect to a picture, through the encoder, of all stages of an objective; vsd's adapter's too."""
+    """With respect to an image, through the encoder, of all stages of an objective; vsd's adapter's too."""
     stages = stages_for(objective, ode_steps=2)
     # One that has learnt something: a fresh one answers as the prior.
     adapter = None
@@ -55,9 +55,9 @@ def gradient(prior: Any, objective: str) -> Tensor:
                 draws = generator(0, name)
                 parameter.data.copy_(0.05 * torch.randn(parameter.shape, generator=draws))
     side = prior.image_size
-    picture = torch.rand(1, 3, side, side, generator=generator(0, "picture")).to(prior.device)
-    picture.requires_grad_()
-    x = prior.encode(picture)
+    image = torch.rand(1, 3, side, side, generator=generator(0, "image")).to(prior.device)
+    image.requires_grad_()
+    x = prior.encode(image)
     noise = torch.randn(x.shape, generator=generator(0, "noise")).to(x)
     reference = x.detach().flip(-1) if stages.edits else None
     told = {slot: prior.embed([prompt]) for slot, prompt in PROMPTS.items()}
@@ -68,7 +68,7 @@ def gradient(prior: Any, objective: str) -> Tensor:
     if adapter is not None:
         loss = loss + adapter.loss(x.detach(), t, noise, told[Slot.ADAPTER])
     loss.backward()
-    parts = [picture.grad, *(() if adapter is None else (p.grad for p in adapter.parameters()))]
+    parts = [image.grad, *(() if adapter is None else (p.grad for p in adapter.parameters()))]
     return torch.cat([part.flatten().double().cpu() for part in parts if part is not None])
 
 
@@ -78,7 +78,7 @@ def family(name: str, options: Options) -> Mapping[str, Any]:
 
     folder = str(FAMILIES[name](Path(tempfile.mkdtemp()) / "prior"))
     found: dict[str, Any] = {"gradients": 0, "too large": 0, "not finite": 0}
-    methods = ("sds", "vsd", "dds") if options.small else METHODS
+    methods = ("sds", "vsd", "dds") if options.small else OBJECTIVES
     reference = load_prior(folder, "cpu", torch.float32)
     expected = {method: gradient(reference, method) for method in methods}
     for word, dtype in PRECISIONS.items():
@@ -121,7 +121,7 @@ def adapter(options: Options) -> Mapping[str, Any]:
 
 
 def renderer(encoding: str, options: Options) -> Mapping[str, Any]:
-    """The relative error of the field's gradients through a rendered picture."""
+    """The relative error of the field's gradients through a rendered image."""
     from bridge_nerf.method_configs.presets import variant_config  # pyright: ignore[reportMissingImports]
     from nerfstudio.configs import base_config  # noqa: F401  (before its other modules: they import each other)
 
@@ -150,7 +150,7 @@ def triton(options: Options) -> Mapping[str, Any]:
     """The hash encoding's Triton kernel against the torch loops, both on the card: features and gradient."""
     if not options.cuda:
         raise NotHere("Triton's kernels want a CUDA device; the tests compare them in its interpreter")
-    from bridge_nerf.nerf.hash_encoding import HashEncoding
+    from bridge_nerf.nerf.scene.hash_encoding import HashEncoding
 
     x = torch.rand(100_003, 3, generator=generator(0, "x")).to(options.device)
     answers = []
@@ -182,7 +182,7 @@ def graphs(kind: str, options: Options) -> Mapping[str, Any]:
             with torch.no_grad():
                 answers.append(prior.eps(x, t, told).flatten().cpu())
         asked.append(torch.cat(answers))
-        recorded = getattr(prior.components.unet._compiled_call_impl, "_recordings", {})
+        recorded = getattr(prior.components.denoiser._compiled_call_impl, "_recordings", {})
         del prior
         torch.cuda.empty_cache()
     error = relative(asked[1], asked[0])
@@ -191,7 +191,7 @@ def graphs(kind: str, options: Options) -> Mapping[str, Any]:
 
 
 def encoder_graphs(kind: str, checkpointing: bool, options: Options) -> Mapping[str, Any]:
-    """Latents and gradients of an encoder as CUDA graphs against those without, for two pictures by turns."""
+    """Latents and gradients of an encoder as CUDA graphs against those without, for two images by turns."""
     if not options.cuda:
         raise NotHere("CUDA graphs want a CUDA device")
     from benchmarks.card.priors import random_prior
@@ -200,16 +200,14 @@ def encoder_graphs(kind: str, checkpointing: bool, options: Options) -> Mapping[
     for on in (False, True):
         prior = random_prior(kind, options, checkpointing=checkpointing, graphs=on)
         side, found = prior.image_size, []
-        pictures = [
-            torch.rand(1, 3, side, side, generator=generator(0, k)).to(prior.device) for k in range(2)
-        ]
-        for picture in pictures:
-            picture.requires_grad_()
-        with unseen():
-            latents = [prior.encode(picture) for picture in (*pictures, *pictures)]
+        images = [torch.rand(1, 3, side, side, generator=generator(0, k)).to(prior.device) for k in range(2)]
+        for image in images:
+            image.requires_grad_()
+        with deferred_checks():
+            latents = [prior.encode(image) for image in (*images, *images)]
         for k in (1, 0, 3, 2):
             slope = torch.randn(latents[k].shape, generator=generator(1, k)).to(latents[k])
-            (slopes,) = torch.autograd.grad(latents[k], pictures[k % 2], slope)
+            (slopes,) = torch.autograd.grad(latents[k], images[k % 2], slope)
             found += [latents[k].detach().flatten().cpu(), slopes.flatten().cpu()]
         answers.append(torch.cat(found))
         recordings = len(getattr(prior.space._as_it_is, "_recordings", {}))

@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import write_atomic
 
 ROOT = Path(__file__).parents[2]
 LEAST = 5.0
@@ -87,7 +87,7 @@ class Results:
         print(f"{item}: {json.dumps(found)}", flush=True)
 
     def _write(self) -> None:
-        write_whole(self.path, json.dumps(self.content, indent=1).encode())
+        write_atomic(self.path, json.dumps(self.content, indent=1).encode())
 
 
 def attempt(item: Item, options: Options) -> dict[str, Any]:

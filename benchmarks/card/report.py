@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import write_atomic
 
 PARTS = ("correctness", "speed", "runs")
 Verdict = Literal["reached", "missed", "not measured"]
@@ -57,9 +57,9 @@ def write(folder: Path, page: Path) -> None:
     """The page, and beside it the same as JSON, from the parts' files in `folder`; those that are missing are
     said to be."""
     parts = {part: _read(folder / f"{part}.json") for part in PARTS}
-    write_whole(page, text(parts).encode())
+    write_atomic(page, text(parts).encode())
     if any(parts.values()):
-        write_whole(page.with_suffix(".json"), json.dumps(parts, indent=1).encode())
+        write_atomic(page.with_suffix(".json"), json.dumps(parts, indent=1).encode())
 
 
 def text(parts: Mapping[str, Any]) -> str:

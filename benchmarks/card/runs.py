@@ -64,8 +64,8 @@ def resumed(options: Options) -> Mapping[str, Any]:
     return scene("resumed", more, options)
 
 
-def picture(verb: str, objective: str, options: Options) -> Mapping[str, Any]:
-    """A picture from a prompt or a painting, to its end."""
+def image(verb: str, objective: str, options: Options) -> Mapping[str, Any]:
+    """An image from a prompt or a painting, to its end."""
     folder = _folder(options, f"{verb}, {objective}")
     words = ["--prior", "toybox", "--prompt", "a red car", "--objective", objective, "--out", str(folder)]
     if verb == "paint":
@@ -73,7 +73,7 @@ def picture(verb: str, objective: str, options: Options) -> Mapping[str, Any]:
     if options.small:
         words += ["--steps", "10"]
     seconds = command("bridge_nerf.cli", verb, *words)
-    return {"seconds": seconds, **_left(folder, ("picture*.png", "video.mp4"))}
+    return {"seconds": seconds, **_left(folder, ("image*.png", "video.mp4"))}
 
 
 def _left(folder: Path, patterns: tuple[str, ...]) -> dict[str, bool]:
@@ -82,7 +82,7 @@ def _left(folder: Path, patterns: tuple[str, ...]) -> dict[str, bool]:
 
 def training(options: Options) -> Mapping[str, Any]:
     """Milliseconds a step of each part of the toybox's own training, at the sizes of its preset for a GPU."""
-    from bridge_nerf.training import recipe
+    from bridge_nerf.toybox.training import recipe
 
     preset, folder, found = recipe.PRESETS["smoke"], _folder(options, "training"), {}
     if not options.small:
@@ -110,10 +110,10 @@ def training(options: Options) -> Mapping[str, Any]:
 MIXED = ("--mixed-precision", "True")
 ITEMS: dict[str, Item] = {
     **{
-        f"image, {objective}": partial(picture, "image", objective)
+        f"image, {objective}": partial(image, "image", objective)
         for objective in ("bridge", "vsd", "sds", "vsd-bridge")
     },
-    "paint, bridge": partial(picture, "paint", "bridge"),
+    "paint, bridge": partial(image, "paint", "bridge"),
     **{
         name: partial(scene, name, words)
         for name, words in {

@@ -13,7 +13,7 @@ import torch
 from benchmarks import nerf_step, prior_step
 from benchmarks.card.items import Item, NotHere, Options
 from benchmarks.card.timing import launches, milliseconds, peak
-from bridge_nerf.priors.spaces import unseen
+from bridge_nerf.priors.autoencoders import deferred_checks
 
 KINDS = {"sd-2.1": "sd", "sdxl": "sdxl", "sd3.5": "sd3"}
 """Shapes of priors -> the kinds that presets have numbers for."""
@@ -78,11 +78,11 @@ def preset(name: str, kind: str, options: Options) -> Mapping[str, Any]:
             made.model(rays)["rgb"].sum().backward()
 
         found[f"render and its gradient at {side} px, ms"] = milliseconds(render, options)
-    picture = torch.rand(1, 3, prior.image_size, prior.image_size, device=prior.device, requires_grad=True)
+    image = torch.rand(1, 3, prior.image_size, prior.image_size, device=prior.device, requires_grad=True)
 
     def encode() -> None:
-        with unseen():
-            latents = prior.encode(picture)
+        with deferred_checks():
+            latents = prior.encode(image)
         latents.sum().backward()
 
     found["encode and its gradient, ms"] = milliseconds(encode, options)
@@ -132,7 +132,7 @@ def ways(options: Options) -> Mapping[str, Any]:
     for way in ("as it is", "CUDA graphs", "torch.compile"):
         prior = random_prior("sd-2.1", options, graphs=way == "CUDA graphs")
         if way == "torch.compile":
-            compile_network(prior.components.unet, prior.device)
+            compile_network(prior.components.denoiser, prior.device)
         found[f"{way}, ms"] = milliseconds(asking(prior), options)
         del prior
         gc.collect()
@@ -182,7 +182,7 @@ def published(options: Options) -> Mapping[str, Any]:
 def generfacto(options: Options) -> Mapping[str, Any]:
     """nerfstudio's generfacto over ours, without a diffusion model in either."""
     steps = 1 if options.small else 20
-    figures = {name: nerf_step.measure(name, steps, options.device) for name in nerf_step.METHODS}
+    figures = {name: nerf_step.measure(name, steps, options.device) for name in nerf_step.OBJECTIVES}
     ours, theirs = figures["bridge-distill"], figures["generfacto"]
     return {
         **{f"ours, {name}": round(value, 4) for name, value in ours.items()},

@@ -35,15 +35,15 @@ class EvaluateImages(Wishes):
     prior: str = "toybox"
     """The toybox, or a folder of another prior of that world."""
     objectives: tuple[str, ...] = ("all",)
-    """Methods of the first table; "all" is every one that needs no picture to start from."""
+    """Methods of the first table; "all" is every one that needs no image to start from."""
     editors: tuple[str, ...] = ("sds", "bridge")
     """Methods of the second, which start from paintings; SDEdit stands beside them."""
     turned: tuple[str, ...] = ("mushroom",)
     """Toys of the third: each upside down, with a pineapple upright."""
     count: int = 20
-    """Pictures for each row."""
+    """Images for each row."""
     batch: int = 4
-    """Pictures made together; the seconds are those of a batch, shared out."""
+    """Images made together; the seconds are those of a batch, shared out."""
     out: Path = Path("outputs/evaluate")
     """Folder for tables (txt, json, svg), contact sheets, and what was made."""
 

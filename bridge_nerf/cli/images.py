@@ -10,7 +10,7 @@ import tyro
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.wishes import Wishes, load
-from bridge_nerf.wording import compose
+from bridge_nerf.wording import join_prompt
 
 if TYPE_CHECKING:
     from bridge_nerf.distillation.prior import ImagePrior
@@ -29,12 +29,12 @@ class WithObjective(Wishes):
 
 @dataclass(kw_only=True)
 class Image(WithObjective):
-    """Text to image by optimisation: pictures, a video and numbers in a folder of their own."""
+    """Text to image by optimisation: images, a video and numbers in a folder of their own."""
 
     prompt: str
     """What to make."""
     count: int = 1
-    """Pictures, with seeds from --seed on, made as one batch."""
+    """Images, with seeds from --seed on, made as one batch."""
     out: Path = Path("outputs/images")
     """Where the run's folder goes."""
 
@@ -49,7 +49,7 @@ class Image(WithObjective):
 
 @dataclass(kw_only=True)
 class Paint(WithObjective):
-    """Painting to real: begins with your picture, and takes it from "painting" to what the prompt says."""
+    """Painting to real: begins with your image, and takes it from "painting" to what the prompt says."""
 
     input: Path
     """The painting; any size, mode and aspect."""
@@ -59,10 +59,10 @@ class Paint(WithObjective):
     """Where the run's folder goes."""
 
     def run(self) -> None:
-        from bridge_nerf.images.pictures import read_picture
+        from bridge_nerf.images.image_files import read_image
         from bridge_nerf.images.spec import subjects_for
 
-        read_picture(self.input)  # before the seconds that a prior takes
+        read_image(self.input)  # before the seconds that a prior takes
         self.check({"paint": [self.objective]}, [self.prompt])
         name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
         subjects = subjects_for((self.prompt,), self.seed, 1)
@@ -72,14 +72,14 @@ class Paint(WithObjective):
 
 @dataclass(kw_only=True)
 class Illusion(WithObjective):
-    """One picture that reads as one thing upright and as another one turned."""
+    """One image that reads as one thing upright and as another one turned."""
 
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
     """What to read; give it twice: upright first, then turned."""
     view: View = "180"
     """How it is turned: degrees counterclockwise, mirrored left to right, or flipped upside down."""
     count: int = 1
-    """Pictures, with seeds from --seed on."""
+    """Images, with seeds from --seed on."""
     out: Path = Path("outputs/images")
     """Where the run's folder goes."""
 
@@ -157,7 +157,7 @@ class Batch(WithObjective):
         # Each item would find out by itself, after those before it have been made.
         prior.check_prompts(prompts)
         for words in (pattern.recipe.target_descriptors, pattern.recipe.source_descriptors):
-            prior.check_prompts([compose(prompt, words) for prompt in prompts])
+            prior.check_prompts([join_prompt(prompt, words) for prompt in prompts])
         items = items_for(prompts, pattern, self.seed, self.out)
         try:
             with helpers(self.devices - 1):
@@ -169,7 +169,7 @@ class Batch(WithObjective):
 
 @dataclass(kw_only=True)
 class Reproduce:
-    """Make a picture once more, from what it says of itself, and compare."""
+    """Make an image once more, from what it says of itself, and compare."""
 
     file: tyro.conf.Positional[Path]
     """A PNG that bridge-nerf wrote."""
@@ -189,15 +189,15 @@ class Reproduce:
             reproduce,
             source_of,
         )
-        from bridge_nerf.images.run import starting_pictures
+        from bridge_nerf.images.run import starting_images
 
         spec, note = noted_spec(self.file)
         if other := other_versions(note):
             print(f"made with other versions ({'; '.join(other)}): pixels may differ")
         if self.input is not None and not spec.source:
-            raise UserError(f"{self.file} did not begin with a picture; leave --input out")
+            raise UserError(f"{self.file} did not begin with an image; leave --input out")
         source = source_of(self.file) if self.input is None else self.input
-        starting_pictures(spec, source)  # before the seconds that a prior takes
+        starting_images(spec, source)  # before the seconds that a prior takes
         _, prior = load(self.prior or prior_of(self.file), dtype=spec.precision or "auto")
         if not spec.weights_known:
             print(f"made by an earlier version: whether {spec.prior} has the same weights now cannot be told")
@@ -219,10 +219,10 @@ def _make(spec: Spec, prior: ImagePrior, out: Path, source: Path | None = None) 
     folder = folder_of(spec, out)
     with Bar() as bar:
         result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"), source=source)
-    for path in result.pictures:
+    for path in result.images:
         print(path)
     if result.finished:
         beside = [name for name in (VIDEO, PAIRS, "metrics.csv") if (folder / name).exists()]
-        print(f"{folder}: {', '.join(['pictures', *beside])}")
+        print(f"{folder}: {', '.join(['images', *beside])}")
     else:
         raise UserError(f"stopped after step {result.done} of {spec.recipe.steps}; the same command goes on")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from bridge_nerf.cli.diagnostics import PlotErrors
 from bridge_nerf.cli.doctor import Doctor
-from bridge_nerf.cli.errors import PlotErrors
 from bridge_nerf.cli.evaluate import Evaluate
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
 from bridge_nerf.cli.ranges import RANGES
@@ -36,7 +36,7 @@ Command = (
 
 def main() -> None:
     """Entry point; what the user did wrong is one line on stderr and exit code 1."""
-    # On a busy machine threads that spin while they wait triple the time of a picture. Torch reads this when
+    # On a busy machine threads that spin while they wait triple the time of an image. Torch reads this when
     # it is imported: later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     about = "Score distillation as a Schrodinger bridge."

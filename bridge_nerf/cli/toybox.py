@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class TrainToybox:
-    """Train the toybox's prior and judge from nothing: pictures, autoencoder, diffusion, judge. Stopped runs
+    """Train the toybox's prior and judge from nothing: images, autoencoder, diffusion, judge. Stopped runs
     resume.
     """
 
@@ -35,13 +35,13 @@ class TrainToybox:
     devices: int = 1
     """Processes of the diffusion training."""
     workers: int | None = None
-    """Processes that render pictures, and that prepare batches ahead of the training; by default all cores
+    """Processes that render images, and that prepare batches ahead of the training; by default all cores
     render, and all but one prepare batches for a GPU, none for a CPU. The result does not depend on it."""
     start: Path | None = None
     """Folder of an earlier prior to go on from; its autoencoder is kept."""
 
     def run(self) -> None:
-        from bridge_nerf.training.recipe import named_preset, train_judge, train_prior
+        from bridge_nerf.toybox.training.recipe import named_preset, train_judge, train_prior
 
         preset = named_preset(self.preset)
         if self.part == "judge" and (self.start is not None or self.devices != 1):
@@ -81,7 +81,7 @@ class EvaluateToybox:
     toys: tuple[str, ...] = ()
     """Which toys for scenes; all by default."""
     objectives: tuple[str, ...] = ("bridge",)
-    """Methods for scenes, one after the other; "all" is every one that needs no picture to start from."""
+    """Methods for scenes, one after the other; "all" is every one that needs no image to start from."""
     out: Path = Path("outputs/toybox-figures")
     """Folder for figures.json, the scenes' runs, and scenes.png: eight sides of each, a row a scene."""
 
@@ -94,7 +94,7 @@ class EvaluateToybox:
                     f"{flag} is about scenes, which --what leaves out: add them, or leave {flag} out"
                 )
         if "scenes" in self.what:  # so that what is missing is said before, not after, the other figures
-            import_module("bridge_nerf.nerf.headless")
+            import_module("bridge_nerf.nerf.engine.headless")
         evaluate_toybox(self, self._scene)
 
     def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":
@@ -102,7 +102,7 @@ class EvaluateToybox:
         from bridge_nerf.method_configs.presets import (  # pyright: ignore[reportMissingImports]
             variant_config,
         )
-        from bridge_nerf.nerf.headless import optimise
+        from bridge_nerf.nerf.engine.headless import optimise
 
         config = variant_config("bridge-distill", "toybox", objective)
         config.output_dir = self.out / "scenes"
@@ -114,7 +114,7 @@ class EvaluateToybox:
 
 @dataclass
 class SamplePrior:
-    """Draw pictures from a prior by DDIM, as one contact sheet."""
+    """Draw images from a prior by DDIM, as one contact sheet."""
 
     prompts: tyro.conf.Positional[tuple[str, ...]]
     """What to draw, one row each."""
@@ -123,15 +123,15 @@ class SamplePrior:
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision of the prior's networks; auto depends on the machine."""
     count: int = 8
-    """Pictures a prompt."""
+    """Images a prompt."""
     steps: int = 50
-    """Network calls a picture."""
+    """Network calls an image."""
     guidance_scale: float = 4.0
     """Classifier-free guidance NULL + s (TARGET - NULL)."""
     seed: int = 0
     """Everything random follows from it."""
     out: Path = Path("outputs/samples.png")
-    """The picture's file."""
+    """The image's file."""
 
     def run(self) -> None:
         from bridge_nerf.evaluation.report import sample_sheet

@@ -6,7 +6,7 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 PredictionType = Literal["epsilon", "v_prediction"]
 
@@ -36,4 +36,4 @@ def denoising_loss(
     snr = (schedule.alpha(t) / schedule.sigma(t)) ** 2
     # |x0 error|^2 = |eps error|^2 / snr = |v error|^2 / (snr + 1)
     weight = snr.clamp(max=min_snr_gamma) / (snr if prediction_type == "epsilon" else snr + 1)
-    return (per_sample(weight, error) * error).mean()
+    return (expand_like(weight, error) * error).mean()

@@ -13,7 +13,7 @@ from bridge_nerf.distillation.problem import Point, Problem
 from bridge_nerf.errors import UserError
 
 Cause = Literal["render", "x", "answer", "adapter", "gradient", "regulariser"]
-"""What was not finite first: the picture of an object, what is distilled into, what the prior answers or its
+"""What was not finite first: the image of an object, what is distilled into, what the prior answers or its
 adapter, what the objective makes of that, or what is added to it."""
 
 

@@ -36,7 +36,7 @@ from bridge_nerf.distillation.weighting import (
     uniform,
 )
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Objective:
         self, pull: Float[Tensor, "b *dims"], schedule: NoiseSchedule, t: Int[Tensor, "b"]
     ) -> Float[Tensor, "b *dims"]:
         """w(t) times the pull, sample by sample."""
-        return per_sample(self.weighting(schedule, t), pull) * pull
+        return expand_like(self.weighting(schedule, t), pull) * pull
 
     def gradient(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from bridge_nerf.distillation.epsilon import NOISE, NULL, PROMPT, SOURCE, TARGET, guided
 from bridge_nerf.distillation.objectives import Objective, bridge_second_stage, nfsd, sds, vsd, vsd_bridge
-from bridge_nerf.distillation.staging import Stage, Stages
+from bridge_nerf.distillation.stages import Stage, Stages
 from bridge_nerf.distillation.weighting import sigma_over_alpha, uniform
 from bridge_nerf.schedules import TimestepRange
 
@@ -50,10 +50,10 @@ IMAGE_PRESETS: Mapping[str, Stages] = {
         )
     ),
 }
-"""Of pictures made from a prompt."""
+"""Of images made from a prompt."""
 
 SCENE_PRESETS: Mapping[str, Stages] = {
-    # Neither w(t) nor guidance in stage two: the weight in pictures, 40 sigma^2, is 0.8, 29 and 40 times as
+    # Neither w(t) nor guidance in stage two: the weight in images, 40 sigma^2, is 0.8, 29 and 40 times as
     # much at t = 21, 505 and 979 of Stable Diffusion.
     "bridge:release-3d": Stages((Stage(sds(100.0)), Stage(Objective(TARGET, SOURCE, uniform), 20_000))),
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from bridge_nerf.distillation.epsilon import Epsilon, Slot
 from bridge_nerf.distillation.prior import Condition, DiffusionPrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Problem:
         total = torch.zeros_like(point.x_t)
         for slot, start, weight in epsilon.terms:
             counts = weight * (point.t >= start * self.schedule.num_timesteps).to(total.dtype)
-            total = total + per_sample(counts, total) * answers[slot, point]
+            total = total + expand_like(counts, total) * answers[slot, point]
         return total
 
     def _ask(self, network: DiffusionPrior, asked: Sequence[tuple[Slot, Point]]) -> Answers:

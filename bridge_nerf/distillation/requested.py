@@ -5,8 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.stages import METHODS, PRESETS, StageOptions, fixed, guidance_of, stages_for
-from bridge_nerf.distillation.staging import Stage
+from bridge_nerf.distillation.registry import (
+    OBJECTIVES,
+    PRESETS,
+    StageOptions,
+    fixed,
+    guidance_of,
+    stages_for,
+)
+from bridge_nerf.distillation.stages import Stage
 from bridge_nerf.distillation.weighting import WEIGHTINGS
 from bridge_nerf.errors import UserError
 
@@ -59,7 +66,7 @@ class Listener:
         try:
             return stages_for(self.method, **vars(options)).acting
         except UserError:
-            if self.method not in METHODS:
+            if self.method not in OBJECTIVES:
                 raise
             return None
 
@@ -83,7 +90,7 @@ def check_requested(listeners: Sequence[Listener], flags: Mapping[str, str]) -> 
             if each.method in PRESETS and name not in SLOTS and not own:
                 raise UserError(fixed(each.method, flag))
         if not any(each.hears(name) or (each.method in PRESETS and name not in SLOTS) for each in listeners):
-            makers = [method for method in METHODS if not stages_for(method).edits]
+            makers = [method for method in OBJECTIVES if not stages_for(method).edits]
             others = ", ".join(m for m in makers if any(replace(e, method=m).hears(name) for e in listeners))
             methods = ", ".join(dict.fromkeys(each.method for each in listeners))
             raise UserError(

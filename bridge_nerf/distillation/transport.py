@@ -19,7 +19,7 @@ from torch import Tensor
 from bridge_nerf.distillation.epsilon import Epsilon, Slot
 from bridge_nerf.distillation.problem import Point, Problem
 from bridge_nerf.distillation.weighting import Weighting
-from bridge_nerf.schedules import per_sample
+from bridge_nerf.schedules import expand_like
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ class Apart(Transport):
         eps_target, eps_source = problem.evaluate_all([(target, here), (source, there)])
         if self.identity is None:
             return eps_target - eps_source
-        return eps_target - eps_source + per_sample(self.identity(schedule, t), x) * (x - image)
+        return eps_target - eps_source + expand_like(self.identity(schedule, t), x) * (x - image)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class FullBridge(Transport):
         x_t, _ = flow(problem, source, x, up)
         landing, _ = flow(problem, target, x_t, up.flip(0))
         schedule = problem.schedule
-        return per_sample(schedule.alpha(t) / schedule.sigma(t), x) * (x - landing)
+        return expand_like(schedule.alpha(t) / schedule.sigma(t), x) * (x - landing)
 
 
 def levels(t: Int[Tensor, "b"], steps: int) -> Int[Tensor, "n b"]:

@@ -13,7 +13,7 @@ from bridge_nerf.distillation.objectives import Objective
 from bridge_nerf.distillation.problem import Answers, Point, Problem
 from bridge_nerf.distillation.transport import Jump, Transport
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 Shape = Callable[[Tensor], Tensor]
 """From a weighted gradient to another."""
@@ -31,7 +31,7 @@ class Clip:
 
 def unit_norm(gradient: Float[Tensor, "b *dims"]) -> Float[Tensor, "b *dims"]:
     """Each sample's gradient over its length, as the code of classifier score distillation does."""
-    return gradient / per_sample(gradient.flatten(1).norm(dim=1) + 1e-8, gradient)
+    return gradient / expand_like(gradient.flatten(1).norm(dim=1) + 1e-8, gradient)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Rescaled(Transport):
         wide, plain, here = problem.evaluate_all([(target, point), (TARGET, point), (source, point)])
         wide, plain = (schedule.x0_from_eps(x_t, eps, t) for eps in (wide, plain))
         ratio = plain.flatten(1).std(dim=1) / wide.flatten(1).std(dim=1)
-        return schedule.eps_from_x0(x_t, wide * per_sample(1 + self.share * (ratio - 1), x), t) - here
+        return schedule.eps_from_x0(x_t, wide * expand_like(1 + self.share * (ratio - 1), x), t) - here
 
 
 def rescaled(objective: Objective, share: float) -> Objective:
@@ -130,4 +130,4 @@ def perpendicular(vector: Float[Tensor, "b *dims"], to: Float[Tensor, "b *dims"]
     """The part of `vector` that is perpendicular to `to`, each sample as one vector."""
     flat, along = vector.flatten(1), to.flatten(1)
     share = (flat * along).sum(1) / along.square().sum(1).clamp(min=torch.finfo(to.dtype).tiny)
-    return vector - per_sample(share, to) * to
+    return vector - expand_like(share, to) * to

@@ -1,1 +1,1 @@
-"""Measuring pictures: statistics as pure functions, the toybox's figures."""
+"""Measuring images: statistics as pure functions, the toybox's figures."""

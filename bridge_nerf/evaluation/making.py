@@ -1,4 +1,4 @@
-"""What a measurement asks to be made, and what it gets: how pictures are optimised is not its business."""
+"""What a measurement asks to be made, and what it gets: how images are optimised is not its business."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """A picture to be made: a prompt for each view, a seed, and a picture to start from."""
+    """An image to be made: a prompt for each view, a seed, and an image to start from."""
 
     prompts: tuple[str, ...]
     seed: int
@@ -21,18 +21,18 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Pictures (RGB in [0, 1]), and what they cost together."""
+    """Images (RGB in [0, 1]), and what they cost together."""
 
-    pictures: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n 3 h w"]
     seconds: float
     calls: int
     """Rows that the prior's network answered."""
 
     @staticmethod
     def cat(parts: Sequence[Made]) -> Made:
-        """All pictures, and the whole cost."""
-        pictures = torch.cat([part.pictures for part in parts])
-        return Made(pictures, sum(part.seconds for part in parts), sum(part.calls for part in parts))
+        """All images, and the whole cost."""
+        images = torch.cat([part.images for part in parts])
+        return Made(images, sum(part.seconds for part in parts), sum(part.calls for part in parts))
 
 
 Make = Callable[[str, Sequence[Wanted]], Made]
@@ -40,11 +40,11 @@ Make = Callable[[str, Sequence[Wanted]], Made]
 
 
 def in_batches(make: Make, objective: str, wanted: Sequence[Wanted], batch: int) -> Made:
-    """Everything wanted, `batch` pictures at a time."""
+    """Everything wanted, `batch` images at a time."""
     return Made.cat([make(objective, some) for some in batches(wanted, batch)])
 
 
 def batches(wanted: Sequence[Wanted], size: int) -> Iterator[Sequence[Wanted]]:
-    """The wanted pictures in groups of `size`, the last one smaller."""
+    """The wanted images in groups of `size`, the last one smaller."""
     for start in range(0, len(wanted), size):
         yield wanted[start : start + size]

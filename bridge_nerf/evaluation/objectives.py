@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.evaluation.figures import HELD_OUT_SEED, features, held_out_images, judged, sampled
 from bridge_nerf.evaluation.making import Made, Make, Wanted, in_batches
 from bridge_nerf.evaluation.statistics import frechet_distance, share
-from bridge_nerf.evaluation.toybox import HELD_OUT_SEED, features, held_out_pictures, judged, sampled
+from bridge_nerf.photometry import saturation
 from bridge_nerf.toybox.captions import random_colour
 from bridge_nerf.toybox.dataset import make_shard
-from bridge_nerf.toybox.flaws import saturation
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS, article
 
@@ -41,7 +41,7 @@ class Row:
 
     method: str
     count: int
-    """Pictures."""
+    """Images."""
     toy: float
     """Share in which the judge sees the prompt's toy."""
     colour: float
@@ -49,19 +49,19 @@ class Row:
     both: float
     """Share in which everything that the prompt names is right."""
     clean: float
-    """Mean probability that the picture has no flaw."""
+    """Mean probability that the image has no flaw."""
     frechet: float
-    """Frechet distance of the judge's features to those of the world's clean pictures."""
+    """Frechet distance of the judge's features to those of the world's clean images."""
     saturation: float
     """Mean HSV saturation."""
     calls: float
-    """Rows that the network answered for a picture."""
+    """Rows that the network answered for an image."""
     seconds: float
-    """For a picture."""
+    """For an image."""
     paper_fid: float | None
     """The paper's COCO-FID for this method, where it has one; see PAPER."""
     paper_minutes: float | None
-    """The paper's time for a picture."""
+    """The paper's time for an image."""
 
 
 def asked(count: int, seed: int) -> list[tuple[str, str | None]]:
@@ -71,7 +71,7 @@ def asked(count: int, seed: int) -> list[tuple[str, str | None]]:
 
 
 def wanted(count: int, seed: int) -> list[Wanted]:
-    """The same pictures for every objective."""
+    """The same images for every objective."""
     nouns = [f"{colour} {toy}" if colour else toy for toy, colour in asked(count, seed)]
     return [Wanted((article(noun),), seed + k) for k, noun in enumerate(nouns)]
 
@@ -79,13 +79,13 @@ def wanted(count: int, seed: int) -> list[Wanted]:
 def objective_rows(
     make: Make, prior: ImagePrior, judge: Judge, objectives: Sequence[str], count: int, batch: int, seed: int
 ) -> Iterator[tuple[Row, Float[Tensor, "n 3 h w"]]]:
-    """A row and its pictures for the world itself, for samples of the prior (DDIM), and each objective."""
-    pairs, world = asked(count, seed), held_out_pictures(500)
-    reference = world.pictures.float() / 255
+    """A row and its images for the world itself, for samples of the prior (DDIM), and each objective."""
+    pairs, world = asked(count, seed), held_out_images(500)
+    reference = world.images.float() / 255
     known = features(judge, reference)
     other = make_shard(HELD_OUT_SEED + 3, 500, clean=True)
-    pictures, shown = Made(other.pictures.float() / 255, 0.0, 0), [(s.toy, s.colour) for s in other.scenes]
-    yield row("world", pictures, shown, judge, known)
+    images, shown = Made(other.images.float() / 255, 0.0, 0), [(s.toy, s.colour) for s in other.scenes]
+    yield row("world", images, shown, judge, known)
     yield row("ddim", _ddim(prior, [w.prompts[0] for w in wanted(count, seed)], seed), pairs, judge, known)
     for objective in objectives:
         yield row(objective, in_batches(make, objective, wanted(count, seed), batch), pairs, judge, known)
@@ -98,8 +98,8 @@ def row(
     judge: Judge,
     known: Float[Tensor, "m d"],
 ) -> tuple[Row, Float[Tensor, "n 3 h w"]]:
-    """The figures of some pictures, of which `pairs` says what they should show."""
-    verdict, n = judged(judge, made.pictures), len(pairs)
+    """The figures of some images, of which `pairs` says what they should show."""
+    verdict, n = judged(judge, made.images), len(pairs)
     toys = [seen == toy for seen, (toy, _) in zip(verdict.toys, pairs, strict=True)]
     colours = [None if c is None else seen == c for seen, (_, c) in zip(verdict.colours, pairs, strict=True)]
     return Row(
@@ -109,16 +109,16 @@ def row(
         share([hit for hit in colours if hit is not None]),
         share([toy and colour is not False for toy, colour in zip(toys, colours, strict=True)]),
         verdict.clean.mean().item(),
-        frechet_distance(features(judge, made.pictures), known),
-        saturation(made.pictures).mean().item(),
+        frechet_distance(features(judge, made.images), known),
+        saturation(made.images).mean().item(),
         made.calls / n,
         made.seconds / n,
         *PAPER.get(method, (None, None)),
-    ), made.pictures
+    ), made.images
 
 
 def _ddim(prior: ImagePrior, prompts: Sequence[str], seed: int) -> Made:
     begin = time.perf_counter()
-    pictures = sampled(prior, prompts, seed, steps=DDIM_STEPS, guidance_scale=DDIM_GUIDANCE)
+    images = sampled(prior, prompts, seed, steps=DDIM_STEPS, guidance_scale=DDIM_GUIDANCE)
     rows = 2 * DDIM_STEPS * len(prompts)
-    return Made(pictures, time.perf_counter() - begin, rows)
+    return Made(images, time.perf_counter() - begin, rows)

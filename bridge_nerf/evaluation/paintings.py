@@ -14,28 +14,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.evaluation.figures import judged
 from bridge_nerf.evaluation.making import Made, Make, Wanted, in_batches
 from bridge_nerf.evaluation.sampling import sdedit
 from bridge_nerf.evaluation.statistics import share, ssim
-from bridge_nerf.evaluation.toybox import judged
+from bridge_nerf.photometry import gaussian, luma
 from bridge_nerf.seeding import generator
 from bridge_nerf.toybox.captions import Scene
 from bridge_nerf.toybox.dataset import random_scenes
-from bridge_nerf.toybox.flaws import gaussian, luma, painted
+from bridge_nerf.toybox.flaws import painted
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS, article
 
 STRENGTHS = (0.3, 0.45, 0.6, 0.75)
 """Of SDEdit: shares of T."""
 LAYOUT = 3.0
-"""Standard deviation of the blur, in pixels, that leaves a picture's layout."""
+"""Standard deviation of the blur, in pixels, that leaves an image's layout."""
 
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """A picture of the world as a painting, and what it shows."""
+    """An image of the world as a painting, and what it shows."""
 
-    picture: Float[Tensor, "3 h w"]
+    image: Float[Tensor, "3 h w"]
     scene: Scene
 
 
@@ -47,7 +48,7 @@ class PaintingRow:
     method: str
     count: int
     clean: float
-    """Mean probability that the picture has no flaw and is no painting."""
+    """Mean probability that the image has no flaw and is no painting."""
     gain: float
     """`clean` minus that of the paintings themselves."""
     kept: float
@@ -57,7 +58,7 @@ class PaintingRow:
     together: float
     """Mean of clean, kept and layout."""
     seconds: float
-    """For a picture."""
+    """For an image."""
 
 
 def dabs(x: Float[Tensor, "3 h w"], strength: float, r: np.random.Generator) -> Float[Tensor, "3 h w"]:
@@ -77,8 +78,11 @@ def dabs(x: Float[Tensor, "3 h w"], strength: float, r: np.random.Generator) -> 
     return canvas.clamp(0, 1)
 
 
-FILTERS: dict[str, Callable[[Tensor, float, np.random.Generator], Tensor]] = {"own": painted, "unseen": dabs}
-"""The world's own painterly filter, whose pictures the prior calls paintings, and one that it never saw."""
+FILTERS: dict[str, Callable[[Tensor, float, np.random.Generator], Tensor]] = {
+    "own": painted,
+    "unseen": dabs,
+}
+"""The world's own painterly filter, whose images the prior calls paintings, and one that it never saw."""
 
 
 def paintings(name: str, count: int, seed: int, size: int = 64) -> list[Painting]:
@@ -86,8 +90,8 @@ def paintings(name: str, count: int, seed: int, size: int = 64) -> list[Painting
     made = []
     for k in range(count):
         r = np.random.default_rng([seed, k])
-        picture, scene = next(random_scenes(r, size, toy=OBJECTS[k % len(OBJECTS)], clean=True))
-        made.append(Painting(FILTERS[name](picture, 0.7, r), scene))
+        image, scene = next(random_scenes(r, size, toy=OBJECTS[k % len(OBJECTS)], clean=True))
+        made.append(Painting(FILTERS[name](image, 0.7, r), scene))
     return made
 
 
@@ -102,8 +106,8 @@ def painting_rows(
     """For each filter: the paintings themselves, SDEdit at its strengths, and each objective."""
     for name in FILTERS:
         given = paintings(name, count, seed)
-        wanted = [Wanted((prompt_of(p.scene),), seed + k, p.picture) for k, p in enumerate(given)]
-        before = Made(torch.stack([p.picture for p in given]), 0.0, 0)
+        wanted = [Wanted((prompt_of(p.scene),), seed + k, p.image) for k, p in enumerate(given)]
+        before = Made(torch.stack([p.image for p in given]), 0.0, 0)
         rate = partial(_row, name, given, judge)
         yield rate("painting", before)
         for strength in STRENGTHS:
@@ -115,31 +119,31 @@ def painting_rows(
 def _row(
     name: str, given: Sequence[Painting], judge: Judge, method: str, made: Made
 ) -> tuple[PaintingRow, Float[Tensor, "n 3 h w"]]:
-    start = torch.stack([p.picture for p in given])
-    verdict = judged(judge, made.pictures)
+    start = torch.stack([p.image for p in given])
+    verdict = judged(judge, made.images)
     clean = verdict.clean.mean().item()
     kept = share([seen == p.scene.toy for seen, p in zip(verdict.toys, given, strict=True)])
-    layout = layout_kept(made.pictures, start)
+    layout = layout_kept(made.images, start)
     gain = clean - judged(judge, start).clean.mean().item()
     together = (clean + kept + layout) / 3
     seconds = made.seconds / len(given)
-    return PaintingRow(name, method, len(given), clean, gain, kept, layout, together, seconds), made.pictures
+    return PaintingRow(name, method, len(given), clean, gain, kept, layout, together, seconds), made.images
 
 
 def layout_kept(one: Float[Tensor, "n 3 h w"], other: Float[Tensor, "n 3 h w"]) -> float:
-    """Mean structural similarity of the blurred luma of two sets of pictures, pair by pair."""
+    """Mean structural similarity of the blurred luma of two sets of images, pair by pair."""
     other = F.interpolate(other, one.shape[-2:], mode="bilinear", antialias=True)
     return ssim(_blurred(one), _blurred(other)).mean().item()
 
 
-def _blurred(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
-    sigma = LAYOUT * pictures.shape[-1] / 64
-    return torch.stack([gaussian(luma(picture), sigma) for picture in pictures])
+def _blurred(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
+    sigma = LAYOUT * images.shape[-1] / 64
+    return torch.stack([gaussian(luma(image), sigma) for image in images])
 
 
 def _sdedit(prior: ImagePrior, wanted: Sequence[Wanted], strength: float) -> Made:
     begin = time.perf_counter()
     start = torch.stack([w.start for w in wanted if w.start is not None])
     draws = [generator(w.seed, "sdedit") for w in wanted]
-    pictures = sdedit(prior, start, [w.prompts[0] for w in wanted], strength, generators=draws)
-    return Made(pictures.float().cpu(), time.perf_counter() - begin, 0)
+    images = sdedit(prior, start, [w.prompts[0] for w in wanted], strength, generators=draws)
+    return Made(images.float().cpu(), time.perf_counter() - begin, 0)

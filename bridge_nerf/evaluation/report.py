@@ -1,4 +1,4 @@
-"""What the command line measures: figures printed and written, pictures laid out in sheets."""
+"""What the command line measures: figures printed and written, images laid out in sheets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.distillation.stages import METHODS, stages_for
+from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
 from bridge_nerf.errors import UserError
-from bridge_nerf.evaluation import toybox
+from bridge_nerf.evaluation.figures import (
+    Figure,
+    flaw_figures,
+    held_out_figures,
+    judge_figures,
+    object_figures,
+    sampled,
+    scene_figures,
+)
 from bridge_nerf.evaluation.illusions import illusion_rows
 from bridge_nerf.evaluation.making import Make
 from bridge_nerf.evaluation.objectives import objective_rows
 from bridge_nerf.evaluation.paintings import painting_rows
 from bridge_nerf.evaluation.sheets import labelled, sheet
 from bridge_nerf.evaluation.table import text_table, write_table
-from bridge_nerf.evaluation.toybox import Figure
 from bridge_nerf.files import auxiliary
 from bridge_nerf.paths import asset
 from bridge_nerf.priors.registry import dtype_of, load_prior, resolve_prior
@@ -38,21 +45,19 @@ def _device() -> str:
 
 
 def sample_sheet(command: Any) -> None:
-    """Draw `command.count` pictures of each prompt and save the sheet."""
+    """Draw `command.count` images of each prompt and save the sheet."""
     if not command.prompts:
         raise UserError('nothing to draw; give prompts, for example: bridge-nerf sample "a pineapple"')
     if command.out.suffix.lower() not in (".png", ".jpg", ".webp"):
-        raise UserError(f"{command.out} is no picture's name; end it in .png, .jpg or .webp")
+        raise UserError(f"{command.out} is no image's name; end it in .png, .jpg or .webp")
     prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
     prior.check_prompts(list(command.prompts))
     if command.steps > (most := prior.schedule.num_timesteps):
         raise UserError(f"--steps {command.steps} are more than the prior has times; give at most {most}")
     command.out.parent.mkdir(parents=True, exist_ok=True)
     prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
-    pictures = toybox.sampled(
-        prior, prompts, command.seed, steps=command.steps, guidance_scale=command.guidance_scale
-    )
-    sheet(pictures, command.count).save(command.out)
+    images = sampled(prior, prompts, command.seed, steps=command.steps, guidance_scale=command.guidance_scale)
+    sheet(images, command.count).save(command.out)
     print(f"wrote {command.out}")
 
 
@@ -60,7 +65,7 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
     """Measure what `command.what` names; print each figure and write `command.out`/figures.json as soon as it
     is there, and beside it scenes.png, eight sides of each scene.
 
-    `turntable` trains a scene for (prompt, objective) and answers its pictures from all sides, RGB in [0, 1].
+    `turntable` trains a scene for (prompt, objective) and answers its images from all sides, RGB in [0, 1].
     Raises UserError for unknown toys or objectives, OSError where `command.out` cannot be written.
     """
     _check_any(command.what, "figure")
@@ -91,7 +96,7 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
 
 def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
     """Measure the tables that `command.what` names; each row is printed as soon as it is there, and its
-    pictures are saved as a sheet. NAME.png has ten pictures of each row of the table.
+    images are saved as a sheet. NAME.png has ten images of each row of the table.
 
     Raises UserError for unknown objectives and toys, before anything is made.
     """
@@ -106,16 +111,16 @@ def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
     }
     for name in command.what:
         rows, shown = [], {}
-        for row, pictures in tables[name]():
+        for row, images in tables[name]():
             rows.append(row)
             print(text_table(rows).splitlines()[-1] if len(rows) > 1 else text_table(rows), flush=True)
             path = command.out / name
             write_table(rows, path, seed=command.seed)
             labels = [str(value) for value in asdict(row).values() if isinstance(value, str)]
-            shown[" ".join(labels)] = pictures
+            shown[" ".join(labels)] = images
             of_row, of_all = path.with_name(f"{name}-{'-'.join(labels).replace(' ', '')}.png"), f"{path}.png"
             with auxiliary(of_row):
-                sheet(pictures[:40], 10).save(of_row)
+                sheet(images[:40], 10).save(of_row)
             with auxiliary(of_all):
                 labelled(shown, 10).save(of_all)
         print(f"{command.out}: {name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
@@ -142,17 +147,17 @@ def _check_any(names: Sequence[str], kind: str) -> None:
 
 
 def named(objectives: Sequence[str]) -> list[str]:
-    """Methods by name, with "all" spelled out: every one that needs no picture to start from.
+    """Methods by name, with "all" spelled out: every one that needs no image to start from.
 
     Raises:
-        UserError: An unknown one, one that needs a picture, or none at all.
+        UserError: An unknown one, one that needs an image, or none at all.
     """
-    makers = [name for name in METHODS if not stages_for(name).edits]
+    makers = [name for name in OBJECTIVES if not stages_for(name).edits]
     said = [name.strip() for given in objectives for name in given.split(",") if name.strip()]
     names = [name for given in said for name in (makers if given == "all" else [given])]
     for name in names:
         if stages_for(name).edits:
-            raise UserError(f"{name} edits a picture and there is none; choose {', '.join(makers)}")
+            raise UserError(f"{name} edits an image and there is none; choose {', '.join(makers)}")
     if not names:
         raise UserError(f"no objective is named; choose all, or among {', '.join(makers)}")
     return list(dict.fromkeys(names))
@@ -161,17 +166,17 @@ def named(objectives: Sequence[str]) -> list[str]:
 def _measured(command: Any, objectives: Sequence[str], turntable: Callable) -> Iterator[Figure]:
     judge = Judge.load(command.judge or asset("toybox/judge"))
     if "judge" in command.what:
-        yield from toybox.judge_figures(judge)
+        yield from judge_figures(judge)
     if {"objects", "flaws", "held-out"} & set(command.what):
         prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
-        for name, figures in (
-            ("objects", toybox.object_figures),
-            ("flaws", toybox.flaw_figures),
-            ("held-out", toybox.held_out_figures),
+        for name, measure in (
+            ("objects", object_figures),
+            ("flaws", flaw_figures),
+            ("held-out", held_out_figures),
         ):
             if name in command.what:
-                yield from figures(prior, judge)
+                yield from measure(prior, judge)
     if "scenes" in command.what:
         for objective in objectives:
             scene = partial(turntable, objective=objective)
-            yield from toybox.scene_figures(judge, scene, command.toys or OBJECTS, objective)
+            yield from scene_figures(judge, scene, command.toys or OBJECTS, objective)

@@ -1,4 +1,4 @@
-"""Pictures straight from a prior: DDIM with classifier-free guidance."""
+"""Images straight from a prior: DDIM with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def ddim(
     guidance_scale: float = 4.0,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """One picture a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2021, eq. 12 with eta 0) from pure
+    """One image a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2021, eq. 12 with eta 0) from pure
     noise.
 
     Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first; one
-    generator a picture, so that a picture does not depend on the others asked for.
+    generator an image, so that an image does not depend on the others asked for.
     """
     draws = generators or [torch.default_generator] * len(prompts)
     noise = [torch.randn(*prior.latent_shape, generator=draw) for draw in draws]
@@ -36,17 +36,17 @@ def ddim(
 @torch.no_grad()
 def sdedit(
     prior: ImagePrior,
-    pictures: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n 3 h w"],
     prompts: Sequence[str],
     strength: float,
     steps: int = 50,
     guidance_scale: float = 4.0,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """SDEdit (Meng et al. 2022): the pictures (RGB in [0, 1]) with noise up to t = strength * T, and down by
+    """SDEdit (Meng et al. 2022): the images (RGB in [0, 1]) with noise up to t = strength * T, and down by
     DDIM in `strength * steps` steps.
     """
-    latents = prior.encode(pictures.to(prior.device))
+    latents = prior.encode(images.to(prior.device))
     draws = generators or [torch.default_generator] * len(prompts)
     noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws]).to(latents)
     top = round(strength * (prior.schedule.num_timesteps - 1))

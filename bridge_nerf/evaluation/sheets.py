@@ -1,4 +1,4 @@
-"""Pictures laid out to be looked at."""
+"""Images laid out to be looked at."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ LABEL = 16
 """Pixels of the line above a row."""
 
 
-def sheet(pictures: Float[Tensor, "n 3 h w"], columns: int) -> Image.Image:
-    """Pictures (RGB in [0, 1]) row by row, `columns` a row."""
-    return Image.fromarray(side_by_side(list(to_bytes(pictures.float())), columns, gap=0))
+def sheet(images: Float[Tensor, "n 3 h w"], columns: int) -> Image.Image:
+    """Images (RGB in [0, 1]) row by row, `columns` a row."""
+    return Image.fromarray(side_by_side(list(to_bytes(images.float())), columns, gap=0))
 
 
 def labelled(rows: Mapping[str, Float[Tensor, "n 3 h w"]], columns: int) -> Image.Image:
-    """Under each name a row of `columns` of its pictures, spread evenly, so that a turntable shows all sides.
+    """Under each name a row of `columns` of its images, spread evenly, so that a turntable shows all sides.
 
     A row that has fewer ends early.
     """
     strips = []
-    for name, pictures in rows.items():
-        shown = np.linspace(0, len(pictures), min(columns, len(pictures)), endpoint=False).astype(int)
-        strips.append((name, sheet(pictures[torch.from_numpy(shown)], columns)))
+    for name, images in rows.items():
+        shown = np.linspace(0, len(images), min(columns, len(images)), endpoint=False).astype(int)
+        strips.append((name, sheet(images[torch.from_numpy(shown)], columns)))
     size = max(s.width for _, s in strips), sum(LABEL + s.height for _, s in strips)
-    picture = Image.new("RGB", size, "white")
-    draw, top = ImageDraw.Draw(picture), 0
+    image = Image.new("RGB", size, "white")
+    draw, top = ImageDraw.Draw(image), 0
     for name, strip in strips:
         draw.text((2, top + 2), name, "black")
-        picture.paste(strip, (0, top + LABEL))
+        image.paste(strip, (0, top + LABEL))
         top += LABEL + strip.height
-    return picture
+    return image

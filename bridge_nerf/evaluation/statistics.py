@@ -1,4 +1,4 @@
-"""Statistics of pictures and features, as pure functions."""
+"""Statistics of images and features, as pure functions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def frechet_distance(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> 
     eigenvalues of C_1^(1/2) C_2 C_1^(1/2), which is symmetric. UserError with fewer than two rows.
     """
     if min(len(one), len(other)) < 2:
-        raise UserError(
-            f"a Frechet distance needs at least 2 pictures a side, got {len(one)} and {len(other)}"
-        )
+        raise UserError(f"a Frechet distance needs at least 2 images a side, got {len(one)} and {len(other)}")
     one, other = one.double(), other.double()
     covariance_1, covariance_2 = (
         torch.cov(one.T).reshape(one.shape[1], -1),
@@ -35,7 +33,7 @@ def frechet_distance(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> 
 def ssim(
     one: Float[Tensor, "n c h w"], other: Float[Tensor, "n c h w"], window: int = 11
 ) -> Float[Tensor, "n"]:
-    """Mean structural similarity of pictures with values in [0, 1] (Wang et al. 2004), pair by pair: Gaussian
+    """Mean structural similarity of images with values in [0, 1] (Wang et al. 2004), pair by pair: Gaussian
     window of standard deviation 1.5, K = (0.01, 0.03), borders left out.
     """
     offset = torch.arange(window, dtype=one.dtype, device=one.device) - window // 2

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.files import auxiliary, write_whole
+from bridge_nerf.files import auxiliary, write_atomic
 
 BAR, LINE, WIDE = 22, 260, 1000
 """Pixels: height of a bar, width of a panel, width of the whole plot."""
@@ -31,11 +31,11 @@ def _cell(value: Any) -> str:
 def write_table(rows: Sequence[Any], path: Path, **facts: Any) -> None:
     """`path`.json with the facts and the rows, `path`.txt and `path`.svg."""
     data = {**facts, "rows": [asdict(row) for row in rows]}
-    write_whole(path.with_suffix(".json"), json.dumps(data, indent=1).encode())
-    write_whole(path.with_suffix(".txt"), (text_table(rows) + "\n").encode())
+    write_atomic(path.with_suffix(".json"), json.dumps(data, indent=1).encode())
+    write_atomic(path.with_suffix(".txt"), (text_table(rows) + "\n").encode())
     plot = path.with_suffix(".svg")
     with auxiliary(plot):
-        write_whole(plot, bars(rows).encode())
+        write_atomic(plot, bars(rows).encode())
 
 
 def bars(rows: Sequence[Any]) -> str:

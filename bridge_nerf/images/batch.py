@@ -22,14 +22,13 @@ from filelock import FileLock, Timeout
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import text_of, write_whole
+from bridge_nerf.files import read_text, write_atomic
 from bridge_nerf.images.folder import folder_of, provenance
 from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.pictures import png
 from bridge_nerf.images.run import interruptible
 from bridge_nerf.images.spec import Spec, Subject
-from bridge_nerf.pixels import to_bytes
-from bridge_nerf.toybox.flaws import saturation
+from bridge_nerf.photometry import saturation
+from bridge_nerf.pixels import png, to_bytes
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -40,7 +39,7 @@ def read_prompts(path: Path) -> list[str]:
     """
     if not path.exists():
         raise UserError(f"there is no file {path}; give a text with a prompt a line")
-    prompts = [line.split("#")[0].strip() for line in text_of(path).splitlines()]
+    prompts = [line.split("#")[0].strip() for line in read_text(path).splitlines()]
     if not any(prompts):
         raise UserError(f"{path} holds no prompt; write one a line")
     return list(dict.fromkeys(prompt for prompt in prompts if prompt))
@@ -105,20 +104,20 @@ def make(item: Item, module: ImageModule) -> Iterator[None]:
     begin = time.perf_counter()
     for _ in stream(module):
         yield
-    picture = module.pictures()
+    image = module.images()
     note = provenance(item.spec, item.spec.recipe.steps)
     subject = item.spec.subjects[0]
     facts = {
         "prompt": item.prompt,
         "seed": subject.seed,
         "folder": item.folder.name,
-        "saturation": saturation(picture).mean().item(),
+        "saturation": saturation(image).mean().item(),
         "seconds": round(time.perf_counter() - begin, 2),
     }
     unfinished = item.folder.with_name(f".{item.folder.name}.{os.getpid()}")
-    data = png(to_bytes(picture)[0], note | {"prompt": item.prompt, "seed": subject.seed, "index": 0})
-    write_whole(unfinished / "picture.png", data)
-    write_whole(unfinished / "item.json", json.dumps(facts).encode())
+    data = png(to_bytes(image)[0], note | {"prompt": item.prompt, "seed": subject.seed, "index": 0})
+    write_atomic(unfinished / "picture.png", data)
+    write_atomic(unfinished / "item.json", json.dumps(facts).encode())
     os.replace(unfinished, item.folder)
 
 

@@ -14,12 +14,11 @@ from jaxtyping import Float
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from bridge_nerf.distillation.bridge_errors import ERRORS
+from bridge_nerf.distillation.diagnostics import ERRORS
 from bridge_nerf.files import Background
 from bridge_nerf.images.module import ImageModule, Progress
-from bridge_nerf.images.pictures import png
-from bridge_nerf.pixels import to_bytes, together
-from bridge_nerf.toybox.flaws import saturation
+from bridge_nerf.photometry import saturation
+from bridge_nerf.pixels import png, to_bytes, together
 
 COLUMNS: tuple[str, ...] = ("step", "stage", "t", "loss", "pull", "gradient", "adapter", "saturation")
 """Of metrics.csv."""
@@ -45,7 +44,7 @@ class AfterStep(Callback):
 
 
 class Record(AfterStep):
-    """A frame (all pictures together) and a row of numbers, now and then: `frames`/N.png and metrics.csv.
+    """A frame (all images together) and a row of numbers, now and then: `frames`/N.png and metrics.csv.
 
     No run ends because one of them cannot be written, and none waits for it: but a checkpoint does, so that
     what comes before it is not lost. Steps that measured the bridge's errors have a row in any case, in
@@ -64,19 +63,19 @@ class Record(AfterStep):
             with path.open(newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < trainer.global_step]
         if trainer.global_step == 0:
-            self._frame(pl_module.pictures(), 0)
+            self._frame(pl_module.images(), 0)
 
     def after_step(self, trainer: lightning.Trainer, module: ImageModule, done: int) -> None:
         recipe = module.spec.recipe
         due = done % max(1, recipe.steps // FRAMES) == 0 or done == recipe.steps
         if not due and not module.metrics.keys() & set(ERRORS):
             return
-        pictures = module.pictures() if due else None
-        if pictures is not None:
-            self._frame(pictures, done)
+        images = module.images() if due else None
+        if images is not None:
+            self._frame(images, done)
         columns = COLUMNS + (ERRORS if recipe.errors_every else ())
         row = {name: module.metrics.get(name, "") for name in columns}
-        self.background.write(self.folder / "metrics.csv", lambda: self._table(row, pictures))
+        self.background.write(self.folder / "metrics.csv", lambda: self._table(row, images))
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -84,14 +83,14 @@ class Record(AfterStep):
         """A run that goes on from there makes no earlier frame again."""
         self.background.wait()
 
-    def _frame(self, pictures: Float[Tensor, "b 3 h w"], done: int) -> None:
-        pixels = list(to_bytes(pictures))  # here: where that cannot be done the run has to end
+    def _frame(self, images: Float[Tensor, "b 3 h w"], done: int) -> None:
+        pixels = list(to_bytes(images))  # here: where that cannot be done the run has to end
         self.background.write(self.folder / "frames" / f"{done:06d}.png", lambda: png(together(pixels)))
 
-    def _table(self, row: dict[str, Any], pictures: Float[Tensor, "b 3 h w"] | None) -> bytes:
+    def _table(self, row: dict[str, Any], images: Float[Tensor, "b 3 h w"] | None) -> bytes:
         """All rows as CSV, with this one as the last."""
-        if pictures is not None:
-            row["saturation"] = saturation(pictures).mean().item()
+        if images is not None:
+            row["saturation"] = saturation(images).mean().item()
         self.rows.append(row)
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(row))

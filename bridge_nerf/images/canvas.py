@@ -15,29 +15,29 @@ from bridge_nerf.devices import send
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.images.views import UPRIGHT, view
+from bridge_nerf.images.transforms import UPRIGHT, view
 from bridge_nerf.priors.sides import sides_of
 from bridge_nerf.seeding import generator
 
 
 class Canvas(nn.Module, ABC):
-    """b pictures, differentiable in the parameters. The prior is a plain object and in no state."""
+    """b images, differentiable in the parameters. The prior is a plain object and in no state."""
 
     def __init__(self, prior: ImagePrior) -> None:
         super().__init__()
         self.prior = prior
 
     @abstractmethod
-    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+    def images(self) -> Float[Tensor, "b 3 h w"]:
         """RGB in [0, 1]."""
 
     def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
-        """What the prior is asked about: the latents of the pictures in a view."""
-        return self.prior.encode(view(name, self.pictures()))
+        """What the prior is asked about: the latents of the images in a view."""
+        return self.prior.encode(view(name, self.images()))
 
 
 class LatentCanvas(Canvas):
-    """The latents themselves. Latents do not turn with their picture (turning their gradient instead leaves
+    """The latents themselves. Latents do not turn with their image (turning their gradient instead leaves
     ripples all over it), so a turned view goes through decoder and encoder, there and back.
     """
 
@@ -45,7 +45,7 @@ class LatentCanvas(Canvas):
         super().__init__(prior)
         self.values = nn.Parameter(start.clone())
 
-    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+    def images(self) -> Float[Tensor, "b 3 h w"]:
         return self.prior.decode(self.values)
 
     def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
@@ -59,13 +59,13 @@ class PixelCanvas(Canvas):
         super().__init__(prior)
         self.logits = nn.Parameter(start.clamp(0.01, 0.99).logit())
 
-    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+    def images(self) -> Float[Tensor, "b 3 h w"]:
         return self.logits.sigmoid()
 
 
 class NetworkCanvas(Canvas):
     """RGB as a function of the place: random Fourier features (Tancik et al. 2020) and a small perceptron,
-    one for each picture.
+    one for each image.
     """
 
     FEATURES, WIDTH = 64, 64
@@ -90,7 +90,7 @@ class NetworkCanvas(Canvas):
         self.weights = nn.ParameterList([nn.Parameter(w * w.shape[1] ** -0.5) for w in drawn[1:]])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros_like(w[:, :1])) for w in drawn[1:]])
 
-    def pictures(self) -> Float[Tensor, "b 3 h w"]:
+    def images(self) -> Float[Tensor, "b 3 h w"]:
         frequencies: Tensor = self.frequencies  # pyright: ignore[reportAssignmentType]
         axes = [torch.linspace(-0.5, 0.5, n, device=frequencies.device) for n in self.size]
         places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(1, -1, 2)
@@ -103,16 +103,16 @@ class NetworkCanvas(Canvas):
 
 
 def canvas_for(spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | None) -> Canvas:
-    """The canvas that a specification asks for, at its start: noise, or pictures of the size asked for.
+    """The canvas that a specification asks for, at its start: noise, or images of the size asked for.
 
     Raises:
-        UserError: The prior cannot take that size, or a network would have to start from a picture.
+        UserError: The prior cannot take that size, or a network would have to start from an image.
     """
     sides_of(prior).check(spec.size)
     seeds = [subject.seed for subject in spec.subjects]
     if spec.canvas == "network":
         if start is not None:
-            raise UserError('a "network" canvas cannot start from a picture; choose "latents" or "pixels"')
+            raise UserError('a "network" canvas cannot start from an image; choose "latents" or "pixels"')
         return NetworkCanvas(prior, spec.size, seeds)
     if spec.canvas == "latents":
         factor = prior.image_size // prior.latent_shape[-1]

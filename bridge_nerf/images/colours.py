@@ -1,4 +1,4 @@
-"""From the modes, ranges and colour profiles that picture files have to 8-bit sRGB on white."""
+"""From the modes, ranges and colour profiles that image files have to 8-bit sRGB on white."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}
 SLACK = 0.05
 """Of white: by so much resampling overshoots white and black, which is clipped."""
 DEEP = ("PNG", "PPM")
-"""Formats whose gray pictures in mode I have 16 bits, however dark they are."""
+"""Formats whose gray images in mode I have 16 bits, however dark they are."""
 BASES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
 """Mode -> the one in which its colours are converted; of all others it is RGB."""
 SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
 """Colours of an ICC profile -> the mode that it describes."""
 
 
-def as_srgb(picture: Image.Image, name: str, say: Callable[[str], None]) -> Image.Image:
-    """The picture as 8-bit sRGB; transparent parts become white.
+def as_srgb(image: Image.Image, name: str, say: Callable[[str], None]) -> Image.Image:
+    """The image as 8-bit sRGB; transparent parts become white.
 
     An embedded ICC profile is applied, relative colorimetric with black point compensation: colours that sRGB
     has are kept, and black stays black (a perceptual table is its maker's taste, and profiles of screens have
     none). Without one, gray and RGB are sRGB already, and CMYK is converted by formula.
 
     Args:
-        name: Of the picture, for messages.
+        name: Of the image, for messages.
         say: Takes a line on what had to be guessed or left out.
 
     Raises:
-        UserError: A gray picture of 32 bits has values that no picture has.
+        UserError: A gray image of 32 bits has values that no image has.
     """
-    profile = picture.info.get("icc_profile", b"")
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _eight_bits(picture, name, say)
-    base, alpha = BASES.get(picture.mode, "RGB"), None
-    if picture.mode.upper().endswith("A") or "transparency" in picture.info:
-        picture = picture.convert(f"{base}A")
-        alpha = picture.getchannel("A")
-    colours = picture.convert(base)
+    profile = image.info.get("icc_profile", b"")
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image, name, say)
+    base, alpha = BASES.get(image.mode, "RGB"), None
+    if image.mode.upper().endswith("A") or "transparency" in image.info:
+        image = image.convert(f"{base}A")
+        alpha = image.getchannel("A")
+    colours = image.convert(base)
     if base == "LAB":
         colours = _converted(colours, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     elif profile != b"":
@@ -64,10 +64,10 @@ def _by_profile(colours: Image.Image, data: bytes | None) -> Image.Image:
         raise ValueError("it is damaged")
     profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(data))
     mode = SPACES.get(profile.profile.xcolor_space)
-    if colours.mode == "L" and mode == "RGB":  # gray pictures from programs that save RGB profiles with all
+    if colours.mode == "L" and mode == "RGB":  # gray images from programs that save RGB profiles with all
         colours = colours.convert("RGB")
     if colours.mode != mode:
-        raise ValueError(f"it is for {profile.profile.xcolor_space.strip()}, the picture is {colours.mode}")
+        raise ValueError(f"it is for {profile.profile.xcolor_space.strip()}, the image is {colours.mode}")
     return _converted(colours, profile)
 
 
@@ -81,15 +81,15 @@ def _converted(colours: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
     return converted
 
 
-def _eight_bits(picture: Image.Image, name: str, say: Callable[[str], None]) -> Image.Image:
-    """A gray picture of 16 or 32 bits in 8; of mode LA where one of its values stands for transparent."""
-    values = np.asarray(picture, dtype=np.float64)
-    declared = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in DEEP)
-    white = 65535 if declared else _white(values, picture.mode, name, say)
+def _eight_bits(image: Image.Image, name: str, say: Callable[[str], None]) -> Image.Image:
+    """A gray image of 16 or 32 bits in 8; of mode LA where one of its values stands for transparent."""
+    values = np.asarray(image, dtype=np.float64)
+    declared = image.mode.startswith("I;16") or (image.mode == "I" and image.format in DEEP)
+    white = 65535 if declared else _white(values, image.mode, name, say)
     gray = np.clip(values / white * 255, 0, 255).round().astype(np.uint8)
     eight = Image.fromarray(gray)
-    if "transparency" in picture.info:
-        alpha = np.where(values == picture.info["transparency"], 0, 255)
+    if "transparency" in image.info:
+        alpha = np.where(values == image.info["transparency"], 0, 255)
         eight.putalpha(Image.fromarray(alpha.astype(np.uint8)))
     return eight
 

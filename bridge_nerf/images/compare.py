@@ -10,16 +10,16 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.files import auxiliary, write_whole
+from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.images.callbacks import OnStep
 from bridge_nerf.images.folder import Result
-from bridge_nerf.images.pictures import png, read_picture
+from bridge_nerf.images.image_files import read_image
 from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.pixels import enlarged, side_by_side, together, video
+from bridge_nerf.pixels import enlarged, png, side_by_side, together, video
 
 LABEL = 16
-"""Pixels of the line above a picture or a row."""
+"""Pixels of the line above an image or a row."""
 MOMENTS = 6
 """Frames a row of the grid."""
 
@@ -41,7 +41,7 @@ def compare(
     for name, made in (("video.mp4", _video), ("grid.png", _grid)):
         (folder / name).unlink(missing_ok=True)
         with auxiliary(folder / name):
-            write_whole(folder / name, made({name: frames(folder / name) for name in specs}))
+            write_atomic(folder / name, made({name: frames(folder / name) for name in specs}))
     return results
 
 
@@ -51,7 +51,7 @@ def _video(films: Mapping[str, Sequence[Path]]) -> bytes:
     def moments() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         for k in range(max(map(len, films.values()))):
             shown = {name: _frame(film[min(k, len(film) - 1)]) for name, film in films.items()}
-            yield enlarged(together([_titled(picture, name) for name, picture in shown.items()]))
+            yield enlarged(together([_titled(image, name) for name, image in shown.items()]))
 
     return video(moments())
 
@@ -66,11 +66,11 @@ def _grid(films: Mapping[str, Sequence[Path]]) -> bytes:
 
 
 def _frame(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    return enlarged(np.asarray(read_picture(path)), 128)
+    return enlarged(np.asarray(read_image(path)), 128)
 
 
-def _titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:
-    """The picture under its title."""
-    line = Image.new("RGB", (picture.shape[1], LABEL), "white")
+def _titled(image: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:
+    """The image under its title."""
+    line = Image.new("RGB", (image.shape[1], LABEL), "white")
     ImageDraw.Draw(line).text((2, 2), title, "black")
-    return np.concatenate([np.asarray(line), picture])
+    return np.concatenate([np.asarray(line), image])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import write_atomic
+from bridge_nerf.images.image_files import note_in, say_once
 from bridge_nerf.images.noting import noted_command
-from bridge_nerf.images.pictures import note_in, say_once
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.versions import version_of
 
@@ -23,7 +23,7 @@ class Result:
     """What a run has left in its folder."""
 
     folder: Path
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     """One PNG for each subject."""
     done: int
     """Steps made."""
@@ -42,11 +42,11 @@ def provenance(spec: Spec, done: int) -> dict[str, Any]:
 
 def note(spec: Spec, folder: Path, done: int) -> None:
     """Write into the folder what is made there and how far it is."""
-    write_whole(folder / "run.json", json.dumps(provenance(spec, done), indent=1).encode())
+    write_atomic(folder / "run.json", json.dumps(provenance(spec, done), indent=1).encode())
 
 
 def names(spec: Spec, folder: Path) -> tuple[Path, ...]:
-    """The files of the pictures, one for each subject."""
+    """The files of the images, one for each subject."""
     same = len({subject.prompts for subject in spec.subjects}) == 1
     return tuple(
         folder / (f"picture-s{subject.seed}.png" if same else f"picture-{k:03d}.png")
@@ -104,9 +104,9 @@ def _goes_on(spec: Spec, begun: Spec, folder: Path) -> bool:
 
 def _noted(folder: Path) -> Spec | None:
     """The specification in the folder of a run, or of an item of a batch; None where there is none."""
-    run, picture = folder / "run.json", folder / "picture.png"
+    run, image = folder / "run.json", folder / "picture.png"
     try:
-        said = json.loads(run.read_text()) if run.exists() else note_in(picture)
+        said = json.loads(run.read_text()) if run.exists() else note_in(image)
         return Spec.from_json(json.dumps(said["spec"]))
     except (UserError, ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.files import auxiliary, write_whole
+from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.images.batch import Item
 
 PAGE = """<!doctype html>
@@ -38,9 +38,9 @@ def write_gallery(items: Sequence[Item], out: Path) -> None:
     """Write manifest.jsonl (a line an item) and index.html into `out`."""
     manifest, index = out / "manifest.jsonl", out / "index.html"
     with auxiliary(manifest):
-        write_whole(manifest, "".join(json.dumps(fact) + "\n" for fact in facts_of(items)).encode())
+        write_atomic(manifest, "".join(json.dumps(fact) + "\n" for fact in facts_of(items)).encode())
     with auxiliary(index):
-        write_whole(index, _page(facts_of(items), len(items)).encode())
+        write_atomic(index, _page(facts_of(items), len(items)).encode())
 
 
 def _page(facts: Sequence[dict[str, Any]], asked: int) -> str:

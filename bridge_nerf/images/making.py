@@ -1,4 +1,4 @@
-"""Pictures without a run's folder: for measurements, which keep what they have made."""
+"""Images without a run's folder: for measurements, which keep what they have made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import Condition, ImagePrior
-from bridge_nerf.files import write_whole
+from bridge_nerf.files import write_atomic
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.spec import Spec
 
@@ -37,7 +37,7 @@ class Counted:
 def made(
     spec: Spec, prior: ImagePrior, folder: Path, start: Float[Tensor, "b 3 h w"] | None = None
 ) -> tuple[Float[Tensor, "b 3 h w"], float, int]:
-    """(pictures, seconds, rows that the network answered), from the folder where they were made before."""
+    """(images, seconds, rows that the network answered), from the folder where they were made before."""
     begun = b"" if start is None else start.numpy().tobytes()
     key = hashlib.sha256(spec.to_json().encode() + begun).hexdigest()[:16]
     path = folder / f"{key}.npz"
@@ -48,7 +48,7 @@ def made(
             pass
         seconds = time.perf_counter() - begin
         buffer = io.BytesIO()
-        np.savez(buffer, pictures=module.pictures().numpy(), seconds=seconds, rows=counted.rows)
-        write_whole(path, buffer.getvalue())
+        np.savez(buffer, images=module.images().numpy(), seconds=seconds, rows=counted.rows)
+        write_atomic(path, buffer.getvalue())
     with np.load(path) as file:
         return torch.from_numpy(file["pictures"]), float(file["seconds"]), int(file["rows"])

@@ -1,6 +1,6 @@
 """One optimisation as a LightningModule: canvas in, distillation loss out.
 
-Everything random about a picture in step k is a function of (its seed, k), whatever else is in the batch.
+Everything random about an image in step k is a function of (its seed, k), whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from bridge_nerf.devices import send
-from bridge_nerf.distillation.bridge_errors import measure
+from bridge_nerf.distillation.diagnostics import measure
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained, read
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.stages import stages_for
+from bridge_nerf.distillation.registry import stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.canvas import canvas_for
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.priors.adapter import Adapter, HasNetwork
-from bridge_nerf.priors.spaces import unseen
+from bridge_nerf.priors.autoencoders import deferred_checks
 from bridge_nerf.schedules import Ramp, TimestepRange
 from bridge_nerf.seeding import generator
-from bridge_nerf.wording import compose
+from bridge_nerf.wording import join_prompt
 
 
 class ImageModule(lightning.LightningModule):
-    """The pictures of a specification on their way.
+    """The images of a specification on their way.
 
     Args:
-        start: What each picture starts from, of the specification's size; None for noise.
+        start: What each image starts from, of the specification's size; None for noise.
 
     Raises:
         UserError: The prior cannot read one of the prompts, or the specification is impossible.
@@ -52,9 +52,9 @@ class ImageModule(lightning.LightningModule):
         self.canvas = canvas_for(spec, prior, start)
         if self.stages.edits and start is None:
             raise UserError(
-                f'"{spec.objective}" edits a picture; use it with paint, or choose another objective'
+                f'"{spec.objective}" edits an image; use it with paint, or choose another objective'
             )
-        # One for the whole batch: its pictures are VSD's particles. Every other objective keeps them apart.
+        # One for the whole batch: its images are VSD's particles. Every other objective keeps them apart.
         asked = Slot.ADAPTER in self.stages.slots
         self.adapter = _adapter(prior, spec.subjects[0].seed) if asked else None
         reference = None if start is None else self._latents().detach()
@@ -63,15 +63,15 @@ class ImageModule(lightning.LightningModule):
         """Of the last step."""
 
     def _conditions(self) -> dict[Slot, Condition]:
-        """What the prior is told: a row for each (view, picture), views slowest, or one for all."""
+        """What the prior is told: a row for each (view, image), views slowest, or one for all."""
         recipe, spec = self.spec.recipe, self.spec
         prompts = [subject.prompts[k] for k in range(len(spec.views)) for subject in spec.subjects]
         texts = {
-            Slot.TARGET: [compose(prompt, recipe.target_descriptors) for prompt in prompts],
-            Slot.SOURCE: [compose(prompt, recipe.source_descriptors) for prompt in prompts],
+            Slot.TARGET: [join_prompt(prompt, recipe.target_descriptors) for prompt in prompts],
+            Slot.SOURCE: [join_prompt(prompt, recipe.source_descriptors) for prompt in prompts],
             # Were it empty, nothing but guidance would be left of nfsd.
             Slot.NEGATIVE: [recipe.negative_prompt or recipe.source_descriptors],
-            Slot.PROMPT: [compose(prompt) for prompt in prompts],
+            Slot.PROMPT: [join_prompt(prompt) for prompt in prompts],
             Slot.NULL: [""],
         }
         everything = [text for of_slot in texts.values() for text in of_slot]
@@ -83,16 +83,16 @@ class ImageModule(lightning.LightningModule):
         return {**conditions, Slot.ADAPTER: conditions[Slot.TARGET]}
 
     def _latents(self) -> Float[Tensor, "n c lh lw"]:
-        """A row for each (view, picture), views slowest."""
+        """A row for each (view, image), views slowest."""
         return torch.cat([self.canvas.latents(name) for name in self.spec.views])
 
     def loss(self, step: int) -> Float[Tensor, ""]:
-        """The distillation loss at this absolute step, summed over pictures and views.
+        """The distillation loss at this absolute step, summed over images and views.
 
         Raises:
             UserError: It is not finite, or what the adapter learns by.
         """
-        with unseen():
+        with deferred_checks():
             losses, metrics, why = self._judged(step)
         # All numbers of a step at once: on a card the host waits at every look.
         numbers = read({**losses, **metrics})
@@ -120,7 +120,7 @@ class ImageModule(lightning.LightningModule):
         if recipe.errors_every and step % recipe.errors_every == 0:
             metrics |= measure(self.problem, x.detach(), t, noise, recipe.stages.ode_steps)
         if self.adapter is not None:
-            # It follows the pictures (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike.
+            # It follows the images (ProlificDreamer, Wang et al. 2023, eq. 9), at all times alike.
             t, noise = self._draws("adapter ", step, x, TimestepRange(0.0, 1.0))
             told = self.problem.conditions[Slot.ADAPTER]
             losses["adapter"] = self.adapter.loss(x.detach(), t, noise, told)
@@ -133,7 +133,7 @@ class ImageModule(lightning.LightningModule):
     def _draws(
         self, purpose: str, step: int, x: Float[Tensor, "n c lh lw"], times: TimestepRange
     ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n c lh lw"]]:
-        """(t, noise) for each row: a picture's views share t, and each has noise of its own."""
+        """(t, noise) for each row: an image's views share t, and each has noise of its own."""
         subjects, views = self.spec.subjects, len(self.spec.views)
         num = self.prior.schedule.num_timesteps
         t = [times.sample(step, 1, num, generator(s.seed, f"{purpose}t", step)) for s in subjects]
@@ -168,9 +168,9 @@ class ImageModule(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @torch.no_grad()
-    def pictures(self) -> Float[Tensor, "b 3 h w"]:
-        """The pictures as they are now, RGB in [0, 1], on the CPU."""
-        return self.canvas.pictures().detach().float().clamp(0, 1).cpu()
+    def images(self) -> Float[Tensor, "b 3 h w"]:
+        """The images as they are now, RGB in [0, 1], on the CPU."""
+        return self.canvas.images().detach().float().clamp(0, 1).cpu()
 
 
 def _adapter(prior: ImagePrior, seed: int) -> Adapter:
@@ -189,15 +189,15 @@ class Progress:
     metrics: dict[str, float]
     module: ImageModule
 
-    def pictures(self) -> Float[Tensor, "b 3 h w"]:
-        """The pictures after this step, RGB in [0, 1]."""
-        return self.module.pictures()
+    def images(self) -> Float[Tensor, "b 3 h w"]:
+        """The images after this step, RGB in [0, 1]."""
+        return self.module.images()
 
 
 def stream(module: ImageModule) -> Generator[Progress, None, None]:
     """Optimise from the start, in a plain loop, and hand over control after each step; stop by not asking on.
 
-    Ends in the same pictures, bit for bit, as `optimise_images`.
+    Ends in the same images, bit for bit, as `optimise_images`.
     """
     settings = module.configure_optimizers()
     optimiser, schedule = settings["optimizer"], settings["lr_scheduler"]["scheduler"]

@@ -1,6 +1,6 @@
-"""What is noted of the machine that a picture is made on: names of files and folders, never where they lie.
+"""What is noted of the machine that an image is made on: names of files and folders, never where they lie.
 
-Pictures are shown around, and what stands in them with them.
+Images are shown around, and what stands in them with them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from bridge_nerf.distillation.stages import StageOptions
+from bridge_nerf.distillation.registry import StageOptions
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import NOT_NEGATIVE, SHARE, SIZE, STEPS
 from bridge_nerf.priors.registry import is_toybox
@@ -54,9 +54,9 @@ class Recipe:
     adapter_rate: float = 1e-4
     """Learning rate of VSD's adapter."""
     target_descriptors: str = "detailed high resolution, high quality, sharp"
-    """Added to the prompt to say what the picture should be."""
+    """Added to the prompt to say what the image should be."""
     source_descriptors: str = FLAWS
-    """Added to the prompt to say what the picture is and should not be."""
+    """Added to the prompt to say what the image is and should not be."""
     negative_prompt: str = ""
     """The whole text of the slot NEGATIVE, for objectives that have one; empty, the source descriptors."""
     errors_every: int = 0

@@ -1,4 +1,4 @@
-"""Making a picture once more, from what it says of itself."""
+"""Making an image once more, from what it says of itself."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.callbacks import OnStep
+from bridge_nerf.images.image_files import file_hash, note_in, read_image
 from bridge_nerf.images.noting import FOLDER
-from bridge_nerf.images.pictures import file_hash, note_in, read_picture
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.versions import version_of
 
 
 def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
-    """(specification, everything else that the picture says).
+    """(specification, everything else that the image says).
 
     Raises:
-        UserError: It is no picture, or was not made here.
+        UserError: It is no image, or was not made here.
     """
     note = note_in(path)
     if not isinstance(note.get("spec"), dict) or not {"index", "done", "versions"} <= note.keys():
@@ -31,13 +31,13 @@ def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
 
 
 def other_versions(note: dict[str, Any]) -> list[str]:
-    """Packages that have changed since the picture was made, as in "torch 2.11.0, now 2.12.0"."""
+    """Packages that have changed since the image was made, as in "torch 2.11.0, now 2.12.0"."""
     now = {name: version_of(name) for name in note["versions"]}
     return [f"{name} {then}, now {now[name]}" for name, then in note["versions"].items() if now[name] != then]
 
 
 def prior_of(path: Path) -> str:
-    """The prior that a picture was made with; a folder is looked for where it was, beside the file and here.
+    """The prior that an image was made with; a folder is looked for where it was, beside the file and here.
 
     Raises:
         UserError: It is not there.
@@ -55,7 +55,7 @@ def prior_of(path: Path) -> str:
 
 
 def source_of(path: Path) -> Path | None:
-    """The picture that a picture began with, looked for as its prior is; None where it began with noise.
+    """The image that an image began with, looked for as its prior is; None where it began with noise.
 
     Raises:
         UserError: It is not there, or no longer the same.
@@ -67,13 +67,13 @@ def source_of(path: Path) -> Path | None:
         if place.is_file() and file_hash(place) == spec.source_hash:
             return place
     raise UserError(
-        f"{path} began with the picture {spec.source}, which is neither beside it nor here; "
+        f"{path} began with the image {spec.source}, which is neither beside it nor here; "
         f"give it with --input"
     )
 
 
 def _places(noted: str, path: Path) -> tuple[Path, ...]:
-    """Where something noted in a picture may lie; earlier versions noted its folder too."""
+    """Where something noted in an image may lie; earlier versions noted its folder too."""
     name = Path(noted).name
     return Path(noted), path.parent / name, Path(name)
 
@@ -81,12 +81,12 @@ def _places(noted: str, path: Path) -> tuple[Path, ...]:
 def reproduce(
     path: Path, out: Path, prior: ImagePrior, on_step: OnStep, source: Path | None = None
 ) -> tuple[Path, int | None]:
-    """(the picture made again, its largest difference in 8-bit steps; None where it was stopped early).
+    """(the image made again, its largest difference in 8-bit steps; None where it was stopped early).
 
-    A picture of a run that had been stopped is made up to that step.
+    An image of a run that had been stopped is made up to that step.
 
     Args:
-        source: The picture that it began with, where it began with one.
+        source: The image that it began with, where it began with one.
     """
     spec, note = noted_spec(path)
 
@@ -94,10 +94,10 @@ def reproduce(
         return on_step(progress) is not False and progress.done < note["done"]
 
     result = optimise_images(spec, out / spec.name, prior, until, source=source)
-    again = result.pictures[note["index"]]
+    again = result.images[note["index"]]
     if result.done != note["done"]:
         return again, None
-    then, now = (np.asarray(read_picture(p), dtype=int) for p in (path, again))
+    then, now = (np.asarray(read_image(p), dtype=int) for p in (path, again))
     if then.shape != now.shape:
         raise UserError(f"{path} is {then.shape[1]} x {then.shape[0]}, not what its note says; it was edited")
     return again, int(np.abs(then - now).max())

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import Background, auxiliary, write_whole
+from bridge_nerf.files import Background, auxiliary, write_atomic
 from bridge_nerf.images.callbacks import Checkpoints, OnStep, Record, Watch
 from bridge_nerf.images.folder import Result, earlier, names, note, provenance
+from bridge_nerf.images.image_files import file_hash, read_image, to_tensor
 from bridge_nerf.images.module import ImageModule, Progress
-from bridge_nerf.images.pictures import file_hash, png, read_picture, to_tensor
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.pixels import enlarged, side_by_side, to_bytes, video
+from bridge_nerf.pixels import enlarged, png, side_by_side, to_bytes, video
 
 VIDEO, PAIRS = "video.mp4", "before-after.png"
 """What a run can do without; the second for paintings alone."""
@@ -42,22 +42,22 @@ def optimise_images(
 ) -> Result:
     """Optimise in the folder, from its checkpoint where there is one, and write the results.
 
-    Pictures, video, numbers and (for painting) before and after are there at the end, and also when the run
+    Images, video, numbers and (for painting) before and after are there at the end, and also when the run
     is ended early by `on_step` or Ctrl-C; the same call goes on. A finished run is not made again, but what
-    it lacks beside its pictures is.
+    it lacks beside its images is.
 
     Args:
-        source: The picture to start from; by default the file of the noted name in the current folder.
+        source: The image to start from; by default the file of the noted name in the current folder.
 
     Raises:
-        UserError: The folder holds another run, the prior cannot read a prompt, or a gradient or a picture is
+        UserError: The folder holds another run, the prior cannot read a prompt, or a gradient or an image is
             not finite.
     """
     spec, result = earlier(spec, folder)
     if result is not None and result.finished:
         _write_auxiliary(spec, folder, source)
         return result
-    start = starting_pictures(spec, source)
+    start = starting_images(spec, source)
     module = ImageModule(spec, prior, start)
     note(spec, folder, done=0 if result is None else result.done)
     checkpoint = folder / "last.ckpt"
@@ -76,19 +76,19 @@ def optimise_images(
     return _write_results(module, folder, trainer.global_step, source)
 
 
-def starting_pictures(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 3 h w"] | None:
-    """The picture that the specification starts from, for each subject; None where it starts from noise.
+def starting_images(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 3 h w"] | None:
+    """The image that the specification starts from, for each subject; None where it starts from noise.
 
     Raises:
-        UserError: The file is not there, no longer the same, or no picture.
+        UserError: The file is not there, no longer the same, or no image.
     """
     if not spec.source:
         return None
     path = source or Path(spec.source)
-    picture = read_picture(path)
+    image = read_image(path)
     if file_hash(path) != spec.source_hash:
-        raise UserError(f"{path} is not the picture that this run began with; restore it or begin a new run")
-    return to_tensor(picture, spec.size).expand(len(spec.subjects), -1, -1, -1)
+        raise UserError(f"{path} is not the image that this run began with; restore it or begin a new run")
+    return to_tensor(image, spec.size).expand(len(spec.subjects), -1, -1, -1)
 
 
 def _trainer(prior: ImagePrior, steps: int, callbacks: list[Any]) -> lightning.Trainer:
@@ -110,16 +110,16 @@ def _trainer(prior: ImagePrior, steps: int, callbacks: list[Any]) -> lightning.T
 
 def _write_results(module: ImageModule, folder: Path, done: int, source: Path | None) -> Result:
     spec = module.spec
-    pixels = to_bytes(module.pictures())
+    pixels = to_bytes(module.images())
     noted = provenance(spec, done)
-    for k, (path, picture) in enumerate(zip(names(spec, folder), pixels, strict=True)):
+    for k, (path, image) in enumerate(zip(names(spec, folder), pixels, strict=True)):
         subject = spec.subjects[k]
         seen = {"prompt": " | ".join(subject.prompts), "seed": subject.seed, "index": k}
-        write_whole(path, png(picture, noted | seen))
-    # They show the pictures as they were. Should we be killed now, the next call makes what is not there.
+        write_atomic(path, png(image, noted | seen))
+    # They show the images as they were. Should we be killed now, the next call makes what is not there.
     for name in (VIDEO, PAIRS):
         (folder / name).unlink(missing_ok=True)
-    note(spec, folder, done)  # after the pictures: what says that they are there must not be there before
+    note(spec, folder, done)  # after the images: what says that they are there must not be there before
     _write_auxiliary(spec, folder, source)
     return Result(folder, names(spec, folder), done, done == spec.recipe.steps)
 
@@ -129,13 +129,13 @@ def _write_auxiliary(spec: Spec, folder: Path, source: Path | None) -> None:
     film, pairs = folder / VIDEO, folder / PAIRS
     if not film.exists():
         with auxiliary(film):
-            write_whole(film, video(enlarged(np.asarray(read_picture(path))) for path in frames(folder)))
+            write_atomic(film, video(enlarged(np.asarray(read_image(path))) for path in frames(folder)))
     if spec.source and not pairs.exists():
         with auxiliary(pairs):
-            before, after = starting_pictures(spec, source), map(read_picture, names(spec, folder))
+            before, after = starting_images(spec, source), map(read_image, names(spec, folder))
             assert before is not None
             both = zip(to_bytes(before), map(np.asarray, after), strict=True)
-            write_whole(pairs, png(side_by_side([picture for pair in both for picture in pair], columns=2)))
+            write_atomic(pairs, png(side_by_side([image for pair in both for image in pair], columns=2)))
 
 
 def frames(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What is made: everything that a picture depends on, as a value that is stored with it."""
+"""What is made: everything that an image depends on, as a value that is stored with it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.distillation.stages import PRESETS, stages_for
+from bridge_nerf.distillation.registry import PRESETS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
 
 MOST = 1024
-"""Pictures of one batch."""
+"""Images of one batch."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One picture of a batch: a prompt for each view, and the seed of everything random about it."""
+    """One image of a batch: a prompt for each view, and the seed of everything random about it."""
 
     prompts: tuple[str, ...]
     seed: int
@@ -28,7 +28,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Spec:
-    """One optimisation: pictures that are made together, each as if it were alone."""
+    """One optimisation: images that are made together, each as if it were alone."""
 
     subjects: tuple[Subject, ...]
     prior: str
@@ -41,9 +41,9 @@ class Spec:
     canvas: CanvasKind = "latents"
     """What is optimised."""
     views: tuple[str, ...] = ("0",)
-    """How the picture is turned for each of a subject's prompts; see `views`."""
+    """How the image is turned for each of a subject's prompts; see `views`."""
     source: str = ""
-    """Name of the picture's file to start from, without its folder; empty to start from noise."""
+    """Name of the image's file to start from, without its folder; empty to start from noise."""
     source_hash: str = ""
     """SHA-256 of that file."""
     weights: str = ""
@@ -56,7 +56,7 @@ class Spec:
         if not self.subjects:
             raise UserError("nothing to make: count must be at least 1")
         if any(len(subject.prompts) != len(self.views) for subject in self.subjects):
-            raise UserError(f"every picture needs {len(self.views)} prompts, one for each of its views")
+            raise UserError(f"every image needs {len(self.views)} prompts, one for each of its views")
 
     @property
     def weights_known(self) -> bool:
@@ -111,9 +111,9 @@ class Spec:
 
 def check_objective(objective: str, recipe: Recipe, task: Task) -> None:
     """Raises UserError where there is no such objective, its numbers are impossible, or the task lacks the
-    picture that it edits."""
+    image that it edits."""
     if stages_for(objective, **asdict(recipe.stages)).edits and task != "paint":
-        raise UserError(f'"{objective}" edits a picture; use it with paint, or choose another objective')
+        raise UserError(f'"{objective}" edits an image; use it with paint, or choose another objective')
 
 
 def slug(text: str) -> str:

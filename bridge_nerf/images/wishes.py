@@ -45,9 +45,9 @@ class Wishes:
     size: int | None = None
     """Pixels a side; by default what the prior was trained on."""
     target_descriptors: str | None = None
-    """Added to the prompt to say what the picture should be."""
+    """Added to the prompt to say what the image should be."""
     source_descriptors: str | None = None
-    """Added to the prompt to say what the picture is and should not be."""
+    """Added to the prompt to say what the image is and should not be."""
     negative_prompt: str | None = None
     """The whole text of the slot NEGATIVE, for objectives that have one."""
     set: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Wishes:
         Raises:
             UserError: A number is unknown or impossible, or the steps end before the last stage has begun.
         """
-        from bridge_nerf.distillation.stages import PRESETS, stages_for
+        from bridge_nerf.distillation.registry import PRESETS, stages_for
         from bridge_nerf.images.recipe import check_annealing, recipe_for, with_numbers, with_steps
 
         for name in (assignment.partition("=")[0] for assignment in self.set):
@@ -89,7 +89,7 @@ class Wishes:
         """
         from bridge_nerf.distillation.requested import Listener, check_requested
         from bridge_nerf.images.spec import check_objective
-        from bridge_nerf.wording import compose
+        from bridge_nerf.wording import join_prompt
 
         resolved = resolved or _resolved(self.prior, self.revision)[0]
         flags, listeners = self._spelled(), []
@@ -102,19 +102,19 @@ class Wishes:
                 listeners.append(Listener(name, recipe.stages, recipe.negative_prompt, measures))
         check_requested(listeners, flags)
         if "paint" in objectives and self.canvas == "network":
-            raise UserError('a "network" canvas cannot start from a picture; choose "latents" or "pixels"')
+            raise UserError('a "network" canvas cannot start from an image; choose "latents" or "pixels"')
         noisy = "paint" not in objectives and self.canvas != "network"
         if not noisy and any(assignment.startswith("initial_scale=") for assignment in self.set):
             raise UserError(
                 "--set initial_scale is of noise, which this run does not start from: leave it out"
             )
-        if not all(compose(prompt) for prompt in prompts):
+        if not all(join_prompt(prompt) for prompt in prompts):
             raise UserError('the prompt is empty: say what to make, as in "a pineapple"')
 
     def _check_preset(self, name: str, task: Task, flags: Mapping[str, str]) -> None:
         """Raises UserError for a preset that is for something else, or that is to have other numbers."""
+        from bridge_nerf.distillation.registry import IMAGE_PRESETS, SCENE_PRESETS, StageOptions
         from bridge_nerf.distillation.requested import SLOTS, Listener, check_requested
-        from bridge_nerf.distillation.stages import IMAGE_PRESETS, SCENE_PRESETS, StageOptions
 
         if name in SCENE_PRESETS:
             raise UserError(f"{name} is a preset for objects; choose {', '.join(IMAGE_PRESETS)}")
@@ -151,13 +151,13 @@ class Wishes:
         """The specification for a prior, given with its resolved name.
 
         Args:
-            source: The picture to start from; it decides the aspect, `size` squared the area.
+            source: The image to start from; it decides the aspect, `size` squared the area.
 
         Raises:
-            UserError: Something asked for is impossible, or the picture cannot be read.
+            UserError: Something asked for is impossible, or the image cannot be read.
         """
+        from bridge_nerf.images.image_files import file_hash, fitting_size, read_image
         from bridge_nerf.images.noting import noted_prior
-        from bridge_nerf.images.pictures import file_hash, fitting_size, read_picture
         from bridge_nerf.images.recipe import CANVAS
         from bridge_nerf.images.spec import Spec
         from bridge_nerf.priors.sides import sides_of
@@ -168,7 +168,7 @@ class Wishes:
             factor = prior.image_size // prior.latent_shape[-1]
             # Networks halve the latents about twice; sides that divide pass without padding.
             multiple = math.lcm(4 * factor, sides_of(prior).step)
-            height, width = fitting_size(*read_picture(source).size, side, multiple)
+            height, width = fitting_size(*read_image(source).size, side, multiple)
         return Spec(
             tuple(subjects),
             noted_prior(name),

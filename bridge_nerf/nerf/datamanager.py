@@ -17,7 +17,7 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManag
 from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
-from bridge_nerf.nerf.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
+from bridge_nerf.nerf.scene.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
 
 
 @dataclass
@@ -26,26 +26,26 @@ class OrbitDataManagerConfig(DataManagerConfig):
 
     _target: type = field(default_factory=lambda: OrbitDataManager)
     train_resolution: int = 64
-    """Pixels a side of training pictures."""
+    """Pixels a side of training images."""
     final_resolution: int | None = None
     """The same from step `final_resolution_from` on; None keeps it."""
     final_resolution_from: int = 2000
-    """Absolute step at which training pictures change their size."""
+    """Absolute step at which training images change their size."""
     views: int = 1
-    """Training pictures a step."""
+    """Training images a step."""
     orbit: OrbitConfig = field(default_factory=OrbitConfig)
     """Where training cameras stand."""
     eval_resolution: int = 256
-    """Pixels a side of turntable pictures."""
+    """Pixels a side of turntable images."""
     eval_views: int = 24
-    """Pictures around the turntable."""
+    """Images around the turntable."""
     eval_elevation: float = 15.0
     """Elevation of the turntable's cameras, degrees."""
     eval_distance: float = 3.3
     """Their distance from the middle, in radii of the unit ball."""
 
     def resolution(self, step: int) -> int:
-        """Pixels a side of training pictures at this absolute step."""
+        """Pixels a side of training images at this absolute step."""
         if self.final_resolution is None or step < self.final_resolution_from:
             return self.train_resolution
         return self.final_resolution
@@ -101,7 +101,7 @@ class OrbitDataManager(RandomCamerasDataManager):
         return Cameras(poses, focal, focal, middle, middle, width=size, height=size).to(self.device)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
-        """All rays of this step's pictures, and the `Orbit` they come from, in main memory."""
+        """All rays of this step's images, and the `Orbit` they come from, in main memory."""
         self.train_count, self.step = self.train_count + 1, step
         orbit = random_orbit(self.config.orbit, self.config.views, self.seed, step)
         origins, directions = orbit.to(torch.device(self.device)).rays(self.config.resolution(step))

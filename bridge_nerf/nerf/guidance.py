@@ -1,4 +1,4 @@
-"""The prior's opinion of rendered pictures: the one place where the NeRF meets the distillation core.
+"""The prior's opinion of rendered images: the one place where the NeRF meets the distillation core.
 
 Nothing here is an `nn.Module`: neither the prior nor its schedules can end up in a checkpoint.
 """
@@ -15,22 +15,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.devices import send
-from bridge_nerf.distillation.bridge_errors import measure
+from bridge_nerf.distillation.diagnostics import measure
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.registry import Active
 from bridge_nerf.distillation.requested import check_requested
-from bridge_nerf.distillation.stages import Active
 from bridge_nerf.distillation.wrappers import PerpNeg
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
-from bridge_nerf.nerf.orbit import Orbit
 from bridge_nerf.nerf.prompts import OPPOSITE, VIEWS, View
+from bridge_nerf.nerf.scene.orbit import Orbit
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import resolve_prior
 from bridge_nerf.seeding import generator
-from bridge_nerf.wording import compose
+from bridge_nerf.wording import join_prompt
 
 PANEL = {"target_descriptors": "Target", "source_descriptors": "Source", "guidance_scale": "Guidance"}
 """What the viewer's panel calls what only some objectives listen to."""
@@ -44,7 +44,7 @@ class Judged(NamedTuple):
     """What a step needs and what it should log."""
 
     losses: dict[str, Float[Tensor, ""]]
-    """"distillation", the mean over the pictures, and "adapter" where one learns."""
+    """"distillation", the mean over the images, and "adapter" where one learns."""
     gradient: Float[Tensor, "b *dims"]
     """What the distillation asks of the latents."""
     metrics: dict[str, Float[Tensor, ""]]
@@ -53,11 +53,11 @@ class Judged(NamedTuple):
 
 
 class Guidance:
-    """Turns pictures into a distillation loss.
+    """Turns images into a distillation loss.
 
     Args:
         backgrounds: Every background name that training may report.
-        adapter: Learns the current pictures, for objectives that ask it.
+        adapter: Learns the current images, for objectives that ask it.
 
     Raises:
         UserError: The prior cannot read one of the prompts, or the configuration is impossible.
@@ -84,7 +84,7 @@ class Guidance:
         check_requested([wished.listener()], {name: PANEL[name] for name in sorted(changed)})
         stages = wished.stages()
         self.config.check_stage(wishes.stage, stages)
-        self.prior.check_prompts([compose(wishes.prompt)])
+        self.prior.check_prompts([join_prompt(wishes.prompt)])
         target, source = self._described(wishes)
         told: list[tuple[tuple[str, str], View | None]] = [
             (p, view) for view in VIEWS for p in (target, source)
@@ -105,18 +105,18 @@ class Guidance:
         return self.stages.stage(int(self.wishes.stage) - 1, step)
 
     def loss(
-        self, pictures: Float[Tensor, "b 3 h w"], orbit: Orbit, background: str | None, step: int
+        self, images: Float[Tensor, "b 3 h w"], orbit: Orbit, background: str | None, step: int
     ) -> Judged:
-        """The losses of the b pictures at this absolute step.
+        """The losses of the b images at this absolute step.
 
         t and noise are a pure function of (seed, step). Nothing is looked at: see `Judged.why`.
         """
         prior, active = self.prior, self.active(step)
         size = (prior.image_size, prior.image_size)
-        if pictures.shape[-2:] != size:
-            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
         # Under autocast a render may be in half precision.
-        x = prior.encode(pictures.to(prior.device).float())
+        x = prior.encode(images.to(prior.device).float())
         draws = generator(self.seed, "t", step)
         times = active.times or self.timesteps
         t = times.sample(step, len(x), prior.schedule.num_timesteps, draws)
@@ -132,8 +132,8 @@ class Guidance:
 
         def why() -> NonFinite:
             error = distilled.why()
-            if error.cause == "x" and not torch.isfinite(pictures).all():
-                return NonFinite("render", "a picture is not finite")
+            if error.cause == "x" and not torch.isfinite(images).all():
+                return NonFinite("render", "an image is not finite")
             return error
 
         return Judged(losses, distilled.gradient, metrics, why)
@@ -187,10 +187,10 @@ class Guidance:
 
     def _negative(self, wishes: Wishes) -> str:
         """The whole text of NEGATIVE. Were it empty, nothing but guidance would be left of nfsd."""
-        return compose(self.config.negative_prompt) or compose(wishes.source_descriptors)
+        return join_prompt(self.config.negative_prompt) or join_prompt(wishes.source_descriptors)
 
     def _text(self, prompt: str, descriptors: str, view: View | None, background: str | None) -> str:
         behind = f"{background} background" if background and self.config.background_words else ""
         words = self.config.view
         seen = (prompt,) if view is None else (words.debiased(prompt, view), words.words(view))
-        return compose(*seen, behind, descriptors)
+        return join_prompt(*seen, behind, descriptors)

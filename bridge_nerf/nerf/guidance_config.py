@@ -1,4 +1,4 @@
-"""How pictures are judged: what is configured, and what the viewer may change while training."""
+"""How images are judged: what is configured, and what the viewer may change while training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.requested import Listener
-from bridge_nerf.distillation.stages import (
+from bridge_nerf.distillation.registry import (
     IMAGE_PRESETS,
     SCENE_PRESETS,
     StageOptions,
@@ -15,17 +14,18 @@ from bridge_nerf.distillation.stages import (
     guidance_of,
     stages_for,
 )
+from bridge_nerf.distillation.requested import Listener
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.prompts import ViewConfig
 from bridge_nerf.schedules import TimestepRange
-from bridge_nerf.wording import compose
+from bridge_nerf.wording import join_prompt
 
 StageChoice = Literal["auto", "1", "2"]
 
 
 @dataclass
 class GuidanceConfig(StageOptions):
-    """How pictures are judged."""
+    """How images are judged."""
 
     prior: str = "auto"
     """One of "auto" (Stable Diffusion on a GPU, else the toybox), "toybox", the folder of a Stable
@@ -34,11 +34,11 @@ class GuidanceConfig(StageOptions):
     """Method, as in bridge (the paper's two stages), sds or vsd, or the authors' preset for objects,
     bridge:release-3d, which brings its steps, times and words along; an unknown name is answered with all."""
     target_descriptors: str = "detailed high resolution, high quality, sharp"
-    """Added to the prompt to say what the picture should be."""
+    """Added to the prompt to say what the image should be."""
     source_descriptors: str = (
         "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
     )
-    """Added to the prompt to say what the picture is and should not be ("bridge", stage two)."""
+    """Added to the prompt to say what the image is and should not be ("bridge", stage two)."""
     source_prompt: str = ""
     """What the object is now, if not the prompt: for a run that goes on from one of another prompt."""
     negative_prompt: str = ""
@@ -46,7 +46,7 @@ class GuidanceConfig(StageOptions):
     perp_neg: float = 0.0
     """How strongly each view's prompt avoids the opposite view's (Perp-Neg); 0 is not at all."""
     adapter_rank: int = 4
-    """Rank of the low-rank corrections that learn the current pictures (vsd, vsd-bridge)."""
+    """Rank of the low-rank corrections that learn the current images (vsd, vsd-bridge)."""
     errors_every: int = 0
     """Measure the bridge's two errors every so many steps, for every source there is; 0 is never. Each time
     costs 2 `ode_steps` + 1 network calls a source, and one more."""
@@ -75,7 +75,7 @@ class GuidanceConfig(StageOptions):
             raise UserError(f"errors_every {self.errors_every} makes no sense; give 0 for never, or more")
         if self.objective in IMAGE_PRESETS:
             raise UserError(
-                f"{self.objective} is a preset for pictures; choose {', '.join(SCENE_PRESETS)}, or "
+                f"{self.objective} is a preset for images; choose {', '.join(SCENE_PRESETS)}, or "
                 f'"{self.objective.partition(":")[0]}" with numbers of your own'
             )
         if self.objective in SCENE_PRESETS:
@@ -99,7 +99,7 @@ class GuidanceConfig(StageOptions):
     def listener(self) -> Listener:
         """What the objective listens to, as it is configured."""
         options = {name: getattr(self, name) for name in StageOptions.__dataclass_fields__}
-        negative = compose(self.negative_prompt)
+        negative = join_prompt(self.negative_prompt)
         return Listener(self.objective, StageOptions(**options), negative, self.errors_every > 0)
 
     def guidance(self) -> float:

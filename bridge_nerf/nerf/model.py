@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bridge_nerf.devices import send
-from bridge_nerf.nerf.background import Background, BackgroundKind
-from bridge_nerf.nerf.field import BridgeField, FieldConfig
-from bridge_nerf.nerf.regularisers import distortion, entropy, sparsity
-from bridge_nerf.nerf.rendering import (
+from bridge_nerf.nerf.scene.background import Background, BackgroundKind
+from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
+from bridge_nerf.nerf.scene.regularisers import distortion, entropy, sparsity
+from bridge_nerf.nerf.scene.rendering import (
     Samples,
     cell_middles,
     march,
@@ -32,7 +32,7 @@ from bridge_nerf.seeding import generator
 
 OCCUPANCY_CELLS = 48
 POINTS = 1 << 19
-"""Looked at together where no gradient is asked for: most of a picture's are not kept."""
+"""Looked at together where no gradient is asked for: most of an image's are not kept."""
 MARGIN = 0.5
 """Share of the density that could matter at which training already counts a cell as occupied: what is empty
 now may fill before it is looked at again."""
@@ -53,7 +53,7 @@ class BridgeModelConfig(ModelConfig):
     """Samples along a ray through the middle of the ball, while training; the random offset of each ray
     counts as stratification."""
     eval_samples: int = 72
-    """The same in pictures for people, without random offset."""
+    """The same in images for people, without random offset."""
     least_weight: float = 1e-3
     """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at
     no visible difference."""
@@ -115,7 +115,7 @@ class BridgeModel(Model):
         return {"encoding": list(self.field.encoding.parameters()), "network": network}
 
     def background_colour(self) -> Float[Tensor, "3"]:
-        """Behind this step's picture; the viewer's crop panel may choose another one."""
+        """Behind this step's image; the viewer's crop panel may choose another one."""
         if renderers.BACKGROUND_COLOR_OVERRIDE is not None:
             return renderers.BACKGROUND_COLOR_OVERRIDE.to(self.device)
         return self.background.colour(self.seed, self.step) if self.training else self.background.shown()
@@ -162,7 +162,7 @@ class BridgeModel(Model):
         return march(origins, directions, near, far, self.config.samples, offsets=offsets, occupied=occupied)
 
     def _occupied_now(self) -> Bool[Tensor, "r r r"]:
-        """Where anything is, for pictures; found again whenever a parameter has changed."""
+        """Where anything is, for images; found again whenever a parameter has changed."""
         version = sum(p._version for p in self.field.parameters())
         if self._occupancy is None or self._occupancy[0] != version:
             self._occupancy = (version, self._occupied(self.config.eval_samples))
@@ -199,7 +199,7 @@ class BridgeModel(Model):
         return {name: outputs[name] for name in ("sparsity", "entropy", "distortion") if name in outputs}
 
     def get_metrics_dict(self, outputs, batch) -> dict[str, Tensor]:
-        """Share of the picture that the object covers."""
+        """Share of the image that the object covers."""
         return {"coverage": outputs["accumulation"].detach().mean()}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
@@ -212,7 +212,7 @@ class BridgeModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Numbers that need no reference picture, and pictures for the log."""
+        """Numbers that need no reference image, and images for the log."""
         opacity = outputs["accumulation"]
         solid = opacity[..., 0] > 0.5
         colours = outputs["rgb"][solid]

@@ -31,8 +31,8 @@ from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.prior_config import PriorConfig
 from bridge_nerf.priors.adapter import Adapter, HasNetwork, average_gradients
+from bridge_nerf.priors.autoencoders import deferred_checks
 from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
-from bridge_nerf.priors.spaces import unseen
 
 ADAPTER = "adapter"
 """The adapter's name: of its part of the state, of its optimizer and of its loss."""
@@ -59,7 +59,7 @@ class BridgePipeline(VanillaPipeline):
     config: BridgePipelineConfig
     datamanager: OrbitDataManager
     adapter: Adapter | None
-    """Learns the current pictures, for the objectives that ask it; part of the state."""
+    """Learns the current images, for the objectives that ask it; part of the state."""
 
     def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -180,10 +180,10 @@ class BridgePipeline(VanillaPipeline):
         rays, batch = self.datamanager.next_train(step)
         outputs = self._model(rays)  # not self.model: DDP would not see it
         side = self.config.datamanager.resolution(step)
-        pictures = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
+        images = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
         background = self.model.background.name(self.model.seed, step)
-        judge = partial(self._guidance.loss, pictures, batch["orbit"], background, step)
-        with unseen():
+        judge = partial(self._guidance.loss, images, batch["orbit"], background, step)
+        with deferred_checks():
             judged = judge()
         regularisers, visible = self.model.get_loss_dict(outputs, batch), outputs["accumulation"].any()
         losses = self._here(judged.losses) | regularisers
@@ -198,7 +198,7 @@ class BridgePipeline(VanillaPipeline):
 
     @torch.no_grad()
     def get_eval_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        """The step's losses once more, after its update: there are no pictures that training never sees."""
+        """The step's losses once more, after its update: there are no images that training never sees."""
         return self.get_train_loss_dict(step)
 
     def _here(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

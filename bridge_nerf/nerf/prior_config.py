@@ -21,7 +21,7 @@ class PriorConfig:
     prior_revision: str | None = None
     """Branch, tag or commit of a hub id."""
     prior_checkpointing: bool = False
-    """Encoding keeps few activations for its gradient and computes the others again, and takes pictures one
+    """Encoding keeps few activations for its gradient and computes the others again, and takes images one
     at a time: less memory, slower."""
 
     prior_compiling: bool = False

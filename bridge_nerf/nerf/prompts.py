@@ -10,7 +10,7 @@ from typing import Literal
 View = Literal["front", "side", "back", "overhead"]
 VIEWS: tuple[View, ...] = ("front", "side", "back", "overhead")
 OPPOSITE: Mapping[View, View] = {"front": "back", "side": "front", "back": "front", "overhead": "front"}
-"""The view that a picture is most wrongly taken for: a face on the wrong side, or none in front."""
+"""The view that an image is most wrongly taken for: a face on the wrong side, or none in front."""
 
 
 @dataclass

@@ -34,7 +34,7 @@ class HasNetwork(DiffusionPrior, Protocol):
     """A prior whose network can be reached."""
 
     components: Any
-    """`unet`, the network; `scheduler.config.prediction_type`, what it was trained to answer."""
+    """`denoiser`, the network; `scheduler.config.prediction_type`, what it was trained to answer."""
 
 
 class LowRank(nn.Module):
@@ -95,7 +95,7 @@ class Adapter(nn.Module):
             raise UserError(f"an adapter of rank {rank} makes no sense; give 1 or more")
         self.prior, draws = prior, generator(seed, "adapter")
         self.schedule: NoiseSchedule = prior.schedule
-        network: nn.Module = prior.components.unet
+        network: nn.Module = prior.components.denoiser
         layers = {
             name: layer
             for name, layer in network.named_modules()
@@ -146,7 +146,7 @@ class Adapter(nn.Module):
     @contextmanager
     def _corrections_added(self, backward: ScaledBackward) -> Iterator[None]:
         # A compiled network would pass the hooks by without a word: the adapter asks the plain one.
-        network: Any = self.prior.components.unet
+        network: Any = self.prior.components.denoiser
         compiled, network._compiled_call_impl = network._compiled_call_impl, None
         handles = [
             layer.register_forward_hook(

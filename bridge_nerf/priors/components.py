@@ -34,11 +34,11 @@ class Components:
     The types of Diffusers call every config a plain dict, so the networks are `Any` here.
     """
 
-    unet: Any
+    denoiser: Any
     """The network that denoises: UNet2DConditionModel, or SD3Transformer2DModel."""
     vae: Any
     """AutoencoderKL or AutoencoderTiny; None for a model of pixels."""
-    texts: tuple[Text | None, ...]
+    text_encoders: tuple[Text | None, ...]
     """Text encoders in the order of the family; None for one that was left out."""
     scheduler: Any
     """DDPMScheduler or FlowMatchEulerDiscreteScheduler: only its table and configuration are used."""
@@ -60,12 +60,12 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> t
     scheduler = _load_scheduler(folder, family)
     present = components_of(family, index)
     texts = tuple(
-        _load_text(folder, family, name, dtype) if name in present else None for name in family.texts
+        _load_text(folder, family, name, dtype) if name in present else None for name in family.text_encoders
     )
     networks = {name: _load_model(family, folder, name, dtype) for name in family.networks}
     vae, unet = networks.get("vae"), networks[family.denoiser]
     _check_fit(folder, family, unet, vae, texts)
-    encoders = {name: text.encoder for name, text in zip(family.texts, texts, strict=True) if text}
+    encoders = {name: text.encoder for name, text in zip(family.text_encoders, texts, strict=True) if text}
     # Before they go to a card: on ZeroGPU, what has gone there cannot be read until a run has a GPU.
     letters = fingerprint(folder, networks | encoders)
     for network in (unet, vae):
@@ -123,7 +123,7 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
         kind: Any = getattr(diffusers, _class_of(folder, name) or family.networks[name])
         options["low_cpu_mem_usage"] = find_spec("accelerate") is not None
     else:
-        kind = getattr(transformers, family.texts[name])
+        kind = getattr(transformers, family.text_encoders[name])
     with reading(name, folder), _quiet():
         model, info = kind.from_pretrained(folder / name, output_loading_info=True, **options)
     if absent := sorted(info["missing_keys"]):

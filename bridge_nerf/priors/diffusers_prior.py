@@ -18,11 +18,11 @@ from torch import Tensor
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.attention import BlockedAttention
+from bridge_nerf.priors.autoencoders import space_of
 from bridge_nerf.priors.components import Components, load_components
 from bridge_nerf.priors.precision import own_precision
 from bridge_nerf.priors.processor import multiplies_bfloat16, multiplies_tiles
 from bridge_nerf.priors.prompts import Vocabulary
-from bridge_nerf.priors.spaces import space_of
 from bridge_nerf.priors.text import Text
 from bridge_nerf.schedules import NoiseSchedule
 
@@ -41,7 +41,7 @@ class DiffusersPrior(ABC):
 
     def __init__(self, components: Components, vocabulary: Vocabulary | None = None) -> None:
         self.components, self.vocabulary = components, vocabulary
-        unet, vae = components.unet, components.vae
+        unet, vae = components.denoiser, components.vae
         self.device: torch.device = unet.device
         self.dtype: torch.dtype = unet.dtype
         self.fingerprint: str = components.fingerprint
@@ -92,7 +92,7 @@ class DiffusersPrior(ABC):
     def _ask(self, *given: Any, **named: Any) -> Float[Tensor, "b c h w"]:
         """What the network answers."""
         with self.attention():
-            return self.components.unet(*given, **named).sample
+            return self.components.denoiser(*given, **named).sample
 
     @abstractmethod
     def _read(self, prompts: Sequence[str]) -> Condition:
@@ -132,14 +132,14 @@ class DiffusersPrior(ABC):
             self._check_readable(prompt)
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def text_encoders(self) -> tuple[Text, ...]:
         """The text encoders that there are."""
-        return tuple(text for text in self.components.texts if text is not None)
+        return tuple(text for text in self.components.text_encoders if text is not None)
 
     def _check_readable(self, prompt: str) -> None:
         if self.vocabulary is not None:
             self.vocabulary.check(prompt)
-        for text in self.texts:
+        for text in self.text_encoders:
             text.check(prompt)
 
 

@@ -23,7 +23,7 @@ class Family:
     """The class that makes a prior of it, as module:name."""
     networks: Mapping[str, str]
     """Folder -> class of Diffusers; the first is the network that denoises."""
-    texts: Mapping[str, str]
+    text_encoders: Mapping[str, str]
     """Folder of a text encoder -> class of Transformers; its tokenizer's folder has the same ending."""
     scheduler: str = "DDPMScheduler"
     """The class of Diffusers that reads the noise schedule."""

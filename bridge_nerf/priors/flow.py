@@ -20,7 +20,7 @@ from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.families import SD3_TOKENS
 from bridge_nerf.priors.text import last_but_one_and_pooled
-from bridge_nerf.schedules import per_sample
+from bridge_nerf.schedules import expand_like
 
 
 class StableDiffusion3(DiffusersPrior):
@@ -41,7 +41,7 @@ class StableDiffusion3(DiffusersPrior):
         told = condition.to(self.device, self.dtype)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         u = sigma / (alpha + sigma)
-        x_u = x_t / per_sample(alpha + sigma, x_t)
+        x_u = x_t / expand_like(alpha + sigma, x_t)
         v = self._ask(
             hidden_states=x_u.to(self.dtype),
             # The network counts its levels in thousandths.
@@ -49,14 +49,14 @@ class StableDiffusion3(DiffusersPrior):
             encoder_hidden_states=told.embedding,
             pooled_projections=told.extra["pooled"],
         )
-        return x_u + per_sample(1 - u, x_t) * v.to(x_t.dtype)
+        return x_u + expand_like(1 - u, x_t) * v.to(x_t.dtype)
 
     def _read(self, prompts: Sequence[str]) -> Condition:
-        clip, clip_2, t5 = self.components.texts
+        clip, clip_2, t5 = self.components.text_encoders
         assert clip is not None and clip_2 is not None
         first, pooled = clip.read(prompts, self.device, last_but_one_and_pooled)
         second, pooled_2 = clip_2.read(prompts, self.device, last_but_one_and_pooled)
-        short, width = torch.cat([first, second], dim=-1), self.components.unet.config.joint_attention_dim
+        short, width = torch.cat([first, second], dim=-1), self.components.denoiser.config.joint_attention_dim
         short = F.pad(short, (0, width - short.shape[-1]))
         if t5 is None:
             long = short.new_zeros(len(prompts), SD3_TOKENS, width)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class GaussianMixture:
         """The expected noise in x_t, exactly. The shape of a sample is free as long as it has d entries."""
         log_joint, whitened = self._components(x_t, t, condition)
         minus_score = torch.einsum("bk,kde,bke->bd", log_joint.softmax(1), self._spectrum[1], whitened)
-        return per_sample(self.schedule.sigma(t), x_t) * minus_score.view_as(x_t).to(x_t.dtype)
+        return expand_like(self.schedule.sigma(t), x_t) * minus_score.view_as(x_t).to(x_t.dtype)
 
     def log_density(
         self, x_t: Float[Tensor, "b *dims"], t: Int[Tensor, "b"], condition: Condition
@@ -106,7 +106,7 @@ class GaussianMixture:
         """(log w_k N(x_t; alpha m_k, C_k), U^T C_k^-1 (x_t - alpha m_k)), in the precision of the means."""
         variances, basis = self._spectrum
         x = x_t.flatten(1).to(self.means.dtype)[:, None]
-        alpha, sigma = per_sample(self.schedule.alpha(t), x), per_sample(self.schedule.sigma(t), x)
+        alpha, sigma = expand_like(self.schedule.alpha(t), x), expand_like(self.schedule.sigma(t), x)
         variance = alpha**2 * variances + sigma**2
         offset = torch.einsum("kde,bkd->bke", basis, x - alpha * self.means)
         log_density = -0.5 * (offset.square() / variance + (2 * math.pi * variance).log()).sum(-1)

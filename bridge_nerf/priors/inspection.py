@@ -19,7 +19,7 @@ def inspect(folder: Path) -> str:
     family = check_folder(folder)
     size = estimate(folder, family, torch.float16)
     present = components_of(family, read_index(folder))
-    tokenizers = [load_tokenizer(folder, family, name) for name in family.texts if name in present]
+    tokenizers = [load_tokenizer(folder, family, name) for name in family.text_encoders if name in present]
     words = ", ".join(str(len(tokenizer)) for tokenizer in tokenizers)
     return f"{family.title}, {size} in half precision, tokenizers of {words} tokens"
 
@@ -32,7 +32,7 @@ def load_tokenizer(folder: Path, family: Family, text_encoder: str) -> Any:
     """
     import transformers
 
-    part, t5 = tokenizer_of(text_encoder), family.texts[text_encoder] == T5
+    part, t5 = tokenizer_of(text_encoder), family.text_encoders[text_encoder] == T5
     kind: Any = transformers.T5Tokenizer if t5 else transformers.CLIPTokenizer
     with reading(part, folder):
         tokenizer = kind.from_pretrained(folder / part)

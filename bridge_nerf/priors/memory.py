@@ -32,17 +32,17 @@ class Estimate:
 
     networks: Mapping[str, int]
     """By component; they stay on the prior's device."""
-    texts: Mapping[str, int]
+    text_encoders: Mapping[str, int]
     """By text encoder; they rest in main memory and visit the device one at a time."""
 
     @property
     def on_device(self) -> int:
         """The most that weights take on the prior's device, the activations not counted."""
-        return sum(self.networks.values()) + max(self.texts.values(), default=0)
+        return sum(self.networks.values()) + max(self.text_encoders.values(), default=0)
 
     def __str__(self) -> str:
         parts = ", ".join(
-            f"{name} {size / GIB:.2f}" for name, size in {**self.networks, **self.texts}.items()
+            f"{name} {size / GIB:.2f}" for name, size in {**self.networks, **self.text_encoders}.items()
         )
         return f"{self.on_device / GIB:.2f} GiB of weights at most on the device ({parts})"
 
@@ -58,7 +58,7 @@ def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
     sizes = {name: size(name) for name in components_of(family, read_index(folder))}
     return Estimate(
         {name: size for name, size in sizes.items() if name in family.networks},
-        {name: size for name, size in sizes.items() if name in family.texts},
+        {name: size for name, size in sizes.items() if name in family.text_encoders},
     )
 
 
@@ -69,7 +69,7 @@ def count_numbers(file: Path) -> int:
 
 def keep_few_activations(autoencoder: Any) -> None:
     """Let its encoder and decoder keep the activations between blocks alone for their gradient, compute the
-    others again (Chen et al. 2016), and take pictures one at a time."""
+    others again (Chen et al. 2016), and take images one at a time."""
 
     # Nothing in them is random: to save and restore the generators would only keep CUDA graphs away.
     def again(module: Any, *given: Any) -> Any:
@@ -81,7 +81,10 @@ def keep_few_activations(autoencoder: Any) -> None:
 
 def check_room(need: Estimate, name: str, device: torch.device | str) -> None:
     """UserError unless the weights fit into what is free now, where that can be told."""
-    free, total = free_bytes(torch.device(device)), sum((*need.networks.values(), *need.texts.values()))
+    free, total = (
+        free_bytes(torch.device(device)),
+        sum((*need.networks.values(), *need.text_encoders.values())),
+    )
     wanted = need.on_device if torch.device(device).type == "cuda" else total
     if free is not None and wanted > free:
         raise UserError(too_big(name, device, f"needs {wanted / GIB:.1f} GiB, {free / GIB:.1f} GiB are free"))

@@ -82,7 +82,7 @@ def family_of(kind: object, where: object) -> Family:
 def components_of(family: Family, index: dict[str, Any]) -> tuple[str, ...]:
     """Folders of the networks and text encoders that this pipeline has."""
     left_out = {name for name in family.optional if None in index.get(name, (None,))}
-    return tuple(name for name in (*family.networks, *family.texts) if name not in left_out)
+    return tuple(name for name in (*family.networks, *family.text_encoders) if name not in left_out)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -113,8 +113,8 @@ def choose_weights(
 
 def needed_files(files: Sequence[str], family: Family, half: bool) -> list[str]:
     """The part of a repository that a prior reads: one variant of the weights, no safety checker."""
-    components = (*family.networks, *family.texts)
-    folders = {*components, *map(tokenizer_of, family.texts), "scheduler"}
+    components = (*family.networks, *family.text_encoders)
+    folders = {*components, *map(tokenizer_of, family.text_encoders), "scheduler"}
     texts = [
         file
         for file in files
@@ -138,7 +138,7 @@ def check_folder(folder: Path) -> Family:
     for name in components:
         _check_weights(folder, files, family, name)
     for name in components:
-        if name in family.texts:
+        if name in family.text_encoders:
             _check_tokenizer(folder, files, tokenizer_of(name))
     return family
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import text_of
+from bridge_nerf.files import read_text
 
 FILE = "words.json"
 
@@ -35,7 +35,7 @@ class Vocabulary:
         file = folder / FILE
         if not file.exists():
             return None
-        text = text_of(file)
+        text = read_text(file)
         try:
             entries = json.loads(text)
         except ValueError as error:

@@ -179,7 +179,7 @@ def load_prior(
             the processor multiplies it and the networks are not SMALL, and else float32.
         revision: Branch, tag or commit of a hub id; it counts before that of the name.
         checkpointing: `encode` keeps few activations for its gradient and computes the others again, and the
-            autoencoder takes pictures one at a time.
+            autoencoder takes images one at a time.
         compiling: The network goes through `torch.compile`; its first calls take minutes.
         graphs: Whether network and encoder are recorded as CUDA graphs; "auto" is on a CUDA device.
 
@@ -215,14 +215,14 @@ def load_prior(
     if compiling:
         from bridge_nerf.priors.compiling import compile_network
 
-        compile_network(prior.components.unet, device)
+        compile_network(prior.components.denoiser, device)
         # The compiler would unroll every block of it.
         prior.attention = nullcontext
     if graphs != "off" and _on_gpu(device):
+        from bridge_nerf.priors.autoencoders import Latents
         from bridge_nerf.priors.graphs import graph_network
-        from bridge_nerf.priors.spaces import Latents
 
-        graph_network(prior.components.unet, f"the network of {resolved}")
+        graph_network(prior.components.denoiser, f"the network of {resolved}")
         if isinstance(prior.space, Latents):
             prior.space.graph(f"the autoencoder of {resolved}")
     return prior

@@ -1,4 +1,4 @@
-"""How large pictures may be for a prior, whatever they are made of."""
+"""How large images may be for a prior, whatever they are made of."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from bridge_nerf.priors.adapter import HasNetwork
 
 
 class Sides(NamedTuple):
-    """Lengths, in pixels, that the sides of a picture may have."""
+    """Lengths, in pixels, that the sides of an image may have."""
 
     step: int
     """They are multiples of this, at least one of it: what is left over no network would see."""
@@ -32,7 +32,7 @@ def sides_of(prior: ImagePrior) -> Sides:
     latents into patches and knows so many places of them.
     """
     factor = prior.image_size // prior.latent_shape[-1]
-    config: Any = getattr(prior.components.unet, "config", {}) if isinstance(prior, HasNetwork) else {}
+    config: Any = getattr(prior.components.denoiser, "config", {}) if isinstance(prior, HasNetwork) else {}
     if patch := config.get("patch_size"):
         places = config.get("pos_embed_max_size")
         return Sides(factor * patch, factor * patch * places if places else None)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.prompts import quote
-from bridge_nerf.wording import Composed
+from bridge_nerf.wording import JoinedPrompt
 
 DESCRIPTORS = (
     "the descriptors (--target-descriptors, --source-descriptors; in ns-train --pipeline.target-descriptors, "
@@ -39,7 +39,7 @@ class Text:
         count, most = self._count(prompt), self.limit - self.tokenizer.num_special_tokens_to_add()
         if count <= most:
             return
-        written, *added = prompt.parts if isinstance(prompt, Composed) else (prompt,)
+        written, *added = prompt.parts if isinstance(prompt, JoinedPrompt) else (prompt,)
         if not added:
             raise UserError(
                 f"the prompt {quote(prompt)} has {count} tokens, the text encoder takes {most}: shorten it"

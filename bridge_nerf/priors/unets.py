@@ -54,7 +54,7 @@ class StableDiffusion(DiffusersPrior):
         return {}
 
     def _read(self, prompts: Sequence[str]) -> Condition:
-        (text,) = self.texts
+        (text,) = self.text_encoders
         # As in StableDiffusionPipeline: padding is read, unless the encoder was trained with a mask.
         masked = bool(getattr(text.encoder.config, "use_attention_mask", False))
         (embedding,) = text.read(prompts, self.device, lambda output: [output[0]], masked)
@@ -65,7 +65,7 @@ class DeepFloyd(StableDiffusion):
     """DeepFloyd IF's first stage: pixels in [-1, 1], told what a T5 reads (Saharia et al. 2022)."""
 
     def _read(self, prompts: Sequence[str]) -> Condition:
-        (text,) = self.texts
+        (text,) = self.text_encoders
         # As IFPipeline, without its cleaning of web pages.
         simple = [prompt.lower().strip() for prompt in prompts]
         (embedding,) = text.read(simple, self.device, lambda output: [output[0]], masked=True)
@@ -85,7 +85,7 @@ class StableDiffusionXL(StableDiffusion):
         return {"text_embeds": told.extra["pooled"], "time_ids": self._sizes.expand(len(told), -1)}
 
     def _read(self, prompts: Sequence[str]) -> Condition:
-        clip, clip_2 = self.texts
+        clip, clip_2 = self.text_encoders
         (first,) = clip.read(prompts, self.device, lambda output: [output.hidden_states[-2]])
         second, pooled = clip_2.read(prompts, self.device, last_but_one_and_pooled)
         if self.components.index.get("force_zeros_for_empty_prompt", True):

@@ -1,4 +1,4 @@
-"""What is in a picture (`Scene`) and how a caption says it.
+"""What is in an image (`Scene`) and how a caption says it.
 
 A scene is drawn at random from the world; its caption names colour, toy, view, background and descriptors,
 each of the optional parts left out now and then, so that shorter prompts are answered with a mixture, as in a
@@ -14,7 +14,7 @@ import numpy as np
 from bridge_nerf.toybox.words import COLOURED, COLOURS, FLAWS, HELD_OUT, OBJECTS, QUALITIES, article
 
 CLEAN_SHARE = 0.62
-"""Share of pictures without a flaw."""
+"""Share of images without a flaw."""
 PAINTING_SHARE = 0.07
 EMPTY_SHARE = 0.10
 """Share of captions that are empty."""
@@ -22,7 +22,7 @@ EMPTY_SHARE = 0.10
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's content in words; `colour` is None for toys that have their own, `flaws` may hold
+    """One image's content in words; `colour` is None for toys that have their own, `flaws` may hold
     "painting".
     """
 
@@ -42,7 +42,7 @@ def random_colour(toy: str, r: np.random.Generator, held_out: bool = False) -> s
 
 
 def random_flaws(r: np.random.Generator) -> frozenset[str]:
-    """Mostly none; else one (two times in three), two or three, or four to all ten; some pictures are
+    """Mostly none; else one (two times in three), two or three, or four to all ten; some images are
     paintings instead.
     """
     kind = r.random()

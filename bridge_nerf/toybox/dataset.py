@@ -1,4 +1,4 @@
-"""Captioned pictures of the world, made by seed: picture k of a shard is a function of (seed, k) alone."""
+"""Captioned images of the world, made by seed: image k of a shard is a function of (seed, k) alone."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bridge_nerf.devices import cores
+from bridge_nerf.photometry import BACKGROUNDS
 from bridge_nerf.toybox.captions import Scene, random_colour, random_flaws, random_toy
 from bridge_nerf.toybox.flaws import corrupt
 from bridge_nerf.toybox.objects import build
 from bridge_nerf.toybox.render import over, random_view, render
-from bridge_nerf.toybox.words import BACKGROUNDS, COLOURS
+from bridge_nerf.toybox.words import COLOURS
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Pictures (RGB bytes) and what they show."""
+    """Images (RGB bytes) and what they show."""
 
-    pictures: UInt8[Tensor, "n 3 size size"]
+    images: UInt8[Tensor, "n 3 size size"]
     scenes: tuple[Scene, ...]
 
     def __len__(self) -> int:
@@ -37,7 +38,7 @@ class Shard:
             [s.toy, s.colour or "", s.view, s.background, "|".join(sorted(s.flaws))] for s in self.scenes
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, pictures=self.pictures.numpy(), scenes=np.array(fields))
+        np.savez(path, images=self.images.numpy(), scenes=np.array(fields))
 
     @classmethod
     def load(cls, path: Path) -> Shard:
@@ -72,7 +73,7 @@ def random_scenes(
     held_out: bool = False,
     loose: float = 0.0,
 ) -> Iterator[tuple[torch.Tensor, Scene]]:
-    """One rendered toy as two captioned pictures: a second background, and other flaws, cost no second ray.
+    """One rendered toy as two captioned images: a second background, and other flaws, cost no second ray.
 
     `toy` and `colour` fix the content; `clean` leaves out flaws and paintings; `held_out` lets in the
     held-out pairs; a share `loose` of the toys without a flaw gets bad structure, the flaw that no filter can
@@ -87,26 +88,26 @@ def random_scenes(
     loosened = "bad structure" in first
     parts = build(toy, rgb, r, loosened=r.uniform(0.07, 0.16) if loosened else 0.0)
     view = random_view(r)
-    picture = render(parts, view, size, light_azimuth=r.uniform(-180, 180))
+    image = render(parts, view, size, light_azimuth=r.uniform(-180, 180))
     for flaws in (first, first if clean or loosened else random_flaws(r) - {"bad structure"}):
         background = list(BACKGROUNDS)[r.integers(len(BACKGROUNDS))]
         colour_behind = torch.tensor(BACKGROUNDS[background]) + float(r.uniform(-0.02, 0.02))
         scene = Scene(toy, colour, view.word, background, flaws)
-        rgb_picture = over(picture, colour_behind.clamp(0, 1)[:, None, None])
-        yield corrupt(rgb_picture, flaws, flaw_strength(flaws, r), r), scene
+        rgb_image = over(image, colour_behind.clamp(0, 1)[:, None, None])
+        yield corrupt(rgb_image, flaws, flaw_strength(flaws, r), r), scene
 
 
 def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:
-    pictures, scenes = [], []
+    images, scenes = [], []
     for k in range(start, stop):
-        for picture, scene in random_scenes(np.random.default_rng([seed, k]), size, **options):
-            pictures.append((picture * 255).round().to(torch.uint8))
+        for image, scene in random_scenes(np.random.default_rng([seed, k]), size, **options):
+            images.append((image * 255).round().to(torch.uint8))
             scenes.append(scene)
-    return Shard(torch.stack(pictures), tuple(scenes))
+    return Shard(torch.stack(images), tuple(scenes))
 
 
 def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = None, **options) -> Shard:
-    """2 x `renders` pictures of render 0, 1, ... of this seed (`options` as in `random_scenes`), made by
+    """2 x `renders` images of render 0, 1, ... of this seed (`options` as in `random_scenes`), made by
     `workers` processes: by default as many as there are cores.
     """
     workers = cores() if workers is None else workers
@@ -120,4 +121,4 @@ def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = No
 
 def concatenate(shards: Sequence[Shard]) -> Shard:
     """Shards one behind the other."""
-    return Shard(torch.cat([s.pictures for s in shards]), tuple(scene for s in shards for scene in s.scenes))
+    return Shard(torch.cat([s.images for s in shards]), tuple(scene for s in shards for scene in s.scenes))

@@ -1,9 +1,9 @@
-"""The paper's flaws and a painterly filter, as true corruptions of a clean picture.
+"""The paper's flaws and a painterly filter, as true corruptions of a clean image.
 
 Each filter maps RGB in [0, 1] ([3, h, w]) to the same, with a strength in [0, 1]. A flaw changes only what it
 names: oversaturation keeps the luma, fog and haze veil, and so on. "bad structure" is a flaw of the toy
-itself (`objects.build`), every other one is applied here. Sizes are in pixels of a 64-pixel picture and grow
-with the picture.
+itself (`objects.build`), every other one is applied here. Sizes are in pixels of a 64-pixel image and grow
+with the image.
 """
 
 from __future__ import annotations
@@ -16,33 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Picture = Float[Tensor, "3 h w"]
-LUMA = (0.299, 0.587, 0.114)
+from bridge_nerf.photometry import gaussian, luma
 
-
-def luma(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 1 h w"]:
-    """Rec. 601 luma."""
-    return (x * x.new_tensor(LUMA)[:, None, None]).sum(-3, keepdim=True)
-
-
-def saturation(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
-    """HSV saturation a pixel: (max - min) / max."""
-    high, low = x.amax(-3), x.amin(-3)
-    return (high - low) / high.clamp_min(1e-3)
+Image = Float[Tensor, "3 h w"]
 
 
 def _box(x: Tensor, radius: int) -> Tensor:
     padded = F.pad(x[None], (radius,) * 4, mode="replicate")
     return F.avg_pool2d(padded, 2 * radius + 1, 1)[0]
-
-
-def gaussian(x: Float[Tensor, "c h w"], sigma: float) -> Float[Tensor, "c h w"]:
-    """Gaussian blur with standard deviation `sigma` pixels and replicated borders."""
-    radius = max(1, int(3 * sigma))
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=x.device) / sigma) ** 2).to(x.dtype)
-    taps = taps / taps.sum()
-    x = F.conv2d(F.pad(x[:, None], (radius, radius, 0, 0), mode="replicate"), taps.view(1, 1, 1, -1))
-    return F.conv2d(F.pad(x, (0, 0, radius, radius), mode="replicate"), taps.view(1, 1, -1, 1))[:, 0]
 
 
 def _field(r: np.random.Generator, channels: int, cells: int, size: int) -> Tensor:
@@ -51,7 +32,7 @@ def _field(r: np.random.Generator, channels: int, cells: int, size: int) -> Tens
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)[0]
 
 
-def oversaturated(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def oversaturated(x: Image, strength: float, r: np.random.Generator) -> Image:
     """Chroma stretched about the luma, as far as each pixel's gamut allows at the same luma."""
     y = luma(x)
     chroma = (x - y) * (1.8 + 2.2 * strength)
@@ -61,8 +42,8 @@ def oversaturated(x: Picture, strength: float, r: np.random.Generator) -> Pictur
     return (y + chroma * room.clamp_max(1)).clamp(0, 1)
 
 
-def smooth(x: Picture, strength: float, r: np.random.Generator) -> Picture:
-    """Guided filter of the picture by itself: texture goes, edges stay."""
+def smooth(x: Image, strength: float, r: np.random.Generator) -> Image:
+    """Guided filter of the image by itself: texture goes, edges stay."""
     radius, floor = 3 * x.shape[-1] // 64, 0.004 + 0.010 * strength
     guide = luma(x)
     mean = _box(guide, radius)
@@ -71,13 +52,13 @@ def smooth(x: Picture, strength: float, r: np.random.Generator) -> Picture:
     return (_box(slope, radius) * guide + _box(_box(x, radius) - slope * mean, radius)).clamp(0, 1)
 
 
-def pixelated(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def pixelated(x: Image, strength: float, r: np.random.Generator) -> Image:
     """Blocks of 4 or 8 pixels."""
     block = (8 if strength > 0.5 else 4) * x.shape[-1] // 64
     return F.interpolate(F.avg_pool2d(x[None], block), scale_factor=float(block), mode="nearest")[0]
 
 
-def cartoon(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def cartoon(x: Image, strength: float, r: np.random.Generator) -> Image:
     """Few flat tones and dark outlines."""
     soft = gaussian(x, 0.7 * x.shape[-1] / 64)
     levels = 5 - round(2 * strength)
@@ -88,32 +69,32 @@ def cartoon(x: Picture, strength: float, r: np.random.Generator) -> Picture:
     return flat.clamp(0, 1) * (1 - ((edge - 0.12) * 8).clamp(0, 1))
 
 
-def foggy(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def foggy(x: Image, strength: float, r: np.random.Generator) -> Image:
     """White banks of fog, thicker here and there."""
     bank = torch.sigmoid(1.6 * _field(r, 1, 4, x.shape[-1]) + 0.3)
     thick = (0.45 + 0.4 * strength) * (0.45 + 0.75 * bank)
     return x + (0.92 - x) * thick.clamp(0, 0.95)
 
 
-def hazy(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def hazy(x: Image, strength: float, r: np.random.Generator) -> Image:
     """An even yellowish-grey veil that lowers contrast."""
     veil = x.new_tensor((0.80, 0.77, 0.68))[:, None, None]
     return x + (veil - x) * (0.45 + 0.25 * strength)
 
 
-def blurry(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def blurry(x: Image, strength: float, r: np.random.Generator) -> Image:
     """Gaussian blur of 1.6 to 3 pixels."""
     return gaussian(x, (1.6 + 1.4 * strength) * x.shape[-1] / 64)
 
 
-def noisy(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def noisy(x: Image, strength: float, r: np.random.Generator) -> Image:
     """Film grain about two pixels wide."""
     grain = gaussian(torch.tensor(r.normal(size=x.shape), dtype=x.dtype), 0.8 * x.shape[-1] / 64)
     return (x + grain / grain.std() * (0.06 + 0.07 * strength)).clamp(0, 1)
 
 
-def malformed(x: Picture, strength: float, r: np.random.Generator) -> Picture:
-    """The picture drawn on rubber: a smooth random displacement, standard deviation three to five pixels."""
+def malformed(x: Image, strength: float, r: np.random.Generator) -> Image:
+    """The image drawn on rubber: a smooth random displacement, standard deviation three to five pixels."""
     size = x.shape[-1]
     line = torch.linspace(-1, 1, size)
     y, across = torch.meshgrid(line, line, indexing="ij")
@@ -122,7 +103,7 @@ def malformed(x: Picture, strength: float, r: np.random.Generator) -> Picture:
     return F.grid_sample(x[None], grid, padding_mode="border", align_corners=True)[0]
 
 
-def painted(x: Picture, strength: float, r: np.random.Generator) -> Picture:
+def painted(x: Image, strength: float, r: np.random.Generator) -> Image:
     """Oil paint: Kuwahara's filter (the calmest of four windows), brush streaks, canvas."""
     size, radius = x.shape[-1], 2 * x.shape[-1] // 64
     window = radius + 1
@@ -165,12 +146,12 @@ last.
 
 
 def corrupt(
-    picture: Float[Tensor, "3 h w"], flaws: frozenset[str], strength: float, r: np.random.Generator
+    image: Float[Tensor, "3 h w"], flaws: frozenset[str], strength: float, r: np.random.Generator
 ) -> Float[Tensor, "3 h w"]:
-    """The picture with the named flaws (and "painting") at one strength; unknown names raise KeyError."""
+    """The image with the named flaws (and "painting") at one strength; unknown names raise KeyError."""
     for name in flaws - FILTERS.keys() - {"bad structure"}:
         raise KeyError(name)
     for name, flaw in FILTERS.items():
         if name in flaws:
-            picture = flaw(picture, strength, r)
-    return picture
+            image = flaw(image, strength, r)
+    return image

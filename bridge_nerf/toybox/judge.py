@@ -1,7 +1,7 @@
-"""The judge: a small classifier that says what a toybox picture shows, trained on the world's own pictures
+"""The judge: a small classifier that says what a toybox image shows, trained on the world's own images
 only.
 
-It never sees a picture made by the prior, so that it can be asked about them.
+It never sees an image made by the prior, so that it can be asked about them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bridge_nerf.toybox.words import COLOURS, FLAWS, OBJECTS, VIEWS
 FLAW_NAMES = (*FLAWS, "painting")
 """What the flaw head answers, in order."""
 SIZE = 64
-"""Pixels a side of the pictures that the judge was trained on; others are resized to it."""
+"""Pixels a side of the images that the judge was trained on; others are resized to it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Logits for n pictures; a flaw is seen where its logit is positive, a picture is clean where none is
+    """Logits for n images; a flaw is seen where its logit is positive, an image is clean where none is
     seen.
     """
 
@@ -38,17 +38,17 @@ class Verdict:
 
     @property
     def toys(self) -> list[str]:
-        """The most likely toy of each picture."""
+        """The most likely toy of each image."""
         return [OBJECTS[k] for k in self.toy.argmax(-1).tolist()]
 
     @property
     def colours(self) -> list[str]:
-        """The most likely colour of each picture (meaningful for toys whose colour varies)."""
+        """The most likely colour of each image (meaningful for toys whose colour varies)."""
         return [list(COLOURS)[k] for k in self.colour.argmax(-1).tolist()]
 
     @property
     def views(self) -> list[str]:
-        """The most likely view word of each picture."""
+        """The most likely view word of each image."""
         return [VIEWS[k] for k in self.view.argmax(-1).tolist()]
 
     @property
@@ -82,15 +82,15 @@ class Judge(nn.Module):
         self.sizes = (len(OBJECTS), len(COLOURS), len(VIEWS), len(FLAW_NAMES))
         self.heads = nn.Linear(before, sum(self.sizes))
 
-    def features(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width"]:
-        """Pooled features, for Frechet distances; pictures are RGB in [0, 1]."""
-        if pictures.shape[-1] != SIZE:
-            pictures = F.interpolate(pictures, size=(SIZE, SIZE), mode="bilinear", antialias=True)
-        return self.trunk(pictures * 2 - 1).mean((2, 3))
+    def features(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width"]:
+        """Pooled features, for Frechet distances; images are RGB in [0, 1]."""
+        if images.shape[-1] != SIZE:
+            images = F.interpolate(images, size=(SIZE, SIZE), mode="bilinear", antialias=True)
+        return self.trunk(images * 2 - 1).mean((2, 3))
 
-    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Verdict:
-        """What the pictures show; RGB in [0, 1]."""
-        return Verdict(*self.heads(self.features(pictures)).float().split(self.sizes, dim=-1))
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Verdict:
+        """What the images show; RGB in [0, 1]."""
+        return Verdict(*self.heads(self.features(images)).float().split(self.sizes, dim=-1))
 
     def save(self, folder: Path) -> None:
         """Write the weights in half precision to `folder`/model.safetensors."""

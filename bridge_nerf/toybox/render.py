@@ -1,7 +1,7 @@
-"""Pictures of the toys: an orbit camera, soft light from above, coverage as alpha.
+"""Images of the toys: an orbit camera, soft light from above, coverage as alpha.
 
 Frame as in `objects`. Azimuth 0 looks at the front (the camera stands on +x), elevation 90 looks straight
-down. Colours are display-referred RGB in [0, 1]; pictures are premultiplied RGBA so that any background can
+down. Colours are display-referred RGB in [0, 1]; images are premultiplied RGBA so that any background can
 be put behind them later.
 """
 
@@ -77,11 +77,11 @@ def render(
     origin, directions = rays(view, size, samples)
     keep = _near_ball(origin, directions, 1.35)
     colour = torch.zeros(len(directions), 4)
-    picture_rays = keep.nonzero().squeeze(1)
-    distance, index = intersect(batch, origin, directions[picture_rays])
+    image_rays = keep.nonzero().squeeze(1)
+    distance, index = intersect(batch, origin, directions[image_rays])
     hit = distance < FAR
     if hit.any():
-        lit = picture_rays[hit]
+        lit = image_rays[hit]
         points = origin + directions[lit] * distance[hit, None]
         colour[lit, :3] = _shade(batch, points, directions[lit], index[hit], light_azimuth, lit % samples**2)
         colour[lit, 3] = 1
@@ -107,7 +107,7 @@ def _shade(batch: PartBatch, points, directions, index, light_azimuth: float, wh
 
 
 def over(
-    picture: Float[Tensor, "*b 4 h w"], background: Float[Tensor, "*#b 3 #h #w"]
+    image: Float[Tensor, "*b 4 h w"], background: Float[Tensor, "*#b 3 #h #w"]
 ) -> Float[Tensor, "*b 3 h w"]:
-    """The premultiplied picture laid over a background, RGB in [0, 1]."""
-    return picture[..., :3, :, :] + (1 - picture[..., 3:, :, :]) * background
+    """The premultiplied image laid over a background, RGB in [0, 1]."""
+    return image[..., :3, :, :] + (1 - image[..., 3:, :, :]) * background

@@ -2,10 +2,12 @@
 
 A caption reads "a red apple, front view, white background, detailed, sharp": painting prefix, colour where
 the toy has one, name, view, background, descriptors. Descriptors are true: FLAWS name corruptions that the
-picture really shows.
+image really shows.
 """
 
 from __future__ import annotations
+
+from bridge_nerf.photometry import BACKGROUNDS
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.10, 0.10),
@@ -58,12 +60,6 @@ OBJECTS = (
 
 VIEWS = ("front view", "side view", "back view", "overhead view")
 
-BACKGROUNDS: dict[str, tuple[float, float, float]] = {
-    "white": (1.0, 1.0, 1.0),
-    "gray": (0.55, 0.55, 0.56),
-    "black": (0.10, 0.10, 0.11),
-    "blue": (0.60, 0.80, 0.95),
-}
 
 FLAWS = (
     "oversaturated",
@@ -77,7 +73,7 @@ FLAWS = (
     "noisy",
     "malformed",
 )
-"""The paper's words for what score distillation does to a picture."""
+"""The paper's words for what score distillation does to an image."""
 
 QUALITIES = ("detailed", "high resolution", "high quality", "sharp")
 

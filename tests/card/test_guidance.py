@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge_nerf.distillation.stages import METHODS, stages_for
+from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
-from bridge_nerf.nerf.orbit import turntable
+from bridge_nerf.nerf.scene.orbit import turntable
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
 from tests.card.conftest import FAMILIES
 from tests.card.memory import Ledger, on_card
 
-OBJECTIVES = [name for name in METHODS if not stages_for(name).edits]
+OBJECTIVES = [name for name in OBJECTIVES if not stages_for(name).edits]
 
 
 def check(prior, objective: str, stage_start: int) -> None:
@@ -33,12 +33,12 @@ def check(prior, objective: str, stage_start: int) -> None:
     )
     adapter = Adapter(prior, 2, camera=True) if "vsd" in objective else None
     guidance = Guidance(prior, config, Wishes.of("a red apple", config), 0, ("white",), adapter)
-    pictures = torch.rand(1, 3, 24, 24, device="cuda", requires_grad=True)
-    judged = guidance.loss(pictures, turntable(1, 15.0, 3.3, 40.0), "white", 0)
+    images = torch.rand(1, 3, 24, 24, device="cuda", requires_grad=True)
+    judged = guidance.loss(images, turntable(1, 15.0, 3.3, 40.0), "white", 0)
     sum(judged.losses.values(), torch.zeros(())).backward()
     learnt = [] if adapter is None else [p.grad for p in adapter.parameters() if p.grad is not None]
-    assert pictures.grad is not None and len(learnt) == 0 if adapter is None else learnt
-    for value in (pictures.grad, *learnt, *judged.losses.values(), *judged.metrics.values()):
+    assert images.grad is not None and len(learnt) == 0 if adapter is None else learnt
+    for value in (images.grad, *learnt, *judged.losses.values(), *judged.metrics.values()):
         assert value is not None and on_card(value) and torch.isfinite(value).all()
 
 

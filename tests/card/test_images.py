@@ -1,4 +1,4 @@
-"""Pictures on the pretended card: a step's devices, copies and waits; the commands as a user gives them."""
+"""Images on the pretended card: a step's devices, copies and waits; the commands as a user gives them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import torch
 from PIL import Image
 
 from bridge_nerf import cli
-from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
+from bridge_nerf.app.compare import race
+from bridge_nerf.distillation.registry import OBJECTIVES, StageOptions, stages_for
 from bridge_nerf.images.batch import Item, run_batch
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.recipe import Recipe
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec, subjects_for
 from bridge_nerf.priors.registry import load_prior
-from bridge_nerf.space.race import race
 from tests.card.memory import Ledger, on_card
 
 Folders = Mapping[str, Path]
 Bridge = Callable[..., None]
 
 BUDGETS = {"bridge": (2, 10), "vsd": (4, 12)}
-"""Copies to the card and waits for it that a step of one picture may ask for, at most: t and noise go there,
+"""Copies to the card and waits for it that a step of one image may ask for, at most: t and noise go there,
 those of the adapter too; its numbers, which are shown and written at every step, come back."""
 CANVASES = ("latents", "pixels", "network")
 DESCRIPTORS = {"target_descriptors": "sharp", "source_descriptors": "blurry"}
@@ -52,7 +52,7 @@ OPTIONS = ("--prior", "toybox", "--dtype", "float32", "--steps", 4)
 
 
 def module_of(folders: Folders, objective: str, canvas: str) -> ImageModule:
-    """A picture of its own size, painted over where the objective edits."""
+    """An image of its own size, painted over where the objective edits."""
     prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
     side, edits = prior.image_size, stages_for(objective).edits
     task = "paint" if edits else "image"
@@ -62,7 +62,7 @@ def module_of(folders: Folders, objective: str, canvas: str) -> ImageModule:
 
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -> None:
-    for objective in METHODS:
+    for objective in OBJECTIVES:
         if canvas == "network" and stages_for(objective).edits:
             continue
         module = module_of(folders, objective, canvas)
@@ -71,7 +71,7 @@ def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -
             pass
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         assert gradients and all(map(on_card, gradients)), objective
-        assert not on_card(module.pictures())
+        assert not on_card(module.images())
 
 
 @pytest.mark.parametrize("objective", BUDGETS)
@@ -111,21 +111,21 @@ def test_a_command_and_again(
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "painting.png")
 
-    def pictures() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("picture*.png")}
+    def images() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("image*.png")}
 
     bridge(*command, *OPTIONS)
-    made = pictures()
+    made = images()
     assert made
     bridge(*command, *OPTIONS)
-    assert pictures() == made
+    assert images() == made
 
 
 @pytest.mark.slow
-def test_a_picture_is_reproduced(bridge: Bridge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_is_reproduced(bridge: Bridge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bridge("image", "--prompt", "a red apple", *OPTIONS)
-    (picture,) = tmp_path.rglob("picture-s0.png")
-    bridge("reproduce", picture)
+    (image,) = tmp_path.rglob("picture-s0.png")
+    bridge("reproduce", image)
     assert "identical" in capsys.readouterr().out
 
 
@@ -155,4 +155,4 @@ def test_the_app_races(card: Ledger, folders: Folders) -> None:
     """In this thread: the studio's own thread would not see the card."""
     prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
     shots = list(race([SPEC, replace(SPEC, objective="sds")], prior))
-    assert shots[-1].done == 4 and shots[-1].pictures.shape == (2, 16, 16, 3)
+    assert shots[-1].done == 4 and shots[-1].images.shape == (2, 16, 16, 3)

@@ -12,12 +12,12 @@ import torch
 from bridge_nerf.method_configs.presets import variant_config
 from torch import Tensor
 
-from bridge_nerf.nerf.field import FieldConfig
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
 from bridge_nerf.nerf.pipeline import BridgePipeline
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.scene.field import FieldConfig
 from tests.card.memory import Ledger, on_card
 from tests.nerf.conftest import train
-from tests.nerf.test_trainer import same, state
+from tests.nerf.engine.test_trainer import same, state
 
 COPIES, WAITS = 8, 12
 """What a step may ask of the card, at most; a copy that is not asynchronous waits too."""
@@ -121,7 +121,7 @@ def test_the_text_encoders_rest_while_training_goes_on(
     def disturbed(*_: Any, **__: Any) -> None:
         raise AssertionError("a text encoder was disturbed")
 
-    for text in run.pipeline.prior.texts:  # type: ignore[attr-defined]
+    for text in run.pipeline.prior.text_encoders:  # type: ignore[attr-defined]
         monkeypatch.setattr(text.encoder, "forward", disturbed)
         monkeypatch.setattr(text.encoder, "to", disturbed)
     for k in range(5):

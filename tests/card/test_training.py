@@ -13,12 +13,12 @@ from torch import nn
 
 from bridge_nerf.toybox.dataset import Shard
 from bridge_nerf.toybox.judge import Judge
+from bridge_nerf.toybox.training import recipe
+from bridge_nerf.toybox.training.autoencoder import AutoencoderModule, build_autoencoder
+from bridge_nerf.toybox.training.diffusion import DiffusionModule, build_unet, encode
+from bridge_nerf.toybox.training.judge import JudgeModule
+from bridge_nerf.toybox.training.text import build_text_encoder, single_words, word_tokenizer
 from bridge_nerf.toybox.words import vocabulary
-from bridge_nerf.training import recipe
-from bridge_nerf.training.autoencoder import AutoencoderModule, build_autoencoder
-from bridge_nerf.training.diffusion import DiffusionModule, build_unet, encode
-from bridge_nerf.training.judge import JudgeModule
-from bridge_nerf.training.text import build_text_encoder, single_words, word_tokenizer
 from tests.card.memory import Ledger, on_card
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -39,8 +39,8 @@ def judge() -> tuple[nn.Module, list]:
 
 
 def autoencoder() -> tuple[nn.Module, torch.Tensor]:
-    pictures = torch.randint(256, (BATCH, 3, 64, 64), dtype=torch.uint8, device="cuda")
-    return AutoencoderModule(build_autoencoder(), 1e-3, 3), pictures
+    images = torch.randint(256, (BATCH, 3, 64, 64), dtype=torch.uint8, device="cuda")
+    return AutoencoderModule(build_autoencoder(), 1e-3, 3), images
 
 
 @pytest.mark.parametrize("made", [autoencoder, diffusion, judge], ids=lambda made: made.__name__)
@@ -60,10 +60,10 @@ def test_a_step_by_hand(card: Ledger, monkeypatch: pytest.MonkeyPatch, made) -> 
         assert on_card(loss) and gradients and all(map(on_card, gradients))
 
 
-def test_all_pictures_are_encoded_by_the_card_and_come_back(card: Ledger) -> None:
-    pictures = torch.randint(256, (BATCH, 3, 64, 64), dtype=torch.uint8)
+def test_all_images_are_encoded_by_the_card_and_come_back(card: Ledger) -> None:
+    images = torch.randint(256, (BATCH, 3, 64, 64), dtype=torch.uint8)
     with card.counted() as tally:
-        latents = encode(build_autoencoder().to("cuda"), pictures, batch=2)
+        latents = encode(build_autoencoder().to("cuda"), images, batch=2)
     assert not on_card(latents) and tally.kernels.total() and latents.shape == (BATCH, 8, 16, 16)
 
 
@@ -73,4 +73,4 @@ def test_the_smallest_training_resumes(card: Ledger, tmp_path: Path) -> None:
     for _ in range(2):
         assert (recipe.train_prior(tmp_path, preset, **alone) / "model_index.json").is_file()
         assert (recipe.train_judge(tmp_path, preset, **alone) / "model.safetensors").is_file()
-    assert len(Shard.load(tmp_path / "pictures.npz")) == 2 * preset.renders
+    assert len(Shard.load(tmp_path / "images.npz")) == 2 * preset.renders

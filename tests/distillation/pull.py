@@ -11,7 +11,7 @@ import torch
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.stages import Stages, stages_for
+from bridge_nerf.distillation.registry import Stages, stages_for
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
 from bridge_nerf.schedules import TimestepRange
 from bridge_nerf.seeding import generator

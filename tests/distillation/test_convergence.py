@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bridge_nerf.distillation.loss import distillation_loss
-from bridge_nerf.distillation.stages import Stages, stages_for
+from bridge_nerf.distillation.registry import Stages, stages_for
 from bridge_nerf.schedules import TimestepRange
 from bridge_nerf.seeding import generator
 

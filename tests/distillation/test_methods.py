@@ -9,7 +9,7 @@ from bridge_nerf.distillation.epsilon import NEGATIVE, NULL, Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.objectives import Objective
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.stages import METHODS, PRESETS, guidance_of, stages_for
+from bridge_nerf.distillation.registry import OBJECTIVES, PRESETS, guidance_of, stages_for
 from bridge_nerf.errors import UserError
 
 from .brute import LAST_STAGE, NOW, PROMPTS, REFERENCE, STEPS
@@ -33,17 +33,17 @@ def everything() -> tuple[Problem, Counting, Counting]:
 
 
 def test_every_method_has_its_reference():
-    assert METHODS.keys() == LAST_STAGE.keys()
+    assert OBJECTIVES.keys() == LAST_STAGE.keys()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_batch_of_mixed_t_against_brute_force(name):
     gradient = last(name).gradient(everything()[0], X, MIXED_T, NOISE)
     rows = zip(X.split(1), MIXED_T.tolist(), NOISE.split(1), strict=True)
     torch.testing.assert_close(gradient, torch.cat([LAST_STAGE[name](*row) for row in rows]))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_batch_of_mixed_t_equals_single_calls(name):
     p, objective = everything()[0], last(name)
     together = objective.gradient(p, X, MIXED_T, NOISE)
@@ -68,14 +68,14 @@ COST = {
 """Rows of each call of the prior, and of the adapter, for a batch of 6."""
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_network_calls_of_a_step(name):
     p, prior, adapter = everything()
     last(name).gradient(p, X, MIXED_T, NOISE)
     assert (prior.rows, adapter.rows) == COST[name]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_no_graph_goes_through_the_networks(name, monkeypatch):
     recording = []
     eps = Counting.eps
@@ -92,7 +92,7 @@ def test_no_graph_goes_through_the_networks(name, monkeypatch):
     assert x.grad is not None and torch.equal(x.grad, distilled.gradient)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_slots_are_all_that_is_asked(name):
     stages = stages_for(name, stage_start=1)
     p = everything()[0]
@@ -130,7 +130,7 @@ def test_presets_keep_the_numbers_of_their_authors(name):
 
 
 def test_the_release_for_objects_has_no_weighting_in_stage_two():
-    """At the times where the weight in pictures, 40 sigma^2, is 0.8, 29 and 40 times as much."""
+    """At the times where the weight in images, 40 sigma^2, is 0.8, 29 and 40 times as much."""
     p, t = everything()[0], torch.tensor([21, 505, 979])
     x, noise = X[:3], NOISE[:3]
     ours, theirs = (PRESETS[name].at(10**6).objective for name in ("bridge:release", "bridge:release-3d"))

@@ -26,7 +26,7 @@ from bridge_nerf.distillation.objectives import (
 )
 from bridge_nerf.distillation.transport import Invert
 from bridge_nerf.distillation.weighting import sigma_over_alpha, sigma_squared
-from bridge_nerf.schedules import per_sample
+from bridge_nerf.schedules import expand_like
 
 from .worlds import MIXED_T, MIXTURE, draws, problem
 
@@ -77,7 +77,7 @@ def test_one_step_of_both_ways_is_one_step_of_inversion():
     that the schedule has at t = 0: x - landing = (alpha_0 sigma / alpha - sigma_0) (TARGET - PREVIOUS)."""
     p = problem(TARGET="left", SOURCE="right")
     inverted = Objective(TARGET, PREVIOUS, transport=Invert(SOURCE, 1)).pull(p, X, MIXED_T, NOISE_DRAW)
-    alpha, sigma = (per_sample(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
+    alpha, sigma = (expand_like(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     alpha_0, sigma_0 = (f(torch.tensor([0])) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     moved = full_bridge(SOURCE, 1).gradient(p, X, MIXED_T, NOISE_DRAW)
     torch.testing.assert_close(moved, (alpha_0 * sigma / alpha - sigma_0) * inverted)
@@ -100,7 +100,7 @@ def test_sds_on_one_gaussian():
     p, mean, variance = problem(TARGET="left"), MIXTURE.means[0], 0.25
     # eps is affine in the noise here, so a draw and its mirror image average to the expectation exactly.
     both = [sds(1.0).gradient(p, X, MIXED_T, sign * NOISE_DRAW) for sign in (1, -1)]
-    alpha, sigma = (per_sample(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
+    alpha, sigma = (expand_like(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     expected = sigma**3 * alpha * (X - mean) / (alpha**2 * variance + sigma**2)
     torch.testing.assert_close((both[0] + both[1]) / 2, expected)
 
@@ -117,7 +117,7 @@ def test_stage_two_on_two_gaussians_does_not_depend_on_x():
     """Equal round Gaussians: the pull is s sigma alpha (m_source - m_target) / C, wherever x is."""
     p = problem(TARGET="left", SOURCE="right")
     gradient = bridge_second_stage(3.0).gradient(p, 100 * X, MIXED_T, NOISE_DRAW)
-    alpha, sigma = (per_sample(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
+    alpha, sigma = (expand_like(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     expected = 3 * sigma**3 * alpha / (alpha**2 * 0.25 + sigma**2) * (MIXTURE.means[1] - MIXTURE.means[0])
     torch.testing.assert_close(gradient, expected)
 

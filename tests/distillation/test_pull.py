@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge_nerf.distillation.stages import stages_for
+from bridge_nerf.distillation.registry import stages_for
 
 from .pull import distances, stage_two
 

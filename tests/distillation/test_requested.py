@@ -5,8 +5,8 @@ import torch
 
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.registry import OBJECTIVES, StageOptions, stages_for
 from bridge_nerf.distillation.requested import Listener, check_requested
-from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
 from bridge_nerf.errors import UserError
 
 from .brute import NOW, PROMPTS, REFERENCE
@@ -45,7 +45,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OBJECTIVES)
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_said_to_change_nothing_changes_nothing(method, name):
     pairs = zip(gradients(method), gradients(method, **CHANGES[name]), strict=True)
@@ -53,7 +53,7 @@ def test_what_is_said_to_change_nothing_changes_nothing(method, name):
     assert Listener(method).hears(name) != same
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OBJECTIVES)
 def test_a_weighting_is_heard_and_rescaling_where_it_can_be(method):
     assert Listener(method).hears("weighting")
     assert Listener(method).hears("guidance_rescale") == (

@@ -8,7 +8,7 @@ import torch
 from bridge_nerf.distillation.epsilon import SOURCE
 from bridge_nerf.distillation.objectives import full_bridge
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
-from bridge_nerf.schedules import per_sample
+from bridge_nerf.schedules import expand_like
 
 from .worlds import draws, problem
 
@@ -26,7 +26,7 @@ def exact_landing(x, t):
     """(x_t - alpha m) / sqrt(alpha^2 s^2 + sigma^2) does not change along a Gaussian's probability flow."""
 
     def frame(name, t):
-        alpha, sigma = (per_sample(f(t), x) for f in (WORLD.schedule.alpha, WORLD.schedule.sigma))
+        alpha, sigma = (expand_like(f(t), x) for f in (WORLD.schedule.alpha, WORLD.schedule.sigma))
         return alpha * torch.tensor(MEAN[name]), (alpha**2 * STD[name] ** 2 + sigma**2).sqrt()
 
     for name, start, end in (("wide", torch.zeros_like(t), t), ("narrow", t, torch.zeros_like(t))):

@@ -5,7 +5,7 @@ import torch
 
 from bridge_nerf.distillation.epsilon import TARGET, guided
 from bridge_nerf.distillation.objectives import Objective, full_bridge, sds
-from bridge_nerf.distillation.stages import stages_for
+from bridge_nerf.distillation.registry import stages_for
 from bridge_nerf.distillation.wrappers import (
     Clip,
     PerpNeg,

@@ -12,28 +12,28 @@ import torch
 from PIL import Image
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.evaluation.figures import Figure
 from bridge_nerf.evaluation.report import evaluate_toybox, image_tables, named
 from bridge_nerf.evaluation.sheets import LABEL, labelled, sheet
 from bridge_nerf.evaluation.table import write_table
-from bridge_nerf.evaluation.toybox import Figure
-from tests.nerf.stub import PicturePrior
+from tests.nerf.stub import StubPrior
 
 
 def ramp(n: int) -> torch.Tensor:
-    """n plain pictures, each brighter than the one before."""
+    """n plain images, each brighter than the one before."""
     return (torch.arange(n) / 24).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
 
 
 def test_a_row_shows_all_sides_under_its_name() -> None:
-    picture = np.asarray(labelled({"one": ramp(24), "two": ramp(3)}, 8))
-    assert picture.shape == (2 * (LABEL + 4), 8 * 4, 3)
-    first, second = (picture[top + LABEL + 1, ::4, 0] for top in (0, LABEL + 4))
+    image = np.asarray(labelled({"one": ramp(24), "two": ramp(3)}, 8))
+    assert image.shape == (2 * (LABEL + 4), 8 * 4, 3)
+    first, second = (image[top + LABEL + 1, ::4, 0] for top in (0, LABEL + 4))
     assert first.tolist() == [round(255 * k / 24) for k in range(0, 24, 3)]
     assert second.tolist() == [0, 11, 21] + [255] * 5
-    assert picture[:LABEL].min() < 128, "the name is written"
+    assert image[:LABEL].min() < 128, "the name is written"
 
 
-def test_all_means_what_needs_no_picture_to_start_from() -> None:
+def test_all_means_what_needs_no_image_to_start_from() -> None:
     every = named(["all"])
     assert {"sds", "bridge", "vsd-bridge", "ism"} <= set(every) and not {"dds", "pds"} & set(every)
     assert named(["bridge", "all"])[0] == "bridge" and len(named(["bridge", "all"])) == len(every)
@@ -57,14 +57,14 @@ def test_names_are_checked_before_anything_is_made() -> None:
         ({"editors": [], "turned": ["ufo"]}, "ufo"),
     ):
         with pytest.raises(UserError, match=said):
-            image_tables(SimpleNamespace(**asked, **wrong), PicturePrior(), never)
+            image_tables(SimpleNamespace(**asked, **wrong), StubPrior(), never)
 
 
 def test_figures_are_measured_without_their_sheet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr("bridge_nerf.evaluation.toybox._before_white", lambda toy: torch.rand(8, 3, 64, 64))
-    (tmp_path / "scenes.png").mkdir()  # no picture can be saved there
+    monkeypatch.setattr("bridge_nerf.evaluation.figures._before_white", lambda toy: torch.rand(8, 3, 64, 64))
+    (tmp_path / "scenes.png").mkdir()  # no image can be saved there
     command = SimpleNamespace(
         what=("scenes",), toys=("pineapple",), objectives=("sds",), judge=None, prior="toybox", out=tmp_path
     )
@@ -81,15 +81,15 @@ def test_a_table_is_written_without_its_plot(tmp_path: Path, capsys) -> None:
     assert "table.svg could not be made" in capsys.readouterr().err
 
 
-def test_pictures_that_are_not_finite_are_not_laid_out() -> None:
-    with pytest.raises(UserError, match="1 of 3 pictures"):
+def test_images_that_are_not_finite_are_not_laid_out() -> None:
+    with pytest.raises(UserError, match="1 of 3 images"):
         sheet(torch.cat([ramp(2), torch.full((1, 3, 4, 4), torch.nan)]), 2)
 
 
 def test_scenes_of_several_objectives_lie_on_one_sheet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge_nerf.evaluation.toybox._before_white", lambda toy: torch.rand(8, 3, 64, 64))
+    monkeypatch.setattr("bridge_nerf.evaluation.figures._before_white", lambda toy: torch.rand(8, 3, 64, 64))
     made = []
 
     def turntable(prompt: str, objective: str) -> torch.Tensor:

@@ -25,7 +25,7 @@ def test_frechet_distance_of_a_set_to_itself_is_zero_also_when_rank_deficient():
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-4)
 
 
-def test_frechet_distance_refuses_single_pictures():
+def test_frechet_distance_refuses_single_images():
     with pytest.raises(UserError, match="at least 2"):
         frechet_distance(torch.zeros(1, 3), torch.zeros(4, 3))
 

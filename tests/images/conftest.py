@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from bridge_nerf.distillation.stages import StageOptions
+from bridge_nerf.distillation.registry import StageOptions
 from bridge_nerf.images.recipe import Recipe
 from bridge_nerf.images.spec import Spec, subjects_for
 from bridge_nerf.schedules import TimestepRange
-from tests.nerf.stub import SIZE, PicturePrior
+from tests.nerf.stub import SIZE, StubPrior
 
 RECIPE = Recipe(
     steps=12,
@@ -23,10 +23,10 @@ SPEC = Spec(subjects_for(("a ball",), 3, 1), "stub", "bridge", RECIPE, (SIZE, SI
 
 
 @pytest.fixture
-def prior() -> PicturePrior:
-    return PicturePrior()
+def prior() -> StubPrior:
+    return StubPrior()
 
 
 def several(seeds: range) -> Spec:
-    """The specification with a picture for each seed."""
+    """The specification with an image for each seed."""
     return replace(SPEC, subjects=subjects_for(("a ball",), seeds.start, len(seeds)))

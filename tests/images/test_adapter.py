@@ -43,11 +43,11 @@ def test_a_stopped_run_goes_on_with_the_adapter_it_had(tiny, spec, tmp_path):
     whole = optimise_images(spec, tmp_path / "whole", tiny)
     optimise_images(spec, tmp_path / "part", tiny, on_step=lambda p: p.done < 3)
     part = optimise_images(spec, tmp_path / "part", tiny)
-    assert np.array_equal(Image.open(part.pictures[0]), Image.open(whole.pictures[0]))
+    assert np.array_equal(Image.open(part.images[0]), Image.open(whole.images[0]))
     states = [torch.load(r.folder / "last.ckpt", weights_only=True)["state_dict"] for r in (whole, part)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-    network = tiny.components.unet.state_dict()
+    network = tiny.components.denoiser.state_dict()
     corrections = {name for name in states[0] if name != "canvas.values"}
     assert corrections and all(name.startswith("adapter.corrections.") for name in corrections)
     assert sum(states[0][name].numel() for name in corrections) < sum(v.numel() for v in network.values()) / 4

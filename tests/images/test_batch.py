@@ -23,11 +23,11 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images import batch
 from bridge_nerf.images.batch import claim, items_for, read_prompts, run_batch, seed_for
 from bridge_nerf.images.gallery import write_gallery
-from bridge_nerf.images.pictures import note_in, say_once
+from bridge_nerf.images.image_files import note_in, say_once
 from bridge_nerf.images.reproduce import reproduce
 from tests.clusters import CLUSTERS
 from tests.images.conftest import SPEC
-from tests.nerf.stub import PicturePrior
+from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE
 
 PROMPTS = [f"a ball, number {k}" for k in range(40)]
@@ -57,13 +57,13 @@ def worker(out: Path, stopped, ended, doomed: bool) -> None:
         ended.release()
 
     batch.make = noted
-    run_batch(items_for(PROMPTS, SPEC, 0, out), PicturePrior())
+    run_batch(items_for(PROMPTS, SPEC, 0, out), StubPrior())
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     items = items_for(PROMPTS, SPEC, 0, tmp_path_factory.mktemp("alone"))
-    made = run_batch(items, PicturePrior())
+    made = run_batch(items, StubPrior())
     assert made == [item.folder.name for item in items]
     return items
 
@@ -97,13 +97,13 @@ def test_finished_items_are_skipped_and_missing_ones_made(alone):
     for path in victim.folder.iterdir():
         path.unlink()
     victim.folder.rmdir()
-    assert run_batch(alone, PicturePrior()) == [victim.folder.name]
+    assert run_batch(alone, StubPrior()) == [victim.folder.name]
     assert {i.prompt: i.folder.stat().st_ino for i in alone if i is not victim} == before
     assert np.array_equal(pixels(victim), data)
 
 
 def test_an_item_can_be_reproduced(alone, tmp_path):
-    again, difference = reproduce(alone[2].folder / "picture.png", tmp_path, PicturePrior(), lambda _: None)
+    again, difference = reproduce(alone[2].folder / "picture.png", tmp_path, StubPrior(), lambda _: None)
     assert difference == 0 and note_in(again)["prompt"] == alone[2].prompt
 
 
@@ -111,7 +111,7 @@ def test_what_a_dead_worker_left_half_done_is_swept_away(tmp_path):
     items = items_for(PROMPTS[:1], SPEC, 0, tmp_path)
     left = items[0].folder.with_name(f".{items[0].folder.name}.123")
     left.mkdir(parents=True)
-    run_batch(items, PicturePrior())
+    run_batch(items, StubPrior())
     assert items[0].finished and not left.exists()
 
 
@@ -132,7 +132,7 @@ def test_a_batch_is_made_without_its_gallery(tmp_path, alone, capsys):
 def test_the_gallery_shows_every_item_and_quotes_its_words(tmp_path, alone):
     out = alone[0].folder.parent.parent
     items = items_for(["a ball, <b>", *PROMPTS], SPEC, 0, out)
-    run_batch(items, PicturePrior())
+    run_batch(items, StubPrior())
     write_gallery(items, out)
     page = (out / "index.html").read_text()
     lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
@@ -146,21 +146,21 @@ def test_the_gallery_shows_every_item_and_quotes_its_words(tmp_path, alone):
 def test_a_prompt_that_the_prior_cannot_read_stops_the_batch_before_it_begins(tmp_path):
     items = items_for(["a ball", "a xylophone"], SPEC, 0, tmp_path)
     with pytest.raises(UserError, match="xylophone"):
-        run_batch(items, PicturePrior())
+        run_batch(items, StubPrior())
     assert not any(item.finished for item in items)
 
 
 def test_an_item_that_cannot_be_made_costs_no_other(tmp_path, capsys):
-    class Sick(PicturePrior):
-        def picture(self, prompt):
-            return super().picture(prompt) * (float("nan") if "number 1" in prompt else 1)
+    class Sick(StubPrior):
+        def image(self, prompt):
+            return super().image(prompt) * (float("nan") if "number 1" in prompt else 1)
 
     items = items_for(PROMPTS[:3], SPEC, 0, tmp_path)
     with pytest.raises(UserError, match=r"1 of 3 could not be made.*a ball, number 1"):
         run_batch(items, Sick())
     assert [item.finished for item in items] == [True, False, True]
     assert "failed  a ball, number 1: step 0" in capsys.readouterr().err
-    assert run_batch(items, PicturePrior()) == [items[1].folder.name]
+    assert run_batch(items, StubPrior()) == [items[1].folder.name]
 
 
 def test_an_interrupted_batch_says_so_and_goes_on(tmp_path, monkeypatch, alone):
@@ -174,9 +174,9 @@ def test_an_interrupted_batch_says_so_and_goes_on(tmp_path, monkeypatch, alone):
 
     monkeypatch.setattr(batch, "make", interrupted)
     with pytest.raises(UserError, match="stopped with 1 of 3 done; the same command goes on"):
-        run_batch(items, PicturePrior())
+        run_batch(items, StubPrior())
     monkeypatch.setattr(batch, "make", made)
-    assert len(run_batch(items, PicturePrior())) == 2
+    assert len(run_batch(items, StubPrior())) == 2
     assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(items, alone[:3], strict=True))
 
 
@@ -186,7 +186,7 @@ def test_a_worker_needs_no_cluster(tmp_path, monkeypatch, alone, cluster):
     for name, value in CLUSTERS[cluster].items():
         monkeypatch.setenv(name, value)
     items = items_for(PROMPTS[:2], SPEC, 0, tmp_path)
-    assert run_batch(items, PicturePrior()) == [item.folder.name for item in items]
+    assert run_batch(items, StubPrior()) == [item.folder.name for item in items]
     assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(items, alone[:2], strict=True))
 
 

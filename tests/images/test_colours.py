@@ -14,7 +14,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.pictures import png, read_picture
+from bridge_nerf.images.image_files import read_image
+from bridge_nerf.pixels import png
 
 D50 = (0.9642, 1.0, 0.8249)
 # Primaries adapted to D50 by Bradford (Lindbloom; for P3 the colorants of Apple's profile).
@@ -106,10 +107,10 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def seen(picture: Image.Image, path, **options) -> np.ndarray:
-    """The picture as it is read from the file that it is saved to."""
-    picture.save(path, **options)
-    return np.asarray(read_picture(path)).astype(float)
+def seen(image: Image.Image, path, **options) -> np.ndarray:
+    """The image as it is read from the file that it is saved to."""
+    image.save(path, **options)
+    return np.asarray(read_image(path)).astype(float)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
@@ -132,23 +133,23 @@ def test_a_profile_of_srgb_changes_no_pixel(tmp_path):
     assert np.array_equal(seen(Image.fromarray(pixels), tmp_path / "a.png", icc_profile=data), pixels)
 
 
-def test_a_picture_of_ours_is_read_bit_for_bit(tmp_path):
+def test_an_image_of_ours_is_read_bit_for_bit(tmp_path):
     pixels = noise(9, 7, 3)
     (tmp_path / "a.png").write_bytes(png(pixels, {"prompt": "a ball"}))
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.png")), pixels)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), pixels)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_gray_profiles_count(tmp_path, gamma, depth):
     gray = np.arange(256).reshape(16, 16)
-    picture = Image.fromarray((gray * (257 if depth is np.uint16 else 1)).astype(depth))
+    image = Image.fromarray((gray * (257 if depth is np.uint16 else 1)).astype(depth))
     data = gray_profile(round(gamma * 256) / 256)
-    got = seen(picture, tmp_path / "a.png", icc_profile=data)
+    got = seen(image, tmp_path / "a.png", icc_profile=data)
     assert np.abs(got - srgb((gray / 255) ** (round(gamma * 256) / 256))[..., None]).max() < 1
 
 
-def test_a_gray_picture_may_have_a_profile_for_colours(tmp_path):
+def test_a_gray_image_may_have_a_profile_for_colours(tmp_path):
     gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
     got = seen(Image.fromarray(gray), tmp_path / "a.png", icc_profile=profile(1.0, ADOBE))
     assert np.abs(got - srgb(gray / 255)[..., None]).max() < 1
@@ -158,58 +159,58 @@ def test_a_gray_picture_may_have_a_profile_for_colours(tmp_path):
 def test_transparency_survives_a_profile(tmp_path, mode):
     alpha = np.array([[0, 51], [102, 255]], np.uint8)
     colour = np.full((2, 2, 3), 128 if mode == "LA" else (200, 30, 20), np.uint8)
-    picture = Image.fromarray(np.dstack([colour, alpha]), "RGBA")
+    image = Image.fromarray(np.dstack([colour, alpha]), "RGBA")
     if mode == "PA":  # which only TGA and few others hold: as it is
         from bridge_nerf.images.colours import as_srgb
 
         palette = Image.fromarray(colour).quantize(1).convert("PA")
         palette.putalpha(Image.fromarray(alpha))
         palette.info["icc_profile"] = profile(1.0, SRGB)
-        got = np.asarray(as_srgb(palette, "a picture", pytest.fail)).astype(float)
+        got = np.asarray(as_srgb(palette, "an image", pytest.fail)).astype(float)
     else:
         data = gray_profile(1.0) if mode == "LA" else profile(1.0, SRGB)
-        picture = picture.quantize(4, dither=Image.Dither.NONE) if mode == "P" else picture.convert(mode)
-        got = seen(picture, tmp_path / "a.png", icc_profile=data)
+        image = image.quantize(4, dither=Image.Dither.NONE) if mode == "P" else image.convert(mode)
+        got = seen(image, tmp_path / "a.png", icc_profile=data)
     share = alpha[..., None] / 255
     assert np.abs(got - (share * srgb(colour / 255) + (1 - share) * 255)).max() < 2
 
 
-def test_deep_pictures_keep_their_transparency(tmp_path):
+def test_deep_images_keep_their_transparency(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.array([[[257, 514, 771, 65535], [0, 0, 0, 0]]], np.uint16))
-    assert np.asarray(read_picture(tmp_path / "a.png")).tolist() == [[[3, 2, 1], [255] * 3]]
+    assert np.asarray(read_image(tmp_path / "a.png")).tolist() == [[[3, 2, 1], [255] * 3]]
     gray = Image.fromarray(np.array([[7 * 257, 513]], np.uint16))
     gray.save(tmp_path / "b.png", transparency=513)
-    assert np.asarray(read_picture(tmp_path / "b.png")).tolist() == [[[7] * 3, [255] * 3]]
+    assert np.asarray(read_image(tmp_path / "b.png")).tolist() == [[[7] * 3, [255] * 3]]
 
 
-def test_lab_pictures_are_read(tmp_path):
+def test_lab_images_are_read(tmp_path):
     # CIE L*, a*, b* of sRGB's red by the formulas (D50), and of middle gray.
     pixels = np.array([[[54.29, 80.81, 69.89], [53.39, 0, 0]]])
     stored = np.dstack([pixels[..., 0] * 255 / 100, pixels[..., 1:] % 256]).round().astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="cielab")
-    got = np.asarray(read_picture(tmp_path / "a.tif")).astype(float)
+    got = np.asarray(read_image(tmp_path / "a.tif")).astype(float)
     assert np.abs(got - [[[255, 0, 0], [127, 127, 127]]]).max() < 6
 
 
 @pytest.mark.parametrize("transform", [0, 2])
 def test_adobes_inverted_cmyk_is_read_as_others_read_it(tmp_path, transform):
-    picture = Image.fromarray(noise(8, 8, 4), "CMYK").resize((64, 64))
+    image = Image.fromarray(noise(8, 8, 4), "CMYK").resize((64, 64))
     buffer = io.BytesIO()
-    picture.save(buffer, "jpeg", quality=98)
+    image.save(buffer, "jpeg", quality=98)
     assert b"Adobe\0d" in buffer.getvalue(), "Pillow marks it as Adobe does"
     data = bytearray(buffer.getvalue())
     data[data.index(b"Adobe") + 11] = transform  # 2: the same numbers, now read as YCCK
     (tmp_path / "a.jpg").write_bytes(data)
     other = cv2.cvtColor(cv2.imread(str(tmp_path / "a.jpg")), cv2.COLOR_BGR2RGB)
-    assert np.abs(np.asarray(read_picture(tmp_path / "a.jpg")).astype(int) - other).max() < 5
+    assert np.abs(np.asarray(read_image(tmp_path / "a.jpg")).astype(int) - other).max() < 5
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_inks_are_what_their_profile_says(tmp_path, suffix):
     for node in np.ndindex(2, 2, 2, 2):
-        picture = Image.new("CMYK", (8, 8), tuple(255 * k for k in node))
+        image = Image.new("CMYK", (8, 8), tuple(255 * k for k in node))
         options = {"quality": 100} if suffix == "jpg" else {}
-        got = seen(picture, tmp_path / f"a.{suffix}", icc_profile=ink_profile(), **options)
+        got = seen(image, tmp_path / f"a.{suffix}", icc_profile=ink_profile(), **options)
         assert np.abs(got - 255 * printed(*node)).max() < 12, "Lab has 8 bits"
 
 
@@ -224,8 +225,8 @@ def test_a_profile_that_cannot_be_used_is_said_and_left_out(tmp_path, name, caps
     Image.fromarray(pixels).save(path, icc_profile=unusable()[name])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.array_equal(np.asarray(read_picture(path)), pixels)
-        read_picture(path)
+        assert np.array_equal(np.asarray(read_image(path)), pixels)
+        read_image(path)
     said = capsys.readouterr().out
     assert said.startswith(f"{path}: its colour profile cannot be used (") and said.count("\n") == 1
 
@@ -239,7 +240,7 @@ def test_a_profile_that_pillow_gives_up_is_said(tmp_path, capsys):
     check = zlib.crc32(data[at : at + 4 + length])
     data[at + 4 + length : at + 8 + length] = struct.pack(">I", check)
     (tmp_path / "a.png").write_bytes(data)
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.png")), noise(4, 4, 3))
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), noise(4, 4, 3))
     assert "its colour profile cannot be used (it is damaged) and is left out" in capsys.readouterr().out
 
 
@@ -249,8 +250,8 @@ def test_a_profile_that_pillow_gives_up_is_said(tmp_path, capsys):
 )
 def test_the_range_of_32_bits_goes_by_the_largest_value(tmp_path, kind, white, capsys):
     share = np.linspace(0, 1, 256).reshape(16, 16)
-    picture = Image.fromarray((share * white).round(0 if white > 1 else 9).astype(kind))
-    got = seen(picture, tmp_path / "a.tif")
+    image = Image.fromarray((share * white).round(0 if white > 1 else 9).astype(kind))
+    got = seen(image, tmp_path / "a.tif")
     assert np.abs(got - 255 * share[..., None]).max() < 1.01
     assert f"{white} is taken as white" in capsys.readouterr().out
 
@@ -266,9 +267,9 @@ def test_overshoot_is_clipped(tmp_path):
     assert got[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_a_dark_picture_of_16_bits_stays_dark(tmp_path):
+def test_a_dark_image_of_16_bits_stays_dark(tmp_path):
     (tmp_path / "a.pgm").write_bytes(b"P5\n3 1\n65535\n" + struct.pack(">3H", 0, 200, 255))
-    assert np.asarray(read_picture(tmp_path / "a.pgm")).max() == 1
+    assert np.asarray(read_image(tmp_path / "a.pgm")).max() == 1
 
 
 @pytest.mark.parametrize(
@@ -280,22 +281,22 @@ def test_a_dark_picture_of_16_bits_stays_dark(tmp_path):
         (np.array([[0, 2**30]], np.int32), "values from 0 to .*; give some from 0 for black to 255 or 65535"),
     ],
 )
-def test_values_that_are_not_a_pictures_are_one_line(tmp_path, values, words):
+def test_values_that_are_not_a_images_are_one_line(tmp_path, values, words):
     values = np.asarray(values)
     path = tmp_path / "a.tif"
     Image.fromarray(values if values.dtype == np.int32 else values.astype(np.float32)).save(path)
     with pytest.raises(UserError, match=words) as refused:
-        read_picture(path)
+        read_image(path)
     assert str(refused.value).startswith(str(path)) and "\n" not in str(refused.value)
 
 
-def test_of_several_pages_the_first_is_the_picture(tmp_path, capsys):
+def test_of_several_pages_the_first_is_the_image(tmp_path, capsys):
     pages = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
     got = seen(pages[0], tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     assert (got == [255, 0, 0]).all() and "has 2 pages; the first is taken" in capsys.readouterr().out
 
 
-def test_of_layers_all_together_are_the_picture(tmp_path):
+def test_of_layers_all_together_are_the_image(tmp_path):
     def channel(value: int) -> bytes:
         return bytes([value]) * 6 * 4
 
@@ -308,9 +309,9 @@ def test_of_layers_all_together_are_the_picture(tmp_path):
     (tmp_path / "a.psd").write_bytes(
         head + struct.pack(">I", len(section)) + section + b"\0\0" + b"".join(map(channel, (200, 30, 20)))
     )
-    with Image.open(tmp_path / "a.psd") as picture:
-        assert getattr(picture, "n_frames", 1) == 2
-    assert (np.asarray(read_picture(tmp_path / "a.psd")) == [200, 30, 20]).all()
+    with Image.open(tmp_path / "a.psd") as image:
+        assert getattr(image, "n_frames", 1) == 2
+    assert (np.asarray(read_image(tmp_path / "a.psd")) == [200, 30, 20]).all()
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "avif"])

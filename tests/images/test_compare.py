@@ -1,4 +1,4 @@
-"""Races with the same noise, and pictures made once more."""
+"""Races with the same noise, and images made once more."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.compare import compare
-from bridge_nerf.images.pictures import note_in, png
+from bridge_nerf.images.image_files import note_in
 from bridge_nerf.images.reproduce import other_versions, reproduce
 from bridge_nerf.images.run import optimise_images
+from bridge_nerf.pixels import png
 from tests.images.conftest import SPEC, several
 
 
@@ -56,19 +57,19 @@ def test_a_comparison_without_its_grid_is_made_none_the_less(prior, tmp_path, mo
 
 
 @pytest.mark.parametrize("stop", [None, 4])
-def test_a_picture_is_made_again_from_what_it_says(prior, tmp_path, stop):
+def test_an_image_is_made_again_from_what_it_says(prior, tmp_path, stop):
     result = optimise_images(
         several(range(3, 5)), tmp_path / "first", prior, on_step=lambda p: p.done != stop
     )
-    again, difference = reproduce(result.pictures[1], tmp_path / "again", prior, watch)
-    assert difference == 0 and again != result.pictures[1]
-    assert note_in(again)["done"] == note_in(result.pictures[1])["done"] == (stop or 12)
+    again, difference = reproduce(result.images[1], tmp_path / "again", prior, watch)
+    assert difference == 0 and again != result.images[1]
+    assert note_in(again)["done"] == note_in(result.images[1])["done"] == (stop or 12)
 
 
-def test_an_edited_picture_is_told_apart(prior, tmp_path):
+def test_an_edited_image_is_told_apart(prior, tmp_path):
     result = optimise_images(SPEC, tmp_path / "first", prior)
-    note = note_in(result.pictures[0])
-    pixels = np.asarray(Image.open(result.pictures[0])).copy()
+    note = note_in(result.images[0])
+    pixels = np.asarray(Image.open(result.images[0])).copy()
     pixels[0, 0, 0] ^= 8
     edited = tmp_path / "edited.png"
     edited.write_bytes(png(pixels, note))
@@ -79,7 +80,7 @@ def test_an_edited_picture_is_told_apart(prior, tmp_path):
 
 
 def test_other_versions_are_named(prior, tmp_path):
-    note = note_in(optimise_images(SPEC, tmp_path / "first", prior).pictures[0])
+    note = note_in(optimise_images(SPEC, tmp_path / "first", prior).images[0])
     assert other_versions(note) == []
     older = json.loads(json.dumps(note))
     older["versions"]["torch"] = "0.1"

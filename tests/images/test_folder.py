@@ -10,7 +10,7 @@ from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.folder import folder_of
-from bridge_nerf.images.pictures import note_in, say_once
+from bridge_nerf.images.image_files import note_in, say_once
 from bridge_nerf.images.run import optimise_images
 from tests.images.conftest import SPEC
 
@@ -38,11 +38,11 @@ def test_what_an_earlier_version_began_goes_on_where_it_is(prior, tmp_path, caps
     say_once.cache_clear()
     on_step = None if stop < 12 else not_again
     result = optimise_images(now, again, prior, on_step)
-    assert result.finished and np.array_equal(pixels(result.pictures[0]), pixels(whole.pictures[0]))
+    assert result.finished and np.array_equal(pixels(result.images[0]), pixels(whole.images[0]))
     said = capsys.readouterr().out
     assert said.startswith(f"{tmp_path}: goes on with what an earlier version began")
     assert said.count("\n") == 1 and "give another --out" in said
-    assert note_in(result.pictures[0])["spec"]["weights"] == letters  # what is not known is not claimed
+    assert note_in(result.images[0])["spec"]["weights"] == letters  # what is not known is not claimed
 
 
 def test_other_weights_and_other_numbers_are_another_run(prior, tmp_path, capsys):

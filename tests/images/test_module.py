@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from bridge_nerf.distillation.prior import Condition
-from bridge_nerf.distillation.stages import StageOptions
+from bridge_nerf.distillation.registry import StageOptions
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.spec import Subject, subjects_for
-from bridge_nerf.images.views import VIEWS, view
+from bridge_nerf.images.transforms import VIEWS, view
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
 from tests.images.conftest import RECIPE, SPEC, several
-from tests.priors.test_spaces import overflowing
+from tests.priors.test_autoencoders import overflowing
 from tests.priors.tiny import build_tiny_pipeline
 from tests.priors.tiny_families import build
 
@@ -25,15 +25,15 @@ from tests.priors.tiny_families import build
 def made(module: ImageModule) -> torch.Tensor:
     for _ in stream(module):
         pass
-    return module.pictures()
+    return module.images()
 
 
-def test_sds_finds_the_picture_that_the_prompt_means(prior):
-    """The prior's pictures are a point mass, so that SDS without guidance has one rest point: the picture."""
+def test_sds_finds_the_image_that_the_prompt_means(prior):
+    """The prior's images are a point mass, so that SDS without guidance has one rest point: the image."""
     stages = StageOptions(guidance_scale=1.0)
     recipe = replace(RECIPE, steps=400, learning_rate=0.1, stages=stages, target_descriptors="")
-    picture = made(ImageModule(replace(SPEC, objective="sds", recipe=recipe), prior))
-    assert (picture[0] - prior.picture("a ball")).abs().max() < 0.02
+    image = made(ImageModule(replace(SPEC, objective="sds", recipe=recipe), prior))
+    assert (image[0] - prior.image("a ball")).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("canvas", ["latents", "pixels", "network"])
@@ -56,7 +56,7 @@ def test_the_negative_prompt_is_the_source_descriptors_unless_it_is_given(prior)
         assert prior.asked.count(words) == 1
 
 
-def test_pictures_of_different_prompts_share_a_batch(prior):
+def test_images_of_different_prompts_share_a_batch(prior):
     spec = replace(SPEC, subjects=(Subject(("a ball",), 3), Subject(("a ball, blurry",), 4)))
     together = made(ImageModule(spec, prior))
     for k, subject in enumerate(spec.subjects):
@@ -65,19 +65,19 @@ def test_pictures_of_different_prompts_share_a_batch(prior):
 
 
 def test_a_view_is_optimised_as_it_is_seen(prior):
-    """Seen upside down, the picture should be the ball; so upright it is the ball upside down."""
+    """Seen upside down, the image should be the ball; so upright it is the ball upside down."""
     stages = StageOptions(guidance_scale=1.0)
     recipe = replace(RECIPE, steps=200, learning_rate=0.05, stages=stages, target_descriptors="")
     spec = replace(SPEC, objective="sds", recipe=recipe, views=("90",), canvas="pixels")
-    picture = made(ImageModule(spec, prior))
-    seen = view("90", picture)
-    assert (seen[0] - prior.picture("a ball")).abs().max() < 0.1
+    image = made(ImageModule(spec, prior))
+    seen = view("90", image)
+    assert (seen[0] - prior.image("a ball")).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_views_keep_every_pixel(name):
-    picture = torch.arange(48.0).view(1, 3, 4, 4)
-    assert sorted(view(name, picture).flatten().tolist()) == picture.flatten().tolist()
+    image = torch.arange(48.0).view(1, 3, 4, 4)
+    assert sorted(view(name, image).flatten().tolist()) == image.flatten().tolist()
 
 
 def test_an_unknown_view_is_named():
@@ -89,7 +89,7 @@ def test_the_prior_is_no_part_of_the_state(prior):
     assert set(ImageModule(SPEC, prior).state_dict()) == {"canvas.values"}
 
 
-def test_latents_must_fill_the_picture(prior):
+def test_latents_must_fill_the_image(prior):
     prior.image_size = 64
     with pytest.raises(UserError, match=r"size 64 x 65 does not suit this prior; give multiples of 4 pixels"):
         ImageModule(replace(SPEC, size=(65, 64)), prior)
@@ -113,7 +113,7 @@ def test_no_canvas_is_smaller_than_a_latent(canvas, tmp_path):
             ImageModule(replace(spec, size=size), prior)
     module = ImageModule(replace(spec, size=(4, 4)), prior)
     module.loss(0).backward()
-    assert module.pictures().shape == (1, 3, 4, 4)
+    assert module.images().shape == (1, 3, 4, 4)
 
 
 def test_latents_that_are_not_finite_are_said_with_their_step(prior):
@@ -148,20 +148,20 @@ def test_an_adapter_that_is_not_finite_is_said_at_once(prior, monkeypatch):
         module.loss(3)
 
 
-def test_latents_turn_through_the_picture(prior):
+def test_latents_turn_through_the_image(prior):
     prior.decode = lambda latents: (latents / 50).clamp(0, 1)
     prior.encode = lambda images: 50 * images + torch.linspace(0, 1, 16)  # says where is right
     module = ImageModule(replace(SPEC, objective="sds", views=("90",)), prior)
     module.canvas.values.data.uniform_(1, 40, generator=torch.Generator().manual_seed(0))
     seen = module.canvas.latents("90")
-    torch.testing.assert_close(seen, prior.encode(view("90", module.pictures())))
+    torch.testing.assert_close(seen, prior.encode(view("90", module.images())))
     weights = torch.arange(seen.numel()).view_as(seen).float()
     (seen * weights).sum().backward()
     torch.testing.assert_close(module.canvas.values.grad, view("270", weights))
 
 
 @pytest.mark.parametrize("objective", ["bridge", "vsd"])
-def test_a_step_whose_pictures_overflow_is_made_again_in_single_precision(objective, tmp_path, monkeypatch):
+def test_a_step_whose_images_overflow_is_made_again_in_single_precision(objective, tmp_path, monkeypatch):
     """As if the autoencoder had been looked at from the first."""
     prior = overflowing(build("sd-eps", tmp_path / "sd"), torch.float16)
     recipe = replace(RECIPE, steps=3, target_descriptors="sharp", source_descriptors="blurry")
@@ -173,7 +173,7 @@ def test_a_step_whose_pictures_overflow_is_made_again_in_single_precision(object
     for _ in range(2):
         module = ImageModule(spec, prior)
         ends.append((made(module), module.metrics))
-        monkeypatch.setattr("bridge_nerf.images.module.unseen", nullcontext)
+        monkeypatch.setattr("bridge_nerf.images.module.deferred_checks", nullcontext)
     assert ends[0][0].isfinite().all() and torch.equal(ends[0][0], ends[1][0])
     assert ends[0][1] == ends[1][1]
 
@@ -181,7 +181,7 @@ def test_a_step_whose_pictures_overflow_is_made_again_in_single_precision(object
 def test_every_text_is_read_in_one_visit(tmp_path):
     prior = load_prior(str(build_tiny_pipeline(tmp_path)), "cpu")
     journeys = []
-    prior.texts[0].encoder.to = journeys.append
+    prior.text_encoders[0].encoder.to = journeys.append
     recipe = replace(RECIPE, target_descriptors="sharp", source_descriptors="blurry")
     spec = replace(several(range(2)), objective="vsd", recipe=recipe, size=(32, 32))
     module = ImageModule(spec, prior)

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bridge_nerf.distillation.stages import IMAGE_PRESETS, stages_for
+from bridge_nerf.distillation.registry import IMAGE_PRESETS, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.module import ImageModule, stream
 from bridge_nerf.images.recipe import PRESETS
 from bridge_nerf.images.spec import Spec, subjects_for
 from bridge_nerf.images.wishes import Wishes
 from bridge_nerf.seeding import generator
-from tests.nerf.stub import SIZE, PicturePrior
+from tests.nerf.stub import SIZE, StubPrior
 
 BETTER = ", detailed high resolution, high quality, sharp"
 WORSE = ", oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
@@ -24,24 +24,24 @@ UGLY = (
     "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"
 )
 STEPS = 520
-"""Past the switch of every two-stage preset of pictures but the full bridge's."""
+"""Past the switch of every two-stage preset of images but the full bridge's."""
 
 
-class EveryTextItsPicture(PicturePrior):
-    """Knows another picture for every text, so that no two prompts can be taken for each other."""
+class EveryTextItsImage(StubPrior):
+    """Knows another image for every text, so that no two prompts can be taken for each other."""
 
-    def picture(self, prompt: str) -> Float[Tensor, "3 h w"]:
-        return torch.rand(self.latent_shape, generator=generator(0, "picture", prompt), dtype=torch.float64)
+    def image(self, prompt: str) -> Float[Tensor, "3 h w"]:
+        return torch.rand(self.latent_shape, generator=generator(0, "image", prompt), dtype=torch.float64)
 
     def __init__(self) -> None:
         super().__init__()
-        self.components.unet.double()
+        self.components.denoiser.double()
 
 
 def module_of(name: str, steps: int = STEPS) -> ImageModule:
     recipe = replace(PRESETS[name], steps=steps)
     spec = Spec(subjects_for(("a ball",), 3, 1), "stub", name, recipe, (SIZE, SIZE))
-    return ImageModule(spec, EveryTextItsPicture()).double()
+    return ImageModule(spec, EveryTextItsImage()).double()
 
 
 def theirs(name: str, module: ImageModule) -> Tensor:
@@ -132,7 +132,7 @@ def test_the_adapter_learns_at_their_rate():
     }
 
 
-def test_every_preset_of_pictures_has_its_numbers_and_reaches_its_last_stage():
+def test_every_preset_of_images_has_its_numbers_and_reaches_its_last_stage():
     assert PRESETS.keys() == IMAGE_PRESETS.keys()
     for name, recipe in PRESETS.items():
         stages_for(name, **asdict(recipe.stages)).check_reached(recipe.steps)

@@ -1,4 +1,4 @@
-"""What a picture says of the machine that it was made on, and how it is made again elsewhere."""
+"""What an image says of the machine that it was made on, and how it is made again elsewhere."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from PIL import Image
 
 from bridge_nerf import cli
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.image_files import file_hash, note_in
 from bridge_nerf.images.noting import noted_command, noted_prior
-from bridge_nerf.images.pictures import file_hash, note_in, png
 from bridge_nerf.images.reproduce import prior_of, source_of
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.paths import asset
+from bridge_nerf.pixels import png
 from tests.images.conftest import SPEC
-from tests.nerf.stub import PicturePrior
+from tests.nerf.stub import StubPrior
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str | None:
@@ -50,7 +51,7 @@ def secret(tmp_path: Path, prior, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def painted(secret: Path, monkeypatch: pytest.MonkeyPatch, *more: object) -> Path:
-    """A picture that began with the painting, away from it."""
+    """An image that began with the painting, away from it."""
     asked = (
         "--input",
         secret / "painting.png",
@@ -62,15 +63,15 @@ def painted(secret: Path, monkeypatch: pytest.MonkeyPatch, *more: object) -> Pat
     assert (
         called(monkeypatch, "paint", "--prompt", "a ball", "--steps", 4, "--objective", "sds", *asked) is None
     )
-    (picture,) = secret.glob("out/*/picture*.png")
-    return picture
+    (image,) = secret.glob("out/*/image*.png")
+    return image
 
 
 def test_no_file_of_a_run_says_where_things_lie(secret, monkeypatch):
-    picture = painted(secret, monkeypatch)
-    for path in picture.parent.rglob("*"):
+    image = painted(secret, monkeypatch)
+    for path in image.parent.rglob("*"):
         assert path.is_dir() or b"secret" not in path.read_bytes(), path
-    note = note_in(picture)
+    note = note_in(image)
     assert (note["spec"]["source"], note["spec"]["prior"]) == ("painting.png", "./model")
     words = "bridge-nerf paint --prompt 'a ball' --steps 4 --objective sds --input painting.png"
     assert note["command"] == f"{words} --prior=model --out out"
@@ -87,10 +88,10 @@ def test_where_a_painting_lies_makes_no_other_run(secret, monkeypatch, tmp_path)
 
 @pytest.mark.parametrize("place", ["beside", "here", "named"])
 def test_a_painting_is_found_again(secret, monkeypatch, capsys, tmp_path, place):
-    picture = painted(secret, monkeypatch)
+    image = painted(secret, monkeypatch)
     shown = tmp_path / "shown" / "picture.png"
     shown.parent.mkdir()
-    picture.rename(shown)
+    image.rename(shown)
     folder = {"beside": shown.parent, "here": Path.cwd(), "named": tmp_path / "elsewhere"}[place]
     folder.mkdir(exist_ok=True)
     (secret / "painting.png").rename(folder / "painting.png")
@@ -98,33 +99,33 @@ def test_a_painting_is_found_again(secret, monkeypatch, capsys, tmp_path, place)
     flags = ("--input", folder / "painting.png", "--prior", folder / "model") if place == "named" else ()
     assert called(monkeypatch, "reproduce", shown, "--out", tmp_path / "again", *flags) is None
     assert "identical" in capsys.readouterr().out
-    (again,) = tmp_path.glob("again/*/picture*.png")
+    (again,) = tmp_path.glob("again/*/image*.png")
     assert note_in(again)["spec"] == note_in(shown)["spec"]
 
 
 def test_what_is_not_found_is_asked_for_in_one_line(secret, monkeypatch, tmp_path):
-    picture = painted(secret, monkeypatch)
-    assert called(monkeypatch, "reproduce", picture) == (
-        f"bridge-nerf: {picture} began with the picture painting.png, which is neither beside it nor here; "
+    image = painted(secret, monkeypatch)
+    assert called(monkeypatch, "reproduce", image) == (
+        f"bridge-nerf: {image} began with the image painting.png, which is neither beside it nor here; "
         "give it with --input"
     )
-    assert called(monkeypatch, "reproduce", picture, "--input", secret / "painting.png") == (
-        f"bridge-nerf: the prior of {picture} was a folder model, which is neither beside it nor here; "
+    assert called(monkeypatch, "reproduce", image, "--input", secret / "painting.png") == (
+        f"bridge-nerf: the prior of {image} was a folder model, which is neither beside it nor here; "
         "give it with --prior"
     )
     Image.new("L", (30, 30)).save(tmp_path / "other.png")
     Image.new("L", (30, 30)).save("painting.png")
-    assert "neither beside it nor here" in (called(monkeypatch, "reproduce", picture) or "")
-    answer = called(monkeypatch, "reproduce", picture, "--input", tmp_path / "other.png")
-    assert answer is not None and "other.png is not the picture that this run began with" in answer
+    assert "neither beside it nor here" in (called(monkeypatch, "reproduce", image) or "")
+    answer = called(monkeypatch, "reproduce", image, "--input", tmp_path / "other.png")
+    assert answer is not None and "other.png is not the image that this run began with" in answer
 
 
-def test_a_picture_that_began_with_noise_wants_no_input(secret, monkeypatch):
+def test_an_image_that_began_with_noise_wants_no_input(secret, monkeypatch):
     asked = ("image", "--prompt", "a ball", "--steps", 4, "--objective", "sds", "--out", "out")
     assert called(monkeypatch, *asked, "--prior", secret / "model") is None
-    (picture,) = Path.cwd().glob("out/*/picture*.png")
-    answer = called(monkeypatch, "reproduce", picture, "--input", secret / "painting.png")
-    assert answer is not None and answer.endswith("did not begin with a picture; leave --input out")
+    (image,) = Path.cwd().glob("out/*/image*.png")
+    answer = called(monkeypatch, "reproduce", image, "--input", secret / "painting.png")
+    assert answer is not None and answer.endswith("did not begin with an image; leave --input out")
 
 
 def test_older_notes_with_folders_are_read(secret):
@@ -183,10 +184,10 @@ def test_nothing_is_found_of_nothing(secret):
     ],
 )
 def test_what_is_known_of_the_weights_is_said(secret, monkeypatch, capsys, letters, said):
-    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda *_, **__: ("stub", PicturePrior()))
+    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda *_, **__: ("stub", StubPrior()))
     spec = replace(SPEC, weights=letters, precision="float32")
-    (picture,) = optimise_images(spec, Path("made"), PicturePrior()).pictures
-    assert called(monkeypatch, "reproduce", picture, "--out", "again") is None
+    (image,) = optimise_images(spec, Path("made"), StubPrior()).images
+    assert called(monkeypatch, "reproduce", image, "--out", "again") is None
     answer = capsys.readouterr().out
     assert "identical" in answer
     assert said in answer if said else "weights" not in answer

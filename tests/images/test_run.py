@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.evaluation.errors import read_errors
-from bridge_nerf.files import write_whole
+from bridge_nerf.evaluation.diagnostics import read_errors
+from bridge_nerf.files import write_atomic
+from bridge_nerf.images.image_files import file_hash, note_in
 from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.pictures import file_hash, note_in
 from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.pixels import to_bytes
@@ -39,16 +39,16 @@ def pixels(path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    from tests.nerf.stub import PicturePrior
+    from tests.nerf.stub import StubPrior
 
-    return optimise_images(SPEC, tmp_path_factory.mktemp("whole") / "run", PicturePrior())
+    return optimise_images(SPEC, tmp_path_factory.mktemp("whole") / "run", StubPrior())
 
 
-def test_lightning_and_the_plain_loop_end_in_the_same_picture(prior, whole):
+def test_lightning_and_the_plain_loop_end_in_the_same_image(prior, whole):
     module = ImageModule(SPEC, prior)
     for _ in stream(module):
         pass
-    assert np.array_equal(to_bytes(module.pictures())[0], pixels(whole.pictures[0]))
+    assert np.array_equal(to_bytes(module.images())[0], pixels(whole.images[0]))
     state = torch.load(whole.folder / "last.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(state["canvas.values"], module.canvas.values)
 
@@ -57,9 +57,9 @@ def test_lightning_and_the_plain_loop_end_in_the_same_picture(prior, whole):
 def test_a_stopped_run_goes_on_and_ends_alike(prior, whole, tmp_path, stop):
     stopped = optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: p.done < stop, save_every=3)
     assert (stopped.done, stopped.finished) == (stop, False)
-    assert stopped.pictures[0].exists() and (stopped.folder / "video.mp4").exists()
+    assert stopped.images[0].exists() and (stopped.folder / "video.mp4").exists()
     resumed = optimise_images(SPEC, tmp_path / "run", prior)
-    assert resumed.finished and np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    assert resumed.finished and np.array_equal(pixels(resumed.images[0]), pixels(whole.images[0]))
     for name in ("metrics.csv", "frames/000012.png", "video.mp4"):
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
 
@@ -69,14 +69,14 @@ CHILD = """
     from pathlib import Path
     from bridge_nerf.images.run import optimise_images
     from tests.images.conftest import SPEC
-    from tests.nerf.stub import PicturePrior
+    from tests.nerf.stub import StubPrior
 
     def stand_still(progress):
         if progress.done == 5:
             print("there", flush=True)
             sys.stdin.readline()
 
-    result = optimise_images(SPEC, Path(sys.argv[1]), PicturePrior(), on_step=stand_still, save_every=2)
+    result = optimise_images(SPEC, Path(sys.argv[1]), StubPrior(), on_step=stand_still, save_every=2)
     print("left", result.done, result.finished, flush=True)
 """
 
@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_and_ends_alike(prior, whole, tmp_path, blow):
     rest, _ = child.communicate(timeout=PATIENCE)  # which also lets it go on
     assert rest == ("left 5 False\n" if blow == signal.SIGINT else "")
     resumed = optimise_images(SPEC, tmp_path / "run", prior)
-    assert np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    assert np.array_equal(pixels(resumed.images[0]), pixels(whole.images[0]))
     assert (resumed.folder / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
 
 
@@ -109,7 +109,7 @@ def test_a_run_without_its_video_is_finished_and_gets_it_next_time(
         patched.setattr("bridge_nerf.images.run.video", die)
         for on_step in (None, not_again):
             result = optimise_images(SPEC, tmp_path / "run", prior, on_step)
-            assert result.finished and np.array_equal(pixels(result.pictures[0]), pixels(whole.pictures[0]))
+            assert result.finished and np.array_equal(pixels(result.images[0]), pixels(whole.images[0]))
             said = capsys.readouterr().err
             assert said.count("\n") == 1 and "video.mp4 could not be made" in said and "no codec" in said
     optimise_images(SPEC, tmp_path / "run", prior, not_again)
@@ -126,7 +126,7 @@ def test_a_run_killed_before_its_video_does_not_keep_an_older_one(prior, whole, 
         patched.setattr("bridge_nerf.images.run.video", kill)
         optimise_images(SPEC, tmp_path / "run", prior)
     resumed = optimise_images(SPEC, tmp_path / "run", prior, not_again)
-    assert resumed.finished and np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    assert resumed.finished and np.array_equal(pixels(resumed.images[0]), pixels(whole.images[0]))
     assert (resumed.folder / "video.mp4").read_bytes() == (whole.folder / "video.mp4").read_bytes()
 
 
@@ -138,7 +138,7 @@ def test_before_and_after_a_painting(prior, tmp_path, capsys):
     pairs = result.folder / "before-after.png"
     seen = pixels(pairs)
     assert seen.shape == (16, 36, 3) and (seen[:, :16] == (200, 30, 20)).all()
-    assert np.array_equal(seen[:, 20:], pixels(result.pictures[0]))
+    assert np.array_equal(seen[:, 20:], pixels(result.images[0]))
     pairs.unlink()
     optimise_images(spec, tmp_path / "run", prior, not_again, source=source)
     assert np.array_equal(pixels(pairs), seen)
@@ -153,11 +153,11 @@ def test_frames_and_numbers_that_cannot_be_written_cost_no_run(prior, whole, tmp
     def write(path, data, **options) -> None:
         if path.parent.name == "frames" or path.name == "metrics.csv":
             raise OSError(28, "No space left on device", str(path))
-        write_whole(path, data, **options)
+        write_atomic(path, data, **options)
 
-    monkeypatch.setattr("bridge_nerf.files.write_whole", write)
+    monkeypatch.setattr("bridge_nerf.files.write_atomic", write)
     result = optimise_images(SPEC, tmp_path / "run", prior)
-    assert result.finished and np.array_equal(pixels(result.pictures[0]), pixels(whole.pictures[0]))
+    assert result.finished and np.array_equal(pixels(result.images[0]), pixels(whole.images[0]))
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 13 + 12 + 1 and "000000.png could not be made" in said[0]
     assert "video.mp4 could not be made" in said[-1] and "there are no frames" in said[-1]
@@ -171,8 +171,8 @@ def test_frames_fit_into_a_film(prior, tmp_path, capsys, number, size, frame):
     prior.encode = lambda images: F.interpolate(images, (SIZE, SIZE))
     spec = replace(several(range(number)), recipe=replace(SPEC.recipe, steps=1), size=size, canvas="pixels")
     result = optimise_images(spec, tmp_path / "run", prior)
-    assert result.finished and len(result.pictures) == number
-    assert pixels(result.pictures[0]).shape == (*size, 3)
+    assert result.finished and len(result.images) == number
+    assert pixels(result.images[0]).shape == (*size, 3)
     assert pixels(frames(result.folder)[-1]).shape == frame
     with av.open(str(result.folder / "video.mp4")) as film:
         assert len(list(film.decode(video=0))) == 2
@@ -185,7 +185,7 @@ def test_frames_are_there_before_a_checkpoint_and_when_an_error_ends_the_run(pri
 
     def slowly(path, data) -> None:
         time.sleep(0.02)
-        write_whole(path, data)
+        write_atomic(path, data)
 
     def replace_file(before, after) -> None:
         if after == folder / "last.ckpt":
@@ -196,7 +196,7 @@ def test_frames_are_there_before_a_checkpoint_and_when_an_error_ends_the_run(pri
         if progress.done == 8:
             raise RuntimeError("enough")
 
-    monkeypatch.setattr("bridge_nerf.files.write_whole", slowly)
+    monkeypatch.setattr("bridge_nerf.files.write_atomic", slowly)
     monkeypatch.setattr("os.replace", replace_file)
     with pytest.raises(RuntimeError, match="enough"):
         optimise_images(SPEC, folder, prior, fail, save_every=3)
@@ -208,7 +208,7 @@ def test_frames_are_there_before_a_checkpoint_and_when_an_error_ends_the_run(pri
 def test_a_frame_that_is_not_finite_ends_the_run(prior, tmp_path):
     decode, asked = prior.decode, itertools.count()
     prior.decode = lambda latents: decode(latents) * (float("nan") if next(asked) == 4 else 1)
-    with pytest.raises(UserError, match="1 of 1 pictures hold numbers that are not finite"):
+    with pytest.raises(UserError, match="1 of 1 images hold numbers that are not finite"):
         optimise_images(SPEC, tmp_path / "run", prior)
     assert len(frames(tmp_path / "run")) == 4
 
@@ -231,7 +231,7 @@ def test_a_run_needs_no_cluster(prior, whole, tmp_path, monkeypatch, cluster):
     for name, value in CLUSTERS[cluster].items():
         monkeypatch.setenv(name, value)
     run = optimise_images(SPEC, tmp_path / "run", prior)
-    assert np.array_equal(pixels(run.pictures[0]), pixels(whole.pictures[0]))
+    assert np.array_equal(pixels(run.images[0]), pixels(whole.images[0]))
 
 
 def test_another_run_or_foreign_files_are_left_alone(prior, whole, tmp_path):
@@ -244,7 +244,7 @@ def test_another_run_or_foreign_files_are_left_alone(prior, whole, tmp_path):
 
 
 def test_the_folder_says_everything(whole):
-    note = note_in(whole.pictures[0])
+    note = note_in(whole.images[0])
     assert Spec.from_json(__import__("json").dumps(note["spec"])) == SPEC
     assert (note["prompt"], note["seed"], note["index"], note["done"]) == ("a ball", 3, 0, 12)
     assert note["versions"]["torch"] == torch.__version__.split("+")[0] and "bridge-nerf" in note["command"]
@@ -256,7 +256,7 @@ def test_the_folder_says_everything(whole):
     with av.open(str(whole.folder / "video.mp4")) as film:
         shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(shown) == len(frames(whole.folder)) == 13
-    last = pixels(whole.pictures[0]).repeat(16, 0).repeat(16, 1)
+    last = pixels(whole.images[0]).repeat(16, 0).repeat(16, 1)
     assert np.abs(shown[-1].astype(int) - last).mean() < 6
 
 
@@ -264,7 +264,7 @@ def test_the_errors_of_the_bridge_are_logged_and_change_nothing(prior, whole, tm
     spec = replace(SPEC, recipe=replace(SPEC.recipe, errors_every=5))
     stopped = optimise_images(spec, tmp_path / "run", prior, on_step=lambda p: p.done < 7, save_every=3)
     resumed = optimise_images(spec, stopped.folder, prior)
-    assert np.array_equal(pixels(resumed.pictures[0]), pixels(whole.pictures[0]))
+    assert np.array_equal(pixels(resumed.images[0]), pixels(whole.images[0]))
     series = read_errors(resumed.folder)
     assert series.keys() == {"first_order_null", "mismatch_null", "first_order_source", "mismatch_source"}
     assert [step for step, _ in series["mismatch_source"]] == [0, 5, 10]
@@ -287,7 +287,7 @@ def test_checkpoints_hold_the_canvas_and_no_prior(whole):
     assert (whole.folder / "last.ckpt").stat().st_size < 30_000
 
 
-def test_pictures_of_one_batch_lie_side_by_side(prior, tmp_path):
+def test_images_of_one_batch_lie_side_by_side(prior, tmp_path):
     result = optimise_images(replace(several(range(3, 5)), size=(16, 16)), tmp_path / "run", prior)
-    assert [path.name for path in result.pictures] == ["picture-s3.png", "picture-s4.png"]
+    assert [path.name for path in result.images] == ["picture-s3.png", "picture-s4.png"]
     assert pixels(frames(result.folder)[-1]).shape == (16, 36, 3)

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from bridge_nerf.distillation.stages import METHODS, StageOptions, stages_for
+from bridge_nerf.distillation.registry import OBJECTIVES, StageOptions, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.recipe import (
     MOMENTS,
@@ -57,7 +57,7 @@ def test_names_tell_specifications_apart():
 def test_impossible_specifications_are_refused():
     with pytest.raises(UserError, match="at least 1"):
         replace(SPEC, subjects=subjects_for(("a ball",), 0, 0))
-    with pytest.raises(UserError, match="every picture needs 2 prompts"):
+    with pytest.raises(UserError, match="every image needs 2 prompts"):
         replace(SPEC, views=("0", "180"))
 
 
@@ -116,7 +116,7 @@ def test_every_number_of_stages_that_counts_steps_is_stretched():
 
 
 @pytest.mark.parametrize("table", [PAPER, TOYBOX])
-@pytest.mark.parametrize("objective", METHODS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_has_stages_in_every_recipe(table, objective):
     for recipe in table.values():
         assert stages_for(objective, **asdict(recipe.stages)).stages

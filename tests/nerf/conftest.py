@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from nerfstudio.configs import base_config  # before its writer module: they import each other
 
-from bridge_nerf.nerf.field import FieldConfig
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer
-from tests.nerf.stub import PicturePrior
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.scene.field import FieldConfig
+from tests.nerf.stub import StubPrior
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +26,9 @@ def no_writers_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def prior(monkeypatch: pytest.MonkeyPatch) -> PicturePrior:
+def prior(monkeypatch: pytest.MonkeyPatch) -> StubPrior:
     """The stub, in the place of whatever the configuration names."""
-    stub = PicturePrior()
+    stub = StubPrior()
     monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda *_, **__: stub)
     return stub
 
@@ -66,6 +66,6 @@ def train(config: BridgeTrainerConfig, timestamp: str) -> BridgeTrainer:
 
 
 @pytest.fixture
-def trained(prior: PicturePrior) -> Callable[[BridgeTrainerConfig, str], BridgeTrainer]:
+def trained(prior: StubPrior) -> Callable[[BridgeTrainerConfig, str], BridgeTrainer]:
     """`train`, with the stub for a prior."""
     return train

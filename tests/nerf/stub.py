@@ -1,4 +1,4 @@
-"""A prior in closed form for tests: each prompt's pictures are a point mass at one plain picture."""
+"""A prior in closed form for tests: each prompt's images are a point mass at one plain image."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 SIZE = 16
 LONGEST = 200
 
 
-class PicturePrior:
-    """Knows a red ball on white. Latents are 16x16 RGB pictures; the unconditional picture is gray.
+class StubPrior:
+    """Knows a red ball on white. Latents are 16x16 RGB images; the unconditional image is gray.
 
-    eps(x_t, t | prompt) = (x_t - alpha picture) / sigma. A linear layer through which the picture goes, the
+    eps(x_t, t | prompt) = (x_t - alpha image) / sigma. A linear layer through which the image goes, the
     identity, gives an adapter something to correct.
     """
 
@@ -35,12 +35,12 @@ class PicturePrior:
         layer = nn.Linear(3, 3, bias=False).requires_grad_(False)
         layer.weight.copy_(torch.eye(3))
         self.components = SimpleNamespace(
-            unet=nn.ModuleDict({"to_q": layer}), scheduler=SimpleNamespace(config={})
+            denoiser=nn.ModuleDict({"to_q": layer}), scheduler=SimpleNamespace(config={})
         )
         self.asked: list[str] = []
         self.checked: list[str] = []
 
-    def picture(self, prompt: str) -> Float[Tensor, "3 h w"]:
+    def image(self, prompt: str) -> Float[Tensor, "3 h w"]:
         if not prompt:
             return torch.full(self.latent_shape, 0.5)
         y, x = torch.meshgrid(*[torch.linspace(-1, 1, SIZE)] * 2, indexing="ij")
@@ -51,13 +51,13 @@ class PicturePrior:
     def eps(
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:
-        alpha, sigma = (per_sample(part, x_t) for part in (self.schedule.alpha(t), self.schedule.sigma(t)))
-        picture = self.components.unet["to_q"](condition.embedding.movedim(1, -1)).movedim(-1, 1)
-        return (x_t - alpha * picture) / sigma
+        alpha, sigma = (expand_like(part, x_t) for part in (self.schedule.alpha(t), self.schedule.sigma(t)))
+        image = self.components.denoiser["to_q"](condition.embedding.movedim(1, -1)).movedim(-1, 1)
+        return (x_t - alpha * image) / sigma
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         self.asked += prompts
-        return Condition(torch.stack([self.picture(prompt) for prompt in prompts]), says=tuple(prompts))
+        return Condition(torch.stack([self.image(prompt) for prompt in prompts]), says=tuple(prompts))
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
         return images

@@ -9,45 +9,45 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge_nerf.distillation.bridge_errors import ERRORS
-from bridge_nerf.distillation.stages import METHODS, stages_for
+from bridge_nerf.distillation.diagnostics import ERRORS
+from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
 from bridge_nerf.errors import UserError
-from bridge_nerf.evaluation.errors import read_errors
+from bridge_nerf.evaluation.diagnostics import read_errors
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer
 from bridge_nerf.nerf.guidance import Guidance
-from bridge_nerf.nerf.orbit import turntable
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer
+from bridge_nerf.nerf.scene.orbit import turntable
 from bridge_nerf.priors.adapter import Adapter
-from tests.nerf.stub import SIZE, PicturePrior
+from tests.nerf.engine.test_trainer import same, state
+from tests.nerf.stub import SIZE, StubPrior
 from tests.nerf.test_guidance import CONFIG, guidance
 from tests.nerf.test_refusing import refused
-from tests.nerf.test_trainer import same, state
-from tests.priors.test_spaces import overflowing
+from tests.priors.test_autoencoders import overflowing
 from tests.priors.tiny_families import build
 
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
 
 def with_adapter() -> Guidance:
-    prior, config = PicturePrior(), replace(CONFIG, objective="vsd")
+    prior, config = StubPrior(), replace(CONFIG, objective="vsd")
     return Guidance(prior, config, guidance(config).wishes, 0, adapter=Adapter(prior, 2, camera=True))
 
 
-def test_the_adapter_learns_the_pictures_and_not_the_other_way_round() -> None:
+def test_the_adapter_learns_the_images_and_not_the_other_way_round() -> None:
     g, orbit = with_adapter(), turntable(4, 15.0, 3.3, 40.0)
-    pictures = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
-    losses = g.loss(pictures, orbit, None, 0).losses
+    images = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
+    losses = g.loss(images, orbit, None, 0).losses
     losses["adapter"].backward(retain_graph=True)
-    assert pictures.grad is None
+    assert images.grad is None
     assert g.adapter is not None and any(p.grad is not None and p.grad.any() for p in g.adapter.parameters())
     g.adapter.zero_grad()
     losses["distillation"].backward()
-    assert pictures.grad is not None and all(p.grad is None for p in g.adapter.parameters())
+    assert images.grad is not None and all(p.grad is None for p in g.adapter.parameters())
 
 
 def test_the_adapter_is_told_the_camera_instead_of_the_view() -> None:
     g, orbit = with_adapter(), turntable(4, 15.0, 3.3, 40.0)
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     g.prior.asked.clear()
     g.loss(torch.rand(4, 3, SIZE, SIZE), orbit, "white", 0)
     (text,) = [text for text in g.prior.asked if text and "view" not in text]
@@ -98,7 +98,7 @@ def go_on(
 
 
 def test_a_second_stage_from_a_finished_run_also_of_another_prompt(
-    config: BridgeTrainerConfig, trained: Train, prior: PicturePrior
+    config: BridgeTrainerConfig, trained: Train, prior: StubPrior
 ) -> None:
     first = deepcopy(config)
     first.pipeline.objective = "sds"
@@ -130,7 +130,7 @@ def test_an_adapter_comes_and_goes_with_the_objective(
         assert any(name.startswith("adapter") for name in content[part]) == (after == "vsd")
 
 
-@pytest.mark.parametrize("objective", [name for name in METHODS if not stages_for(name).edits])
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if not stages_for(name).edits])
 def test_every_objective_trains(config: BridgeTrainerConfig, trained: Train, objective: str) -> None:
     config.pipeline.objective, config.pipeline.ode_steps = objective, 2
     config.pipeline.stage_start, config.max_num_iterations = 1, 2
@@ -174,7 +174,7 @@ def test_the_errors_of_the_bridge_are_logged(config: BridgeTrainerConfig, traine
 
 def test_perp_neg_avoids_the_opposite_view() -> None:
     g, orbit = guidance(replace(CONFIG, perp_neg=1.0)), turntable(4, 15.0, 3.3, 40.0)
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     g.prior.asked.clear()
     g.loss(torch.rand(4, 3, SIZE, SIZE), orbit, None, 0)
     views = [text.split(", ")[1] for text in g.prior.asked if text]
@@ -203,7 +203,7 @@ def test_what_makes_no_sense_is_said_before_anything_is_loaded(change: dict[str,
 def test_a_step_whose_render_overflows_is_made_again_in_single_precision(
     config: BridgeTrainerConfig,
     trained: Train,
-    prior: PicturePrior,
+    prior: StubPrior,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     objective: str,
@@ -218,5 +218,5 @@ def test_a_step_whose_render_overflows_is_made_again_in_single_precision(
     first.max_num_iterations = 2
     stopped = trained(first, "first")
     assert same(state(go_on(deepcopy(config), trained, stopped, 2, "second")), whole)
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.unseen", nullcontext)
+    monkeypatch.setattr("bridge_nerf.nerf.pipeline.deferred_checks", nullcontext)
     assert same(state(trained(deepcopy(config), "looking")), whole)

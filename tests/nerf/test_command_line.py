@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge_nerf.nerf import checkpoint
+from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.toybox.words import vocabulary
-from tests.nerf.test_trainer import same
+from tests.nerf.engine.test_trainer import same
 from tests.priors.tiny import build_tiny_pipeline
 from tests.waiting import PATIENCE
 

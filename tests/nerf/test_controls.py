@@ -7,10 +7,10 @@ import torch
 import yaml
 
 from bridge_nerf.nerf.controls import Controls
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer
 from bridge_nerf.nerf.guidance_config import Wishes
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer
-from tests.nerf.stub import PicturePrior
+from tests.nerf.stub import StubPrior
 
 WISHES = Wishes("a ball", "sharp", "blurry", 7.0)
 
@@ -31,7 +31,7 @@ def test_typing_does_nothing_until_apply_is_pressed() -> None:
 
 
 @pytest.fixture
-def trainer(config: BridgeTrainerConfig, prior: PicturePrior) -> BridgeTrainer:
+def trainer(config: BridgeTrainerConfig, prior: StubPrior) -> BridgeTrainer:
     config.timestamp = "run"
     config.save_config()
     trainer = config.setup(local_rank=0, world_size=1)
@@ -47,7 +47,7 @@ def step(trainer: BridgeTrainer, number: int) -> None:
     trainer.train_iteration(number)
 
 
-def test_the_next_step_takes_the_wishes_over(trainer: BridgeTrainer, prior: PicturePrior) -> None:
+def test_the_next_step_takes_the_wishes_over(trainer: BridgeTrainer, prior: StubPrior) -> None:
     controls = trainer.pipeline.controls
     controls.a_prompt.value, controls.d_guidance.value, controls.e_stage.value = "a ball", 11.0, "2"
     press(controls)

@@ -10,51 +10,49 @@ from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.guidance import Guidance
 from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
-from bridge_nerf.nerf.orbit import Orbit, turntable
 from bridge_nerf.nerf.prompts import ViewConfig
+from bridge_nerf.nerf.scene.orbit import Orbit, turntable
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
-from tests.nerf.stub import SIZE, PicturePrior
+from tests.nerf.stub import SIZE, StubPrior
 from tests.priors.tiny import build_tiny_pipeline
 
 CONFIG = GuidanceConfig(prior="toybox", stage_start=3, guidance_scale=5.0, source_descriptors="blurry")
 
 
 def guidance(config: GuidanceConfig = CONFIG, prompt: str = "a ball", backgrounds=(None,)) -> Guidance:
-    return Guidance(PicturePrior(), config, Wishes.of(prompt, config), seed=0, backgrounds=backgrounds)
+    return Guidance(StubPrior(), config, Wishes.of(prompt, config), seed=0, backgrounds=backgrounds)
 
 
 def test_the_gradient_is_that_of_the_objective_over_the_number_of_views() -> None:
     g, orbit = guidance(), turntable(4, 15.0, 3.3, 40.0)
-    pictures = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
-    distilled = g.loss(pictures, orbit, None, 0)
+    images = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
+    distilled = g.loss(images, orbit, None, 0)
     distilled.losses["distillation"].backward()
-    assert pictures.grad is not None
-    torch.testing.assert_close(pictures.grad, distilled.gradient / 4)
+    assert images.grad is not None
+    torch.testing.assert_close(images.grad, distilled.gradient / 4)
 
 
-def test_descent_ends_at_the_prompts_picture() -> None:
+def test_descent_ends_at_the_prompts_image() -> None:
     g, orbit = guidance(replace(CONFIG, objective="sds", guidance_scale=1.0)), turntable(1, 15.0, 3.3, 40.0)
-    picture = torch.full((1, 3, SIZE, SIZE), 0.5, requires_grad=True)
-    optimizer = torch.optim.Adam([picture], lr=0.02)
+    image = torch.full((1, 3, SIZE, SIZE), 0.5, requires_grad=True)
+    optimizer = torch.optim.Adam([image], lr=0.02)
     for step in range(200):
         optimizer.zero_grad()
-        g.loss(picture, orbit, None, step).losses["distillation"].backward()
+        g.loss(image, orbit, None, step).losses["distillation"].backward()
         optimizer.step()
-    expected = PicturePrior().picture("a ball")
-    torch.testing.assert_close(picture.detach()[0], expected, atol=0.05, rtol=0)
+    expected = StubPrior().image("a ball")
+    torch.testing.assert_close(image.detach()[0], expected, atol=0.05, rtol=0)
 
 
 def test_a_step_is_a_function_of_its_number() -> None:
-    orbit, pictures = turntable(1, 15.0, 3.3, 40.0), torch.rand(1, 3, SIZE, SIZE)
+    orbit, images = turntable(1, 15.0, 3.3, 40.0), torch.rand(1, 3, SIZE, SIZE)
     one, other = guidance(), guidance()
     for step in (0, 1, 2):
-        one.loss(pictures, orbit, None, step)
-    assert torch.equal(
-        one.loss(pictures, orbit, None, 7).gradient, other.loss(pictures, orbit, None, 7).gradient
-    )
+        one.loss(images, orbit, None, step)
+    assert torch.equal(one.loss(images, orbit, None, 7).gradient, other.loss(images, orbit, None, 7).gradient)
     assert not torch.equal(
-        one.loss(pictures, orbit, None, 8).gradient, one.loss(pictures, orbit, None, 7).gradient
+        one.loss(images, orbit, None, 8).gradient, one.loss(images, orbit, None, 7).gradient
     )
 
 
@@ -69,7 +67,7 @@ def test_a_text_that_views_and_descriptors_make_too_long_says_whose_tokens_they_
 
 def test_views_and_backgrounds_are_told() -> None:
     g = guidance(backgrounds=("white",))
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     g.prior.asked.clear()
     g.loss(torch.rand(4, 3, SIZE, SIZE), turntable(4, 15.0, 3.3, 40.0), "white", 0)
     assert [text.split(", ")[:3] for text in g.prior.asked[:4]] == [
@@ -81,7 +79,7 @@ def test_views_and_backgrounds_are_told() -> None:
 
 def test_the_source_may_have_a_prompt_of_its_own() -> None:
     g = guidance(replace(CONFIG, source_prompt="a cube"))
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     g.prior.asked.clear()
     g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), None, 0)
     assert [text.split(", ")[0] for text in g.prior.asked[:2]] == ["a ball", "a cube"]
@@ -97,8 +95,8 @@ def test_the_negative_prompt_stands_alone_and_is_the_source_descriptors_unless_g
         return g._problem(orbit, "white").conditions[Slot.NEGATIVE].embedding
 
     for given, said in (("foggy, ", "foggy"), ("", "blurry")):
-        assert torch.equal(negative(negative_prompt=given)[0], PicturePrior().picture(said))
-    assert torch.equal(negative(source_descriptors="")[0], PicturePrior().picture(""))
+        assert torch.equal(negative(negative_prompt=given)[0], StubPrior().image(said))
+    assert torch.equal(negative(source_descriptors="")[0], StubPrior().image(""))
     assert Slot.NEGATIVE not in guidance()._problem(orbit, "white").conditions, "bridge asks none"
 
 
@@ -109,26 +107,26 @@ def test_a_negative_prompt_that_cannot_be_read() -> None:
 
 def test_background_words_can_be_left_out() -> None:
     g = guidance(replace(CONFIG, background_words=False), backgrounds=("white",))
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     g.loss(torch.rand(1, 3, SIZE, SIZE), turntable(1, 15.0, 3.3, 40.0), "white", 0)
     assert not any("background" in text for text in g.prior.asked)
 
 
 def test_what_only_a_front_shows_is_told_in_front_only() -> None:
     g = guidance(replace(CONFIG, view=ViewConfig(front_only=("smiling",))), "a smiling ball")
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     g.prior.asked.clear()
     g.loss(torch.rand(4, 3, SIZE, SIZE), turntable(4, 15.0, 3.3, 40.0), None, 0)
     said = [text.split(", ")[0] for text in g.prior.asked[:4]]
     assert said == ["a smiling ball", "a ball", "a ball", "a ball"]
 
 
-def test_pictures_are_brought_to_the_priors_size() -> None:
-    pictures = torch.rand(1, 3, 40, 40, requires_grad=True)
-    distilled = guidance().loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, 0)
+def test_images_are_brought_to_the_priors_size() -> None:
+    images = torch.rand(1, 3, 40, 40, requires_grad=True)
+    distilled = guidance().loss(images, turntable(1, 15.0, 3.3, 40.0), None, 0)
     assert distilled.gradient.shape == (1, 3, SIZE, SIZE)
     distilled.losses["distillation"].backward()
-    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
+    assert images.grad is not None and images.grad.abs().sum() > 0
 
 
 def test_the_stage_follows_the_step_or_the_wish() -> None:
@@ -161,7 +159,7 @@ def test_a_wish_that_cannot_be_read_changes_nothing(change: dict[str, str]) -> N
 
 def test_a_prompt_is_read_as_it_is_told() -> None:
     g = guidance(prompt="a ball.")
-    assert isinstance(g.prior, PicturePrior)
+    assert isinstance(g.prior, StubPrior)
     assert not any("." in text for text in g.prior.checked)
 
 
@@ -176,11 +174,11 @@ def test_unknown_objective() -> None:
         guidance(replace(CONFIG, objective="alchemy"))
 
 
-def said(g: Guidance, step: int, pictures: torch.Tensor | None = None) -> str:
+def said(g: Guidance, step: int, images: torch.Tensor | None = None) -> str:
     """How the step is refused."""
-    if pictures is None:
-        pictures = torch.rand(1, 3, SIZE, SIZE)
-    judged = g.loss(pictures, turntable(1, 15.0, 3.3, 40.0), None, step)
+    if images is None:
+        images = torch.rand(1, 3, SIZE, SIZE)
+    judged = g.loss(images, turntable(1, 15.0, 3.3, 40.0), None, step)
     assert not judged.losses["distillation"].isfinite()
     return str(g.explained(judged.why(), step))
 
@@ -218,17 +216,17 @@ def test_every_text_is_read_before_training_begins(tmp_path: Path) -> None:
     config = replace(CONFIG, objective="vsd", target_descriptors="sharp", errors_every=1)
     adapter = Adapter(prior, 2, camera=True)
     journeys: list[torch.device] = []
-    prior.texts[0].encoder.to = journeys.append
+    prior.text_encoders[0].encoder.to = journeys.append
     wishes = Wishes.of("a red apple", config)
     g = Guidance(prior, config, wishes, 0, ("white", None), adapter)
     assert len(journeys) == 2, "there and home"
-    pictures, orbit = torch.rand(5, 3, 32, 32), turntable(4, 15.0, 3.3, 40.0)
+    images, orbit = torch.rand(5, 3, 32, 32), turntable(4, 15.0, 3.3, 40.0)
     above = turntable(1, 80.0, 3.3, 40.0)
     every = Orbit(*(torch.cat([getattr(o, f.name) for o in (orbit, above)]) for f in fields(Orbit)))
     for background in ("white", None):
-        g.loss(pictures, every, background, 0)
+        g.loss(images, every, background, 0)
     assert len(journeys) == 2
     g.apply(replace(wishes, prompt="a blue apple"))
     assert len(journeys) == 4
-    g.loss(pictures, every, None, 1)
+    g.loss(images, every, None, 1)
     assert len(journeys) == 4

@@ -10,7 +10,7 @@ from bridge_nerf.method_configs import bridge_distill, presets
 from nerfstudio.plugins.types import MethodSpecification
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.nerf.learning_rate import RampSchedulerConfig
+from bridge_nerf.nerf.engine.learning_rate import RampSchedulerConfig
 from bridge_nerf.priors.registry import load_prior
 
 

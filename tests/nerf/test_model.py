@@ -3,9 +3,9 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
-from bridge_nerf.nerf.field import FieldConfig
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
-from bridge_nerf.nerf.orbit import turntable
+from bridge_nerf.nerf.scene.field import FieldConfig
+from bridge_nerf.nerf.scene.orbit import turntable
 
 SMALL = FieldConfig(grid_resolutions=(8, 16), grid_features=2, hidden=8)
 
@@ -26,8 +26,8 @@ def test_outputs_start_with_rgb_and_show_the_background_beside_the_object() -> N
     model = make().eval()
     outputs = model.get_outputs(rays())
     assert next(iter(outputs)) == "rgb"
-    picture = outputs["rgb"].view(3, 24, 24, 3)
-    torch.testing.assert_close(picture[:, 0, 0], torch.ones(3, 3))
+    image = outputs["rgb"].view(3, 24, 24, 3)
+    torch.testing.assert_close(image[:, 0, 0], torch.ones(3, 3))
     opacity, depth = (outputs[name].view(3, 24, 24) for name in ("accumulation", "depth"))
     assert (opacity[:, 12, 12] > 0.95).all()
     assert (opacity[:, 0, 0] == 0).all()
@@ -41,21 +41,21 @@ def test_what_is_left_out_does_not_show() -> None:
     torch.testing.assert_close(pruned, exact, atol=0.02, rtol=0)
 
 
-def test_training_pictures_are_a_function_of_seed_and_step() -> None:
+def test_training_images_are_a_function_of_seed_and_step() -> None:
     model = make().train()
 
-    def picture(seed: int, step: int) -> torch.Tensor:
+    def image(seed: int, step: int) -> torch.Tensor:
         model.seed = seed
         model.update_to_step(step)
         return model.get_outputs(rays())["rgb"].detach()
 
-    first = picture(1, 5)
-    assert not torch.equal(picture(1, 6), first)
-    assert not torch.equal(picture(2, 5), first)
-    assert torch.equal(picture(1, 5), first)
+    first = image(1, 5)
+    assert not torch.equal(image(1, 6), first)
+    assert not torch.equal(image(2, 5), first)
+    assert torch.equal(image(1, 5), first)
 
 
-def test_pictures_for_people_do_not_depend_on_the_step() -> None:
+def test_images_for_people_do_not_depend_on_the_step() -> None:
     model = make(background="random").eval()
     first = model.get_outputs(rays())["rgb"]
     model.update_to_step(100)

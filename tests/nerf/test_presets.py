@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from bridge_nerf.method_configs.presets import variant_config
 
 from bridge_nerf.flags import leaves
-from bridge_nerf.nerf import regularisers
-from bridge_nerf.nerf.field import BridgeField, FieldConfig
-from bridge_nerf.nerf.orbit import Orbit, random_orbit
-from bridge_nerf.nerf.rendering import march, ray_sums, sphere_span, weights
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer
-from tests.nerf.stub import PicturePrior
-from tests.nerf.test_trainer import same, state
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.scene import regularisers
+from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
+from bridge_nerf.nerf.scene.orbit import Orbit, random_orbit
+from bridge_nerf.nerf.scene.rendering import march, ray_sums, sphere_span, weights
+from tests.nerf.engine.test_trainer import same, state
+from tests.nerf.stub import StubPrior
 
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
@@ -152,7 +152,7 @@ def test_regularisers_weigh_as_in_threestudio() -> None:
 
 
 @pytest.fixture
-def small(config: BridgeTrainerConfig, prior: PicturePrior) -> Callable[[str, Any], BridgeTrainerConfig]:
+def small(config: BridgeTrainerConfig, prior: StubPrior) -> Callable[[str, Any], BridgeTrainerConfig]:
     """A preset for a card in a few steps of few pixels; everything that begins late begins at step 2."""
 
     def make(name: str, kind: Any) -> BridgeTrainerConfig:
@@ -176,7 +176,7 @@ def small(config: BridgeTrainerConfig, prior: PicturePrior) -> Callable[[str, An
 def test_presets_run_over_the_step_where_they_change(
     small: Callable[[str, Any], BridgeTrainerConfig],
     trained: Train,
-    prior: PicturePrior,
+    prior: StubPrior,
     name: str,
     kind: Any,
 ) -> None:

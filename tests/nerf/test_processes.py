@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from tests.nerf.stub import PicturePrior
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from tests.nerf.stub import StubPrior
 
 STEPS = 2
 
@@ -15,7 +15,7 @@ STEPS = 2
 def adapter_states(config: BridgeTrainerConfig, rank: int, world: int) -> tuple[list[Tensor], list[Tensor]]:
     """The adapter's gradients at the first step, and its parameters after a few."""
     torch.manual_seed(0)
-    pipeline, prior = config.pipeline.setup(device="cpu"), PicturePrior()
+    pipeline, prior = config.pipeline.setup(device="cpu"), StubPrior()
     pipeline.world_size = world  # set afterwards: nerfstudio wraps the model for GPUs only
     pipeline.__dict__["prior"] = prior
     pipeline.add_adapter(config.machine.seed)

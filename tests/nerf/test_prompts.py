@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from bridge_nerf.nerf.background import Background
 from bridge_nerf.nerf.prompts import ViewConfig
+from bridge_nerf.nerf.scene.background import Background
+from bridge_nerf.photometry import BACKGROUNDS
 from bridge_nerf.toybox.render import View
-from bridge_nerf.toybox.words import BACKGROUNDS
-from bridge_nerf.wording import compose
+from bridge_nerf.wording import join_prompt
 
 
 def test_views_are_those_of_the_toybox() -> None:
@@ -38,7 +38,7 @@ def test_what_contradicts_a_view_is_left_out_of_the_prompt() -> None:
     ],
 )
 def test_only_what_is_said_is_joined(parts: tuple[str, ...], said: str) -> None:
-    assert compose(*parts) == said
+    assert join_prompt(*parts) == said
 
 
 def test_the_palette_names_what_it_shows() -> None:

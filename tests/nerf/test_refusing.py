@@ -11,12 +11,12 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import leaves
-from bridge_nerf.nerf import checkpoint
+from bridge_nerf.nerf.engine import checkpoint
+from bridge_nerf.nerf.engine.ranges import GROUPS, RANGES
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
 from bridge_nerf.nerf.model import BridgeModel
-from bridge_nerf.nerf.ranges import GROUPS, RANGES
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from tests.nerf.stub import PicturePrior
-from tests.nerf.test_trainer import Train
+from tests.nerf.engine.test_trainer import Train
+from tests.nerf.stub import StubPrior
 
 
 def refused(config: BridgeTrainerConfig, trained: Train, timestamp: str = "refused") -> str:
@@ -187,7 +187,7 @@ def test_too_little_memory_is_one_line(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
-    monkeypatch.setattr(PicturePrior, "encode", full)
+    monkeypatch.setattr(StubPrior, "encode", full)
     assert "not enough memory (CUDA out of memory.)" in refused(config, trained)
 
 
@@ -218,7 +218,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 
 def test_nan_stops_the_run_after_the_last_good_checkpoint(
-    config: BridgeTrainerConfig, trained: Train, prior: PicturePrior, monkeypatch: pytest.MonkeyPatch, capsys
+    config: BridgeTrainerConfig, trained: Train, prior: StubPrior, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     eps, calls = prior.eps, []
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge_nerf.nerf.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer
 from tests.browsers import CHROMIUM, SLOW, needs_chromium
-from tests.nerf.stub import PicturePrior
+from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE
 
 pytestmark = needs_chromium
 
 
 @pytest.fixture
-def trainer(config: BridgeTrainerConfig, prior: PicturePrior) -> Iterator[BridgeTrainer]:
+def trainer(config: BridgeTrainerConfig, prior: StubPrior) -> Iterator[BridgeTrainer]:
     """Training in a thread, with the viewer on."""
     config.timestamp, config.vis, config.max_num_iterations = "run", "viewer", 1_000_000
     config.save_config()

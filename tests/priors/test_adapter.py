@@ -14,7 +14,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
-from bridge_nerf.schedules import NoiseSchedule, per_sample
+from bridge_nerf.schedules import NoiseSchedule, expand_like
 from bridge_nerf.seeding import generator
 
 WIDTH, STD = 3, 0.5
@@ -29,7 +29,7 @@ class Gaussian:
         layer = nn.Linear(2 * WIDTH + 1, WIDTH, bias=False).requires_grad_(False)
         layer.weight.copy_(torch.eye(WIDTH, 2 * WIDTH + 1))
         self.components = SimpleNamespace(
-            unet=nn.ModuleDict({"to_q": layer}),
+            denoiser=nn.ModuleDict({"to_q": layer}),
             scheduler=SimpleNamespace(config={"prediction_type": prediction_type}),
         )
 
@@ -37,9 +37,9 @@ class Gaussian:
         return Condition(torch.zeros(len(prompts), WIDTH))
 
     def eps(self, x_t, t, condition):
-        alpha, sigma = (per_sample(f(t), x_t) for f in (self.schedule.alpha, self.schedule.sigma))
+        alpha, sigma = (expand_like(f(t), x_t) for f in (self.schedule.alpha, self.schedule.sigma))
         features = torch.cat([x_t, -alpha.expand(-1, 1), -alpha * condition.embedding], 1)
-        return sigma / (alpha**2 * STD**2 + sigma**2) * self.components.unet["to_q"](features)
+        return sigma / (alpha**2 * STD**2 + sigma**2) * self.components.denoiser["to_q"](features)
 
 
 def fit(adapter: Adapter, draw: Callable[[torch.Generator], tuple], steps: int, lr: float) -> list[float]:
@@ -125,10 +125,10 @@ def test_a_pipeline_is_adapted_and_stays_what_it_was(pipeline: DiffusersPrior):
 
 def test_it_owns_its_corrections_alone(pipeline: DiffusersPrior):
     adapter = Adapter(pipeline, rank=2)
-    weights = {id(p) for p in pipeline.components.unet.parameters()}
+    weights = {id(p) for p in pipeline.components.denoiser.parameters()}
     assert not weights & {id(p) for p in adapter.parameters()}
     assert all(key.endswith((".down", ".up")) for key in adapter.state_dict())
-    attention = [m for m in pipeline.components.unet.modules() if type(m).__name__ == "Attention"]
+    attention = [m for m in pipeline.components.denoiser.modules() if type(m).__name__ == "Attention"]
     assert len(adapter.state_dict()) == 2 * 4 * len(attention) > 0
     again = Adapter(pipeline, rank=2, seed=1)
     again.load_state_dict(adapter.state_dict())
@@ -137,17 +137,17 @@ def test_it_owns_its_corrections_alone(pipeline: DiffusersPrior):
 
 def test_no_correction_is_left_behind_by_an_error(pipeline: DiffusersPrior):
     adapter = Adapter(pipeline, rank=2)
-    before = [dict(layer._forward_hooks) for layer in pipeline.components.unet.modules()]
+    before = [dict(layer._forward_hooks) for layer in pipeline.components.denoiser.modules()]
     with pytest.raises(Exception, match="."):
         adapter.eps(torch.zeros(1, 99, 8, 8), torch.tensor([5]), pipeline.embed([""]))
-    assert [dict(layer._forward_hooks) for layer in pipeline.components.unet.modules()] == before
+    assert [dict(layer._forward_hooks) for layer in pipeline.components.denoiser.modules()] == before
 
 
 def test_what_cannot_be_adapted_is_said(pipeline: DiffusersPrior):
     with pytest.raises(UserError, match="rank 0"):
         Adapter(pipeline, rank=0)
     prior = Gaussian("epsilon")
-    prior.components.unet = nn.Linear(3, 3)
+    prior.components.denoiser = nn.Linear(3, 3)
     with pytest.raises(UserError, match="no attention"):
         Adapter(prior)
 

@@ -33,7 +33,7 @@ def with_corrections(prior) -> Adapter:
 def test_a_compiled_network_answers_the_same(closed_folder, monkeypatch, backend):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain, compiled = (load_prior(str(closed_folder), "cpu", compiling=c) for c in (False, True))
-    assert compiled.components.unet._compiled_call_impl is not None
+    assert compiled.components.denoiser._compiled_call_impl is not None
     torch.testing.assert_close(asked(compiled), asked(plain), atol=1e-4, rtol=1e-4)
     corrected = asked(compiled, with_corrections(compiled))
     torch.testing.assert_close(corrected, asked(plain, with_corrections(plain)), atol=1e-4, rtol=1e-4)

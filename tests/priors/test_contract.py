@@ -51,7 +51,7 @@ def noise(prior: DiffusersPrior, key: str = "x") -> torch.Tensor:
     return torch.randn(3, *prior.latent_shape, generator=generator(0, key))
 
 
-def pictures(prior: DiffusersPrior) -> torch.Tensor:
+def random_images(prior: DiffusersPrior) -> torch.Tensor:
     size = prior.image_size
     return torch.rand(2, 3, size, size, generator=generator(0, "images"))
 
@@ -65,9 +65,9 @@ def test_it_is_an_image_prior_and_no_module(prior: DiffusersPrior, dtype: torch.
     wide = torch.bfloat16 if dtype == torch.float16 else dtype
     is_xl = type(prior).__name__ == "StableDiffusionXL"
     assert parts.vae is None or parts.vae.dtype == (wide if is_xl else dtype)
-    for text in prior.texts:
+    for text in prior.text_encoders:
         assert text.encoder.dtype == (wide if "T5" in type(text.encoder).__name__ else dtype)
-    for network in (parts.unet, parts.vae, *(text.encoder for text in prior.texts)):
+    for network in (parts.denoiser, parts.vae, *(text.encoder for text in prior.text_encoders)):
         if network is not None:
             assert not network.training and not any(p.requires_grad for p in network.parameters())
 
@@ -117,8 +117,8 @@ def test_every_extra_reaches_the_network(exact: DiffusersPrior) -> None:
         assert not torch.allclose(usual, changed, atol=1e-6), name
 
 
-def test_pictures_are_encoded_and_decoded(prior: DiffusersPrior, exact: DiffusersPrior) -> None:
-    images = pictures(prior)
+def test_images_are_encoded_and_decoded(prior: DiffusersPrior, exact: DiffusersPrior) -> None:
+    images = random_images(prior)
     latents = prior.encode(images)
     decoded = prior.decode(latents)
     assert latents.shape[1:] == prior.latent_shape and decoded.shape == images.shape
@@ -129,15 +129,15 @@ def test_pictures_are_encoded_and_decoded(prior: DiffusersPrior, exact: Diffuser
 
 def test_embeddings_are_computed_once_and_encoders_go_home(folder: Path, exact: DiffusersPrior) -> None:
     prior, calls = DiffusersPrior.load(folder), []
-    for text in prior.texts:
+    for text in prior.text_encoders:
         text.encoder.register_forward_hook(lambda *_: calls.append(1))
     condition = prior.embed([*PROMPTS, PROMPTS[0]])
-    assert len(condition) == 4 and len(calls) == 3 * len(prior.texts)
+    assert len(condition) == 4 and len(calls) == 3 * len(prior.text_encoders)
     assert not condition.embedding.requires_grad
     again = prior.embed(PROMPTS[::-1])
     assert again.equals(Condition.cat([condition[k] for k in (2, 1, 0)]))
     assert torch.equal(again.embedding, condition.embedding[[2, 1, 0]])
-    assert len(calls) == 3 * len(prior.texts)
+    assert len(calls) == 3 * len(prior.text_encoders)
     for row, prompt in enumerate(PROMPTS):
         alone = exact.embed([prompt])
         assert alone.says == condition[row].says and torch.equal(alone.embedding, condition[row].embedding)
@@ -149,12 +149,12 @@ def test_embeddings_are_computed_once_and_encoders_go_home(folder: Path, exact: 
 def test_text_encoders_visit_the_device_once_for_all_prompts(folder: Path) -> None:
     prior = DiffusersPrior.load(folder)
     journeys: list[int] = []
-    for k, text in enumerate(prior.texts):
+    for k, text in enumerate(prior.text_encoders):
         text.encoder.to = lambda *_, k=k: journeys.append(k)
     prior.embed([*PROMPTS, PROMPTS[0]])
-    assert journeys == [k for k in range(len(prior.texts)) for _ in ("there", "home")]
+    assert journeys == [k for k in range(len(prior.text_encoders)) for _ in ("there", "home")]
     prior.embed(PROMPTS[::-1])
-    assert len(journeys) == 2 * len(prior.texts)
+    assert len(journeys) == 2 * len(prior.text_encoders)
 
 
 def test_prompts_are_checked(prior: DiffusersPrior) -> None:
@@ -165,8 +165,8 @@ def test_prompts_are_checked(prior: DiffusersPrior) -> None:
         prior.embed(["apple " * 300])
 
 
-def test_gradients_reach_pictures_and_latents(prior: DiffusersPrior) -> None:
-    images = pictures(prior).requires_grad_()
+def test_gradients_reach_images_and_latents(prior: DiffusersPrior) -> None:
+    images = random_images(prior).requires_grad_()
     prior.encode(images).square().sum().backward()
     assert images.grad is not None and images.grad.abs().sum() > 0
     x_t, told = noise(prior).requires_grad_(), prior.embed(PROMPTS)
@@ -192,7 +192,7 @@ def test_attention_block_by_block_changes_nothing(folder: Path, monkeypatch: pyt
     torch.testing.assert_close(answer, wanted, rtol=0, atol=0.025)
 
 
-def test_pictures_stay_in_the_order_of_memory_that_convolutions_like(exact: DiffusersPrior) -> None:
+def test_images_stay_in_the_order_of_memory_that_convolutions_like(exact: DiffusersPrior) -> None:
     turned = []
 
     def look(name: str) -> Any:
@@ -205,11 +205,11 @@ def test_pictures_stay_in_the_order_of_memory_that_convolutions_like(exact: Diff
     # The first layer gets what it gets; proj_out is given what its own transformer made of words of pixels.
     inner = {
         name: module
-        for name, module in exact.components.unet.named_modules()
+        for name, module in exact.components.denoiser.named_modules()
         if isinstance(module, torch.nn.Conv2d)
         and not name.endswith(("conv_in", "pos_embed.proj", "proj_out"))
     }
-    assert bool(inner) != ("Transformer" in type(exact.components.unet).__name__)  # it has no others
+    assert bool(inner) != ("Transformer" in type(exact.components.denoiser).__name__)  # it has no others
     handles = [module.register_forward_pre_hook(look(name)) for name, module in inner.items()]
     exact.eps(noise(exact), TIMES, exact.embed(PROMPTS))
     for handle in handles:

@@ -106,7 +106,7 @@ def test_gradients_reach_the_images_and_nothing_else(open_folder: Path) -> None:
     assert images.grad is not None
     torch.testing.assert_close((images.grad * direction).sum(), numeric, rtol=1e-6, atol=1e-9)
     parts = prior.components
-    for network in (parts.unet, parts.vae, prior.texts[0].encoder):
+    for network in (parts.denoiser, parts.vae, prior.text_encoders[0].encoder):
         assert not network.training
         assert all(not p.requires_grad and p.grad is None for p in network.parameters())
 
@@ -134,7 +134,7 @@ def test_bfloat16_answers_in_the_dtype_of_the_question(prior: DiffusersPrior, fo
 def test_embeddings_are_those_of_the_pipeline_and_are_computed_once(folder: Path) -> None:
     prior, pipeline = DiffusersPrior.load(folder), diffusers_pipeline(folder)
     calls: list[int] = []
-    prior.texts[0].encoder.register_forward_hook(lambda *_: calls.append(1))
+    prior.text_encoders[0].encoder.register_forward_hook(lambda *_: calls.append(1))
     condition = prior.embed([*PROMPTS, PROMPTS[0]])
     assert len(condition) == 4 and len(calls) == 3 and not condition.embedding.requires_grad
     expected = [pipeline.encode_prompt(prompt, "cpu", 1, False)[0] for prompt in [*PROMPTS, PROMPTS[0]]]
@@ -147,7 +147,7 @@ def test_embeddings_are_those_of_the_pipeline_and_are_computed_once(folder: Path
 def test_padding_is_masked_where_the_encoder_was_trained_so(open_folder: Path) -> None:
     prior, pipeline = DiffusersPrior.load(open_folder), diffusers_pipeline(open_folder)
     plain = DiffusersPrior.load(open_folder).embed(["an apple"]).embedding
-    for encoder in (prior.texts[0].encoder, pipeline.text_encoder):
+    for encoder in (prior.text_encoders[0].encoder, pipeline.text_encoder):
         encoder.config.use_attention_mask = True
     masked = prior.embed(["an apple"]).embedding
     torch.testing.assert_close(masked, pipeline.encode_prompt("an apple", "cpu", 1, False)[0])
@@ -158,7 +158,7 @@ def test_an_answer_in_x0_is_converted_too(tmp_path: Path) -> None:
     prior = DiffusersPrior.load(build_tiny_pipeline(tmp_path, "sample"))
     x_t, told = noise(3, 4, 8, 8), prior.embed(PROMPTS)
     eps = prior.eps(x_t, TIMES, told)
-    x0 = prior.components.unet(x_t, TIMES, told.embedding).sample
+    x0 = prior.components.denoiser(x_t, TIMES, told.embedding).sample
     torch.testing.assert_close(prior.schedule.add_noise(x0, eps, TIMES), x_t, rtol=1e-4, atol=1e-4)
 
 

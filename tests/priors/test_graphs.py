@@ -6,9 +6,9 @@ from torch import nn
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors import graphs
+from bridge_nerf.priors.autoencoders import deferred_checks
 from bridge_nerf.priors.graphs import MOST, Graphed, graph_network
 from bridge_nerf.priors.registry import load_prior
-from bridge_nerf.priors.spaces import unseen
 from tests.priors.test_compiling import asked, with_corrections
 
 
@@ -52,7 +52,7 @@ def gradient(answer: torch.Tensor, x: torch.Tensor, seed: int) -> torch.Tensor:
 
 def test_a_graphed_network_answers_the_same_and_adapters_pass_it_by(closed_folder, recorded):
     plain, graphed = (load_prior(str(closed_folder), "cpu") for _ in range(2))
-    graph_network(graphed.components.unet, "the network")
+    graph_network(graphed.components.denoiser, "the network")
     for _ in range(2):
         assert torch.equal(asked(graphed), asked(plain))
     assert recorded == [1]
@@ -111,7 +111,9 @@ def test_there_are_none_on_a_cpu(closed_folder):
     with pytest.raises(UserError, match="no CUDA graphs on cpu"):
         load_prior(str(closed_folder), "cpu", graphs="on")
     for way in ("auto", "off"):
-        assert load_prior(str(closed_folder), "cpu", graphs=way).components.unet._compiled_call_impl is None
+        assert (
+            load_prior(str(closed_folder), "cpu", graphs=way).components.denoiser._compiled_call_impl is None
+        )
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -121,12 +123,10 @@ def test_a_graphed_encoder_has_the_same_gradient(closed_folder, recorded, checkp
         prior = load_prior(str(closed_folder), "cpu", checkpointing=checkpointing)
         if graphed:
             prior.space.graph("the encoder")
-        pictures = [
-            drawn(2, 3, prior.image_size, prior.image_size, seed=k).requires_grad_() for k in range(2)
-        ]
-        with unseen():
-            latents = [prior.encode(picture) for picture in pictures]
-        slopes = [gradient(latents[k], pictures[k], seed=5) for k in (1, 0)]
+        images = [drawn(2, 3, prior.image_size, prior.image_size, seed=k).requires_grad_() for k in range(2)]
+        with deferred_checks():
+            latents = [prior.encode(image) for image in images]
+        slopes = [gradient(latents[k], images[k], seed=5) for k in (1, 0)]
         answers.append([*latents, *slopes])
     for found, expected in zip(answers[1], answers[0], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)

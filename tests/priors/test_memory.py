@@ -32,11 +32,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_the_estimate_is_the_size_of_what_is_loaded(folder: Path, dtype: torch.dtype) -> None:
     told = estimate(folder, check_folder(folder), dtype)
     prior = DiffusersPrior.load(folder, dtype=dtype)
-    networks = size(prior.components.unet) + (prior.components.vae is not None and size(prior.components.vae))
-    texts = [size(text.encoder) for text in prior.texts]
+    networks = size(prior.components.denoiser) + (
+        prior.components.vae is not None and size(prior.components.vae)
+    )
+    texts = [size(text.encoder) for text in prior.text_encoders]
     assert sum(told.networks.values()) == networks
-    assert sum(told.texts.values()) == sum(texts)
-    assert told.on_device == sum(told.networks.values()) + max(told.texts.values())
+    assert sum(told.text_encoders.values()) == sum(texts)
+    assert told.on_device == sum(told.networks.values()) + max(told.text_encoders.values())
 
 
 def test_the_estimate_is_printed_before_loading(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,5 +134,5 @@ def test_the_half_precision_of_a_family_suits_all_its_parts() -> None:
         "Stable Diffusion 3 or 3.5": "bfloat16"
     }
     for family in families.FAMILIES:
-        t5s = {name for name, kind in family.texts.items() if kind == families.T5}
-        assert t5s <= family.overflowing <= family.texts.keys() | family.networks.keys()
+        t5s = {name for name, kind in family.text_encoders.items() if kind == families.T5}
+        assert t5s <= family.overflowing <= family.text_encoders.keys() | family.networks.keys()

@@ -80,8 +80,8 @@ def half(folder: Path) -> DiffusersPrior:
 @pytest.fixture(scope="module")
 def single(folder: Path, half: DiffusersPrior) -> DiffusersPrior:
     """The same weights, as float16 has rounded them."""
-    prior, rounded = DiffusersPrior.load(folder), half.components.unet.state_dict()
-    prior.components.unet.load_state_dict({name: value.float() for name, value in rounded.items()})
+    prior, rounded = DiffusersPrior.load(folder), half.components.denoiser.state_dict()
+    prior.components.denoiser.load_state_dict({name: value.float() for name, value in rounded.items()})
     return prior
 
 

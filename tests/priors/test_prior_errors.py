@@ -13,7 +13,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.prompts import Vocabulary
 from bridge_nerf.priors.registry import load_prior
-from bridge_nerf.wording import compose
+from bridge_nerf.wording import join_prompt
 
 
 def refuses(call: Callable[[], object], *parts: str) -> None:
@@ -94,7 +94,7 @@ def test_of_a_composed_text_it_is_said_what_is_the_prompt_and_what_was_added(
 ) -> None:
     """The tiny tokenizer has one token for each word and for the comma; 30 are left beside the marks."""
     flags = ["--target-descriptors", "--source-descriptors", "--pipeline.target-descriptors"]
-    text = compose("apple " * 20, "front view", "sharp " * 12)
+    text = join_prompt("apple " * 20, "front view", "sharp " * 12)
     for read in (opened.check_prompts, opened.embed):
         refuses(
             lambda read=read: read([text]),
@@ -104,11 +104,11 @@ def test_of_a_composed_text_it_is_said_what_is_the_prompt_and_what_was_added(
             *flags,
         )
     refuses(
-        lambda: opened.check_prompts([compose("apple", "sharp " * 30)]), "in all: shorten the descriptors"
+        lambda: opened.check_prompts([join_prompt("apple", "sharp " * 30)]), "in all: shorten the descriptors"
     )
-    assert len(opened.embed([compose("apple", "sharp")])) == 1
+    assert len(opened.embed([join_prompt("apple", "sharp")])) == 1
     torch.testing.assert_close(
-        opened.embed([compose("apple", "sharp")]).embedding, opened.embed(["apple, sharp"]).embedding
+        opened.embed([join_prompt("apple", "sharp")]).embedding, opened.embed(["apple, sharp"]).embedding
     )
 
 

@@ -1,4 +1,4 @@
-"""Sizes of pictures: what is said to suit a prior does, and what is refused would not have worked."""
+"""Sizes of images: what is said to suit a prior does, and what is refused would not have worked."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.priors.sides import Sides, sides_of
-from tests.nerf.stub import PicturePrior
+from tests.nerf.stub import StubPrior
 from tests.priors.tiny_families import build
 
 
@@ -51,8 +51,8 @@ def test_the_blocks_of_deepfloyd_cannot_pad() -> None:
         cross_attention_dim=8,
         attention_head_dim=4,
     )
-    prior: Any = PicturePrior()  # of pixels, as DeepFloyd's
-    prior.components.unet = unet
+    prior: Any = StubPrior()  # of pixels, as DeepFloyd's
+    prior.components.denoiser = unet
     assert sides_of(prior) == Sides(4)
     text, works = torch.zeros(1, 5, 8), []
     for side in range(1, 13):

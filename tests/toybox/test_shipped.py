@@ -20,7 +20,7 @@ def judge() -> Judge:
 
 def test_the_judge_knows_the_world(judge):
     shard = make_shard(31_337, 100, workers=1, clean=True)
-    verdict = judge(shard.pictures.float() / 255)
+    verdict = judge(shard.images.float() / 255)
     assert share([seen == scene.toy for seen, scene in zip(verdict.toys, shard.scenes, strict=True)]) >= 0.97
 
 
@@ -32,8 +32,8 @@ def test_the_judge_sees_nothing_in_noise_that_it_calls_clean(judge):
 def test_the_prior_draws_what_it_is_asked(judge):
     prior = load_prior("toybox", "cpu")
     prompts = ["a pineapple, front view, white background, detailed, sharp"] * 6
-    pictures = ddim(prior, prompts, steps=20, generators=[torch.Generator().manual_seed(k) for k in range(6)])
-    assert share([seen == "pineapple" for seen in judge(pictures).toys]) >= 5 / 6
+    images = ddim(prior, prompts, steps=20, generators=[torch.Generator().manual_seed(k) for k in range(6)])
+    assert share([seen == "pineapple" for seen in judge(images).toys]) >= 5 / 6
 
 
 def test_the_prior_knows_every_word_of_the_world():
@@ -41,10 +41,10 @@ def test_the_prior_knows_every_word_of_the_world():
     prior.check_prompts([entry for entries in vocabulary().values() for entry in entries])
 
 
-def test_the_autoencoder_keeps_pictures():
+def test_the_autoencoder_keeps_images():
     prior = load_prior("toybox", "cpu")
-    pictures = make_shard(4, 8, workers=1, clean=True).pictures.float() / 255
-    error = (prior.decode(prior.encode(pictures)) - pictures).square().mean()
+    images = make_shard(4, 8, workers=1, clean=True).images.float() / 255
+    error = (prior.decode(prior.encode(images)) - images).square().mean()
     assert -10 * np.log10(float(error)) > 26  # dB
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from bridge_nerf.photometry import luma, saturation
 from bridge_nerf.toybox.captions import EMPTY_SHARE, caption
 from bridge_nerf.toybox.dataset import Shard, make_shard
-from bridge_nerf.toybox.flaws import FILTERS, corrupt, luma, saturation
+from bridge_nerf.toybox.flaws import FILTERS, corrupt
 from bridge_nerf.toybox.objects import build, extent
 from bridge_nerf.toybox.render import View, over, render
 from bridge_nerf.toybox.words import COLOURS, FLAWS, HELD_OUT, OBJECTS, vocabulary
@@ -21,21 +22,21 @@ def shard() -> Shard:
     return make_shard(11, 60, size=32, workers=1)
 
 
-def picture(toy: str = "pineapple", size: int = 64) -> torch.Tensor:
+def image(toy: str = "pineapple", size: int = 64) -> torch.Tensor:
     parts = build(toy, COLOURS["red"], np.random.default_rng(1))
     return over(render(parts, View(20, 15), size), torch.full((3, 1, 1), 0.6))
 
 
 def test_a_shard_is_a_function_of_its_seed(shard):
     again = make_shard(11, 60, size=32, workers=1)
-    assert torch.equal(shard.pictures, again.pictures) and shard.scenes == again.scenes
-    assert not torch.equal(shard.pictures, make_shard(12, 60, size=32, workers=1).pictures)
+    assert torch.equal(shard.images, again.images) and shard.scenes == again.scenes
+    assert not torch.equal(shard.images, make_shard(12, 60, size=32, workers=1).images)
 
 
 def test_a_shard_survives_its_file(shard, tmp_path):
     shard.save(tmp_path / "shard.npz")
     loaded = Shard.load(tmp_path / "shard.npz")
-    assert torch.equal(loaded.pictures, shard.pictures) and loaded.scenes == shard.scenes
+    assert torch.equal(loaded.images, shard.images) and loaded.scenes == shard.scenes
 
 
 @pytest.mark.parametrize("toy", OBJECTS)
@@ -120,34 +121,34 @@ def test_held_out_pairs_are_held_out_unless_asked_for():
 
 
 def test_no_flaw_changes_nothing():
-    x = picture()
+    x = image()
     assert torch.equal(corrupt(x, frozenset(), 1.0, np.random.default_rng(0)), x)
 
 
 def test_unknown_flaws_are_refused():
     with pytest.raises(KeyError, match="rusty"):
-        corrupt(picture(), frozenset({"rusty"}), 1.0, np.random.default_rng(0))
+        corrupt(image(), frozenset({"rusty"}), 1.0, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 @pytest.mark.parametrize("size", [64, 128])
-def test_every_flaw_gives_a_picture_and_shows(name, strength, size):
-    x = picture(size=size)
+def test_every_flaw_gives_a_image_and_shows(name, strength, size):
+    x = image(size=size)
     y = corrupt(x, frozenset({name}), strength, np.random.default_rng(0))
     assert y.shape == x.shape and y.min() >= 0 and y.max() <= 1
     assert (y - x).abs().mean() > 2e-3
 
 
 def test_oversaturation_keeps_the_luma():
-    x = picture("car")
+    x = image("car")
     y = FILTERS["oversaturated"](x, 1.0, np.random.default_rng(0))
     assert torch.allclose(luma(y), luma(x), atol=2e-3)
     assert saturation(y).mean() > 1.05 * saturation(x).mean()
 
 
 def test_blur_smooth_and_pixels_lose_detail_and_noise_adds_it():
-    x = picture()
+    x = image()
 
     def detail(y: torch.Tensor) -> float:
         return float((y[:, 1:] - y[:, :-1]).square().mean())
@@ -160,6 +161,6 @@ def test_blur_smooth_and_pixels_lose_detail_and_noise_adds_it():
 
 
 def test_fog_and_haze_lower_contrast():
-    x = picture("penguin")
+    x = image("penguin")
     for name in ("foggy", "hazy"):
         assert FILTERS[name](x, 0.5, np.random.default_rng(0)).std() < 0.8 * x.std()

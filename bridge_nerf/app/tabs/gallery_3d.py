@@ -1,0 +1,56 @@
+"""3D: finished scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from bridge_nerf.app.scenes import Scene, read_scenes, shipped
+from bridge_nerf.extras import install
+
+EMPTY = """
+No scenes have been put into this gallery yet. It is made from finished runs, with the package's `nerf` extra:
+
+    ns-train bridge-distill --prompt "a pineapple"
+    python -m bridge_nerf.app.gallery outputs/*/bridge-distill*/*
+"""
+TEXT = f"""
+Text to 3D takes minutes to hours, so these scenes were made beforehand, by the command under each of them.
+They need the `nerf` extra, which is installed in the repository's folder by `{install("nerf")}`;
+a live viewer runs while one trains.
+"""
+
+
+def build(folder: Path | None = None) -> None:
+    """Lay out the tab. `folder` is a gallery; by default the one that comes with the package."""
+    folder = folder or shipped()
+    scenes = read_scenes(folder)
+    gr.Markdown(TEXT if scenes else EMPTY)
+    with gr.Row(elem_classes="scenes"):
+        for scene in scenes:
+            assert folder is not None
+            with gr.Column(min_width=260):
+                _show(scene, folder)
+
+    def scenes_of_the_gallery() -> list[dict[str, Any]]:
+        """The finished 3D scenes of the gallery.
+
+        Returns:
+            Prompt and command of each.
+        """
+        return [{"prompt": scene.prompt, "command": scene.command} for scene in scenes]
+
+    gr.api(scenes_of_the_gallery, api_name="scenes", queue=False)
+
+
+def _show(scene: Scene, folder: Path) -> None:
+    gr.Video(
+        str(folder / scene.video), label=scene.prompt, autoplay=True, loop=True, interactive=False, height=260
+    )
+    if scene.model:
+        gr.Model3D(
+            str(folder / scene.model), label=f"{scene.prompt}: the mesh", interactive=False, height=260
+        )
+    gr.Code(scene.command, language="shell", label="Made by", interactive=False, wrap_lines=True, lines=2)

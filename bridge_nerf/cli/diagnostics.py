@@ -1,0 +1,32 @@
+"""The command that plots the paper's two errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass
+class PlotErrors:
+    """Plot the two errors of the bridge over a run that has measured them, and print their means.
+
+    Text to 3D measures with --pipeline.errors-every 25, an image with --set errors_every=25.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the run, or its CSV file."""
+    out: Path | None = None
+    """The plot's file (svg); by default errors.svg in the folder."""
+
+    def run(self) -> None:
+        from bridge_nerf.evaluation.diagnostics import read_errors, source_rows, write_plot
+        from bridge_nerf.evaluation.table import text_table
+
+        series = read_errors(self.folder)
+        beside = self.folder.parent if self.folder.is_file() else self.folder
+        out = self.out or beside / "errors.svg"
+        write_plot(series, out, str(self.folder))
+        print(text_table(source_rows(series)))
+        print(f"wrote {out}")

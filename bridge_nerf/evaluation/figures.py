@@ -1,0 +1,237 @@
+"""The toybox's figures: how well the judge judges, and what the prior draws when asked.
+
+Every figure is measured here and now; the goals beside them are the ones that the toybox was designed for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.evaluation.sampling import ddim
+from bridge_nerf.evaluation.statistics import frechet_distance, share
+from bridge_nerf.photometry import BACKGROUNDS
+from bridge_nerf.seeding import generator
+from bridge_nerf.toybox.captions import random_colour
+from bridge_nerf.toybox.dataset import Shard, make_shard
+from bridge_nerf.toybox.judge import Judge, Verdict
+from bridge_nerf.toybox.words import FLAWS, HELD_OUT, OBJECTS, QUALITIES, VIEWS, article
+
+HELD_OUT_SEED = 900_001
+"""Seed of the images that neither the prior nor the judge was trained on."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number, its goal and how many images it rests on."""
+
+    name: str
+    value: float
+    goal: str
+    count: int
+    details: str = ""
+
+    def line(self) -> str:
+        """The figure as a row of text."""
+        row = f"{self.name:<58} {self.value:8.3f}   goal {self.goal:<9} N = {self.count:<5} {self.details}"
+        return row.rstrip()
+
+
+def clean_prompt(toy: str, colour: str | None, view: str, background: str) -> str:
+    """A full caption with the descriptors of a clean image."""
+    noun = article(f"{colour} {toy}" if colour else toy)
+    return ", ".join([noun, view, f"{background} background", *QUALITIES])
+
+
+def random_view_word(r: np.random.Generator) -> str:
+    """A view word as often as the world shows it."""
+    return VIEWS[int(r.choice(4, p=(0.215, 0.43, 0.215, 0.14)))]
+
+
+def sampled(
+    prior: ImagePrior, prompts: Sequence[str], seed: int, batch: int = 32, **options
+) -> Float[Tensor, "n 3 h w"]:
+    """`ddim` in batches; the noise of prompt k is a function of (seed, k) whatever the batch."""
+    parts = []
+    for start in range(0, len(prompts), batch):
+        some = prompts[start : start + batch]
+        draws = [generator(seed, "samples", start + k) for k in range(len(some))]
+        parts.append(ddim(prior, some, generators=draws, **options).float().cpu())
+    return torch.cat(parts)
+
+
+def judged(judge: Judge, images: Float[Tensor, "n 3 h w"], batch: int = 256) -> Verdict:
+    """The judge's verdict on many images."""
+    parts = [judge(images[k : k + batch]) for k in range(0, len(images), batch)]
+    return Verdict(
+        *(torch.cat([getattr(p, name) for p in parts]) for name in ("toy", "colour", "view", "flaws"))
+    )
+
+
+def features(judge: Judge, images: Float[Tensor, "n 3 h w"], batch: int = 256) -> Float[Tensor, "n d"]:
+    """The judge's features of many images."""
+    return torch.cat([judge.features(images[k : k + batch]) for k in range(0, len(images), batch)])
+
+
+def held_out_images(renders: int, clean: bool = True) -> Shard:
+    """Images of the world that no training saw."""
+    return make_shard(HELD_OUT_SEED + (0 if clean else 1), renders, clean=clean)
+
+
+def judge_figures(judge: Judge, renders: int = 1000) -> list[Figure]:
+    """The judge on held-out images: the toy on clean ones, the flaw on flawed ones."""
+    clean, mixed = held_out_images(renders), held_out_images(renders, clean=False)
+    figures = []
+    for shard, name, goal in (
+        (clean, "judge: toy on held-out clean images", ">= 0.99"),
+        (mixed, "judge: toy, flawed ones too", "-"),
+    ):
+        verdict = judged(judge, shard.images.float() / 255)
+        hits = [seen == scene.toy for seen, scene in zip(verdict.toys, shard.scenes, strict=True)]
+        figures.append(Figure(name, share(hits), goal, len(hits)))
+    verdict = judged(judge, mixed.images.float() / 255)
+    one = [k for k, scene in enumerate(mixed.scenes) if len(scene.flaws) == 1]
+    seen = {flaw: verdict.sees(flaw) for flaw in {next(iter(mixed.scenes[k].flaws)) for k in one}}
+    hits = [bool(seen[next(iter(mixed.scenes[k].flaws))][k]) for k in one]
+    return [*figures, Figure("judge: the flaw, on images with a single one", share(hits), "-", len(hits))]
+
+
+def object_figures(
+    prior: ImagePrior, judge: Judge, per_toy: int = 24, seed: int = 1, **options
+) -> list[Figure]:
+    """Samples of clean prompts: the toy drawn right, mean and worst, colour, view; Frechet distance to the
+    world.
+    """
+    r = np.random.default_rng(seed)
+    asked = []
+    for toy in OBJECTS:
+        for _ in range(per_toy):
+            asked.append((toy, random_colour(toy, r), random_view_word(r), list(BACKGROUNDS)[r.integers(4)]))
+    images = sampled(prior, [clean_prompt(*words) for words in asked], seed, **options)
+    verdict = judged(judge, images)
+    right = [seen == words[0] for seen, words in zip(verdict.toys, asked, strict=True)]
+    by_toy = {
+        toy: share([hit for hit, words in zip(right, asked, strict=True) if words[0] == toy])
+        for toy in OBJECTS
+    }
+    worst = min(by_toy, key=lambda toy: by_toy[toy])
+    below = ", ".join(f"{toy} {value:.2f}" for toy, value in by_toy.items() if value < 0.95)
+    colours = [seen == words[1] for seen, words in zip(verdict.colours, asked, strict=True) if words[1]]
+    views = [seen == words[2] for seen, words in zip(verdict.views, asked, strict=True)]
+    world = held_out_images(1000)
+    distance = frechet_distance(features(judge, images), features(judge, world.images.float() / 255))
+    n = len(asked)
+    return [
+        Figure("prior: toy drawn right, mean", share(right), ">= 0.95", n, below and f"below 0.95: {below}"),
+        Figure("prior: toy drawn right, worst", by_toy[worst], ">= 0.85", per_toy, worst),
+        Figure("prior: colour drawn right", share(colours), "-", len(colours)),
+        Figure("prior: view drawn right", share(views), "-", n),
+        Figure(
+            "prior: Frechet distance of judge features to the world",
+            distance,
+            "-",
+            n,
+            f"against {len(world)} images",
+        ),
+    ]
+
+
+def flaw_figures(
+    prior: ImagePrior, judge: Judge, per_flaw: int = 20, seed: int = 2, **options
+) -> list[Figure]:
+    """Samples of prompts that name one flaw: does the judge see it?"""
+    r = np.random.default_rng(seed)
+    names = [flaw for flaw in FLAWS for _ in range(per_flaw)]
+    prompts = []
+    for flaw in names:
+        toy = OBJECTS[r.integers(len(OBJECTS))]
+        colour = random_colour(toy, r)
+        prompts.append(f"{article(f'{colour} {toy}' if colour else toy)}, {random_view_word(r)}, {flaw}")
+    verdict = judged(judge, sampled(prior, prompts, seed, **options))
+    hits = [bool(verdict.sees(flaw)[k]) for k, flaw in enumerate(names)]
+    by_flaw = {
+        flaw: share([hit for hit, name in zip(hits, names, strict=True) if name == flaw]) for flaw in FLAWS
+    }
+    return [Figure("prior: named flaw obeyed", share(hits), ">= 0.90", len(hits), _shares(by_flaw))]
+
+
+def held_out_figures(
+    prior: ImagePrior, judge: Judge, per_pair: int = 20, seed: int = 3, **options
+) -> list[Figure]:
+    """Samples of (toy, colour) pairs never shown in training: both drawn right."""
+    r = np.random.default_rng(seed)
+    pairs = [pair for pair in sorted(HELD_OUT) for _ in range(per_pair)]
+    prompts = [
+        clean_prompt(toy, colour, random_view_word(r), list(BACKGROUNDS)[r.integers(4)])
+        for toy, colour in pairs
+    ]
+    verdict = judged(judge, sampled(prior, prompts, seed, **options))
+    hits = [
+        (toy, colour) == pair for toy, colour, pair in zip(verdict.toys, verdict.colours, pairs, strict=True)
+    ]
+    by_pair = {
+        f"{c} {t}": share([hit for hit, pair in zip(hits, pairs, strict=True) if pair == (t, c)])
+        for t, c in sorted(HELD_OUT)
+    }
+    return [
+        Figure(
+            "prior: held-out (toy, colour) pairs drawn right",
+            share(hits),
+            ">= 0.80",
+            len(hits),
+            _shares(by_pair),
+        )
+    ]
+
+
+def scene_figures(
+    judge: Judge,
+    turntable: Callable[[str], Float[Tensor, "n 3 h w"]],
+    toys: Sequence[str] = OBJECTS,
+    name: str = "",
+) -> Iterator[Figure]:
+    """Text to 3D, toy by toy as each is done, then all together.
+
+    R-precision is the share of turntable views whose top toy is the prompt's (`turntable`: prompt in, views
+    before white out). The Frechet distance is that of the views to the world's clean images of the same
+    toys before white.
+    """
+    shares, views, world = [], [], []
+    for toy in toys:
+        begin = time.perf_counter()
+        views.append(turntable(article(toy)))
+        seconds = time.perf_counter() - begin
+        world.append(_before_white(toy))
+        seen = Counter(judged(judge, views[-1]).toys)
+        shares.append(seen[toy] / seen.total())
+        distance = frechet_distance(features(judge, views[-1]), features(judge, world[-1]))
+        taken_for = ", ".join(f"{n} x {other}" for other, n in seen.most_common() if other != toy)
+        details = f"{seconds:.0f} s, Frechet distance {distance:.1f}" + (
+            f", taken for {taken_for}" if taken_for else ""
+        )
+        goal = "= 1.00" if toy == "pineapple" else "-"
+        yield Figure(f"{name} 3D, {article(toy)}: R-precision", shares[-1], goal, len(views[-1]), details)
+    count = sum(len(v) for v in views)
+    mean = sum(shares) / len(shares)
+    yield Figure(f"{name} 3D: R-precision, mean over {len(shares)} toys", mean, ">= 0.90", count)
+    distance = frechet_distance(features(judge, torch.cat(views)), features(judge, torch.cat(world)))
+    yield Figure(f"{name} 3D: Frechet distance of all views to the world", distance, "-", count)
+
+
+def _before_white(toy: str, renders: int = 160) -> Float[Tensor, "n 3 h w"]:
+    """Held-out clean images of one toy before white, not from above."""
+    shard = make_shard(HELD_OUT_SEED + 2, renders, toy=toy, clean=True)
+    fits = [s.background == "white" and s.view != "overhead view" for s in shard.scenes]
+    return shard.images[torch.tensor(fits)].float() / 255
+
+
+def _shares(table: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in table.items())

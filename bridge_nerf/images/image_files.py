@@ -1,0 +1,143 @@
+"""Images from users, of any mode, size and aspect; PNGs that say how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.images.colours import as_srgb
+from bridge_nerf.pixels import NOTE
+
+LARGEST = 100_000_000
+"""Pixels of the largest image that is read."""
+LONGEST_SIDE = 8192
+"""Pixels of the longest side of an image that is made; no machine's memory holds more."""
+HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
+"""Formats whose further frames are an animation's."""
+ASIDE = ("MPO", "PSD")
+"""Formats whose further frames are not other images: a telephone's second view, the layers of the first."""
+
+
+@lru_cache
+def say_once(line: str) -> None:
+    """Print a line, unless it was printed before: an image is read several times on its way."""
+    print(line, flush=True)
+
+
+@lru_cache
+def _formats() -> tuple[str, ...]:
+    """All that Pillow reads but EPS: it would run Ghostscript on whatever a stranger has uploaded."""
+    Image.init()
+    return tuple(sorted(Image.OPEN.keys() - {"EPS"}))
+
+
+def read_image(path: Path, largest: int = LARGEST, say: Callable[[str], None] = say_once) -> Image.Image:
+    """The image in a file, upright (EXIF), as 8-bit sRGB; transparent parts become white.
+
+    Args:
+        largest: More pixels than that are refused before they are decoded.
+        say: Takes a line on what had to be guessed or left out: range, profile, further pages.
+
+    Raises:
+        UserError: It is not an image, torn, animated, too large, or of a kind that Pillow cannot read.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; give an image, such as a PNG or JPEG")
+    data = path.read_bytes()
+    if not data:
+        raise UserError(f"{path} is empty; give an image")
+    try:
+        # Pillow also warns, of sizes and of torn metadata; what is wrong is said in one line below.
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(io.BytesIO(data), formats=_formats())
+            if image.width * image.height > largest:
+                raise UserError(
+                    f"{path} has {image.width} x {image.height} pixels; give one of at most {largest:_}"
+                )
+            kind, frames = image.format, getattr(image, "n_frames", 1)
+            if frames > 1 and kind in ANIMATED:
+                raise UserError(f"{path} is animated ({frames} frames); save one frame")
+            if frames > 1 and kind not in ASIDE:
+                say(f"{path} has {frames} pages; the first is taken")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return as_srgb(image, str(path), say)
+    except Image.DecompressionBombError:
+        raise UserError(f"{path} is too large; give an image of at most {largest:_} pixels") from None
+    except UnidentifiedImageError:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+            raise UserError(f"{path} is a HEIC image, which cannot be read; save it as PNG or JPEG") from None
+        raise UserError(f"{path} is no image that can be read; give a PNG or JPEG") from None
+    # What Pillow raises for torn files differs by format.
+    except (OSError, SyntaxError, ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); get it again") from None
+
+
+def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
+    """(height, width) with about the aspect of width : height and the area of side x side, in multiples.
+
+    Raises:
+        UserError: It would be longer than LONGEST_SIDE, or there is less than one multiple in `side`.
+    """
+    if side < multiple:
+        raise UserError(
+            f"size {side} is too small to start from an image with this prior; give {multiple} or more"
+        )
+    scale = side / math.sqrt(width * height)
+
+    def near(length: int) -> int:
+        return max(multiple, round(length * scale / multiple) * multiple)
+
+    fitting = near(height), near(width)
+    if max(fitting) > LONGEST_SIDE:
+        raise UserError(
+            f"an image of {width} x {height} would be {max(fitting)} pixels long at size {side}; crop it, "
+            f"or give a smaller size, so that it is at most {LONGEST_SIDE}"
+        )
+    return fitting
+
+
+def to_tensor(image: Image.Image, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
+    """RGB in [0, 1] at (height, width)."""
+    height, width = size
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
+    return torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()
+
+
+def note_in(path: Path) -> dict[str, Any]:
+    """What `png` stored in a file.
+
+    Raises:
+        UserError: It is no image, or was not made here.
+    """
+    read_image(path)
+    with Image.open(path) as image:
+        text = getattr(image, "text", {}).get(NOTE)
+    if text is None:
+        raise UserError(f"{path} does not say how it was made; give a PNG that bridge-nerf wrote")
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise UserError(f"what {path} says of how it was made is damaged; give another PNG") from None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

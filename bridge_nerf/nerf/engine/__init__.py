@@ -1,0 +1,1 @@
+"""Training an object with nerfstudio: trainer, checkpoints, commands, progress, learning rates."""

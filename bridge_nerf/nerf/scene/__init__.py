@@ -1,0 +1,1 @@
+"""The object and what looks at it: field, rendering, regularisers, background, cameras."""

@@ -1,0 +1,187 @@
+"""What every training run here shares: learning-rate course, batches and noise as functions of the step, and
+a resumable fit with an averaged copy of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from bridge_nerf.devices import cores, tune
+from bridge_nerf.errors import UserError
+from bridge_nerf.seeding import generator
+
+Draw = tuple[int, np.random.Generator]
+"""What a dataset here is asked for: the number of an image, and the randomness of this visit."""
+
+WARM_UP, COOL_DOWN = 0.01, 0.35
+"""Shares of a run in which the learning rate rises and falls linearly; between them it holds, so that a run
+resumed with more steps repeats nothing."""
+
+
+def course(step: int, max_steps: int) -> float:
+    """The learning rate's factor in [0, 1] at a step."""
+    return max(
+        0.0, min(1.0, (step + 1) / (WARM_UP * max_steps), (max_steps - step) / (COOL_DOWN * max_steps))
+    )
+
+
+def warm_hold_cool(optimiser: torch.optim.Optimizer, max_steps: int) -> dict[str, Any]:
+    """Lightning's optimiser entry with `course` as its schedule, stepped every batch."""
+    schedule = LambdaLR(optimiser, lambda step: course(step, max_steps))
+    return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Steps(Sampler[tuple[int, int]]):
+    """Without end: (rank, k) for every step k from `start` on.
+
+    It has no length: Lightning counts the batches of a resumed run from the first one, and would stop early.
+    """
+
+    def __init__(self, start: int, rank: Callable[[], int]):
+        self.start, self.rank = start, rank
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.rank(), step) for step in count(self.start))
+
+
+class StepBatches(Dataset):
+    """Whole batches: that of (rank, k) is a function of (seed, rank, k), whichever process makes it.
+
+    Args:
+        data: Answers a `Draw`, and collates where it has a `collate`.
+    """
+
+    def __init__(self, data: Any, batch: int, seed: int):
+        self.data, self.batch, self.seed = data, batch, seed
+        self.collate: Callable = getattr(data, "collate", default_collate)
+
+    def __getitem__(self, at: tuple[int, int]) -> Any:
+        r = np.random.default_rng([self.seed, *at])
+        chosen = r.integers(len(self.data), size=self.batch).tolist()
+        return self.collate([self.data[draw] for draw in zip(chosen, r.spawn(self.batch), strict=True)])
+
+
+def batches(
+    data: Any,
+    batch: int,
+    seed: int,
+    start: int,
+    rank: Callable[[], int],
+    workers: int = 0,
+    pinned: bool = False,
+) -> DataLoader:
+    """The batches of step `start` and of all after it, which do not depend on the rest.
+
+    Args:
+        workers: Processes that make them ahead of the steps.
+        pinned: They end in memory from which a card takes them without waiting.
+    """
+    return DataLoader(
+        StepBatches(data, batch, seed),
+        batch_size=None,
+        sampler=Steps(start, rank),
+        num_workers=workers,
+        pin_memory=pinned,
+        prefetch_factor=2 if workers else None,
+    )
+
+
+class StepSeed(Callback):
+    """Torch's noise of step k is a function of (seed, rank, k) too."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Reseed."""
+        draws = generator(self.seed, "training", trainer.global_rank, trainer.global_step)
+        torch.manual_seed(draws.initial_seed())
+
+
+class Finite(Callback):
+    """Ends a training whose loss is not finite before that reaches the weights, or a checkpoint."""
+
+    def on_before_backward(self, trainer: lightning.Trainer, _: Any, loss: torch.Tensor) -> None:
+        """UserError with the step."""
+        if not torch.isfinite(loss).all():
+            raise UserError(
+                f"training step {trainer.global_step}: the loss is {loss.item()}; checkpoints from before "
+                "are kept, try another seed or a lower learning rate in a new folder"
+            )
+
+
+def fit(
+    module: lightning.LightningModule,
+    data: Dataset,
+    batch: int,
+    seed: int,
+    folder: Path,
+    max_steps: int,
+    accelerator: str = "auto",
+    devices: int = 1,
+    save_every: int = 200,
+    workers: int | None = None,
+) -> None:
+    """Train to `max_steps`, from `folder`/last.ckpt where there is one; the module ends with the averaged
+    weights.
+
+    A stopped and resumed run ends, on a CPU, as one that never stopped. bf16 mixed precision; the average of
+    the weights looks back over about a twentieth of the run.
+
+    Args:
+        data: Answers a `Draw`, and collates where it has a `collate`.
+        workers: Processes that make batches ahead of the steps, for each device; None is all cores but
+            one where a card trains, so that it need not wait, and 0 where the CPU does: they would slow it.
+
+    Raises:
+        UserError: The loss of a step is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    last, start = folder / "last.ckpt", 0
+    if last.exists():
+        saved = torch.load(last, map_location="cpu", weights_only=False)
+        start = saved["global_step"]
+        if start >= max_steps:  # Lightning would end at once, with the weights not averaged
+            module.load_state_dict(saved["state_dict"])
+            return
+    average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        # It starts its processes itself, also where it is one task of a SLURM job.
+        plugins=[LightningEnvironment()],
+        max_steps=max_steps,
+        precision="bf16-mixed",
+        gradient_clip_val=1.0,
+        logger=CSVLogger(folder, name="", version=""),
+        log_every_n_steps=20,
+        callbacks=[
+            average,
+            StepSeed(seed),
+            Finite(),
+            ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=save_every),
+            TQDMProgressBar(refresh_rate=20),
+        ],
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    device = trainer.strategy.root_device
+    tune(device)
+    cuda = device.type == "cuda"
+    if workers is None:
+        workers = max(1, (cores() - 1) // devices) if cuda else 0
+    loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
+    trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
