@@ -1,4 +1,4 @@
-"""Everything that depends on a diffusion time t or on a training step, and on nothing else.
+"""Everything that depends on a diffusion time t, and on nothing else.
 
 Letters:
     T                number of diffusion times; t is an integer in [0, T), 0 is the cleanest
@@ -7,7 +7,6 @@ Letters:
     alpha, sigma     sqrt(abar_t), sqrt(1 - abar_t)
     x0, eps, x_t     clean value, unit Gaussian noise, x_t = alpha x0 + sigma eps
     v                alpha eps - sigma x0 (Salimans & Ho 2022, "Progressive Distillation", app. D)
-    step             absolute training step; a function of it alone survives a resume
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.annealing import TimestepRange
 
 
 def expand_like(values: Float[Tensor, "b"], like: Float[Tensor, "b *dims"]) -> Float[Tensor, "b *ones"]:
@@ -97,87 +96,13 @@ class NoiseSchedule:
         return (eps - expand_like(self.sigma(t), x_t) * x_t) / expand_like(self.alpha(t), x_t)
 
 
-@dataclass(frozen=True)
-class Ramp:
-    """A number that moves linearly from `initial` to `final` between two absolute steps, and rests outside.
-
-    `Ramp()` is the constant 1.
-    """
-
-    initial: float = 1.0
-    """Value up to the step `begin`."""
-    final: float = 1.0
-    """Value from the step `end` on."""
-    begin: int = 0
-    """Step at which the change begins."""
-    end: int = 0
-    """Step at which the change is complete."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.begin <= self.end:
-            raise UserError(
-                f"a change from step {self.begin} to step {self.end} is none; "
-                "it must not begin before step 0, nor end before it begins"
-            )
-
-    def __call__(self, step: int) -> float:
-        if step >= self.end:
-            return self.final
-        share = max(step - self.begin, 0) / max(self.end - self.begin, 1)
-        return self.initial + share * (self.final - self.initial)
-
-
-@dataclass(frozen=True)
-class TimestepRange:
-    """Which diffusion times are drawn at which step: uniform in a range whose ends may be annealed."""
-
-    minimum: float = 0.02
-    """Smallest t before annealing, as a fraction of T."""
-    maximum: float = 0.98
-    """Largest t before annealing, as a fraction of T."""
-    final_maximum: float = 0.98
-    """Largest t once annealing is over, as a fraction of T; without effect while anneal_steps is 0."""
-    anneal_steps: int = 0
-    """Steps over which the largest t moves linearly from maximum to final_maximum; 0 keeps it at maximum."""
-    anneal_begin: int = 0
-    """Absolute step at which annealing begins."""
-    final_minimum: float | None = None
-    """Smallest t once annealing is over, as a fraction of T; None keeps it at minimum."""
-    stride: int = 1
-    """Draws only every so many-th time: 1, 1 + stride, ..., the grid of a DDIM sampler with T / stride steps
-    and an offset of one; 1 draws all. A range that holds none of them draws the next one."""
-
-    def __post_init__(self) -> None:
-        ends = (self.minimum, self.maximum), (self._final_minimum, self.final_maximum)
-        if not all(0 <= low <= high <= 1 for low, high in ends):
-            said = " and then ".join(f"from {low:g} to {high:g}" for low, high in ends)
-            raise UserError(
-                f"diffusion times {said} of T make no sense: fractions must obey 0 <= minimum <= maximum "
-                "<= 1, also with the final maximum and minimum"
-            )
-        if self.stride < 1:
-            raise UserError(f"a stride of {self.stride} draws nothing; give 1 or more")
-        self.at(0)
-
-    @property
-    def _final_minimum(self) -> float:
-        return self.minimum if self.final_minimum is None else self.final_minimum
-
-    def at(self, step: int) -> tuple[float, float]:
-        """(lowest, highest) fraction of T at this step."""
-        if not self.anneal_steps:
-            return self.minimum, self.maximum
-        begin, end = self.anneal_begin, self.anneal_begin + self.anneal_steps
-        low = Ramp(self.minimum, self._final_minimum, begin, end)
-        return low(step), Ramp(self.maximum, self.final_maximum, begin, end)(step)
-
-    def sample(
-        self, step: int, batch: int, num_timesteps: int, generator: torch.Generator
-    ) -> Int[Tensor, "b"]:
-        """`batch` times, uniform over the range of this step (both ends count), on the generator's device."""
-        low, high = (min(round(fraction * num_timesteps), num_timesteps - 1) for fraction in self.at(step))
-        offset = 1 % self.stride
-        first = low + (offset - low) % self.stride
-        count = max((high - first) // self.stride, 0) + 1
-        index = torch.randint(count, (batch,), generator=generator, device=generator.device)
-        return (first + self.stride * index).clamp(max=num_timesteps - 1)
+def sample_times(
+    times: TimestepRange, step: int, batch: int, num_timesteps: int, rng: torch.Generator
+) -> Int[Tensor, "b"]:
+    """`batch` diffusion times, uniform over the range of this step (both ends count), on the rng's device."""
+    low, high = (min(round(fraction * num_timesteps), num_timesteps - 1) for fraction in times.at(step))
+    offset = 1 % times.stride
+    first = low + (offset - low) % times.stride
+    count = max((high - first) // times.stride, 0) + 1
+    index = torch.randint(count, (batch,), generator=rng, device=rng.device)
+    return (first + times.stride * index).clamp(max=num_timesteps - 1)

@@ -1,1 +1,1 @@
-"""The paper. Every method moves x along w(t) (eps_target - eps_source); see `objectives`."""
+"""The paper. Every objective moves x along w(t) (eps_target - eps_source); see `objectives`."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.schedules import NoiseSchedule, expand_like
 
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -14,9 +15,7 @@ PredictionType = Literal["epsilon", "v_prediction"]
 def denoising_loss(
     predict: Callable[[Tensor, Tensor], Tensor],
     schedule: NoiseSchedule,
-    x: Float[Tensor, "b *dims"],
-    t: Int[Tensor, "b"],
-    noise: Float[Tensor, "b *dims"],
+    sample: Sample,
     prediction_type: PredictionType = "epsilon",
     min_snr_gamma: float | None = None,
 ) -> Float[Tensor, ""]:
@@ -24,11 +23,10 @@ def denoising_loss(
 
     Args:
         predict: (x_t, t) -> eps or v, as `prediction_type` (Diffusers' word) says; it knows its condition.
-        noise: Unit Gaussian.
         min_snr_gamma: Errors of x0 count by min(signal-to-noise ratio, gamma) (min-SNR, Hang et al. 2023);
             None weighs errors of the prediction alike at all t.
     """
-    x_t = schedule.add_noise(x, noise, t)
+    x_t, t, noise = sample.x_t(schedule), sample.t, sample.noise
     truth = noise if prediction_type == "epsilon" else schedule.v_from_eps(x_t, noise, t)
     error = (predict(x_t, t) - truth).square()
     if min_snr_gamma is None:

@@ -1,6 +1,6 @@
 """Estimates of the noise as data: linear combinations of what a network or the algorithm can answer.
 
-Because an estimate is a value, two methods can be subtracted on paper, and one batched call of the network
+Because an estimate is a value, two objectives can be subtracted on paper, and one batched call of the network
 answers whatever a step needs (`Problem.evaluate`). A difference of estimates reads as on paper:
 
     s * (TARGET - SOURCE) + a * (SOURCE - NOISE)
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 
 class Slot(StrEnum):
-    """Where an answer comes from."""
+    """A source of answers: a network with a prompt, or the algorithm."""
 
     TARGET = "TARGET"
-    """The prior, told the target prompt."""
+    """The prior with the target prompt."""
     SOURCE = "SOURCE"
-    """The prior, told what the image looks like now."""
+    """The prior with a description of the image as it is now."""
     NULL = "NULL"
-    """The prior, told nothing."""
+    """The prior with the empty prompt."""
     NEGATIVE = "NEGATIVE"
-    """The prior, told what to avoid."""
+    """The prior with a description of what to avoid."""
     PROMPT = "PROMPT"
-    """The prior, told the prompt without any descriptors."""
+    """The prior with the prompt, without any descriptors."""
     ADAPTER = "ADAPTER"
     """A second network that follows the current images (VSD's LoRA)."""
     NOISE = "NOISE"

@@ -1,4 +1,4 @@
-"""Methods as values. Every one moves x down the gradient
+"""Objectives as values. Every one moves x down the gradient
 
     w(t) (eps_target - eps_source)
 
@@ -7,9 +7,10 @@ SDS(s) - s CSD = (NULL + s (TARGET - NULL) - NOISE) - s (TARGET - NULL) = NULL -
 """
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.epsilon import (
@@ -25,7 +26,9 @@ from bridge_nerf.distillation.epsilon import (
     guided,
 )
 from bridge_nerf.distillation.problem import Problem
-from bridge_nerf.distillation.transport import Apart, FullBridge, Invert, Jump, Transport
+from bridge_nerf.distillation.sample import Sample
+from bridge_nerf.distillation.transforms import GradientTransform
+from bridge_nerf.distillation.transport import FullBridge, Invert, Jump, Rescaled, Transport, TwoPoint
 from bridge_nerf.distillation.weighting import (
     Weighting,
     chi,
@@ -36,62 +39,46 @@ from bridge_nerf.distillation.weighting import (
     uniform,
 )
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import NoiseSchedule, expand_like
+from bridge_nerf.schedules import expand_like
+
+
+class Gradient(NamedTuple):
+    """The direction in which an objective moves x."""
+
+    value: Float[Tensor, "b *dims"]
+    """w(t) (eps_target - eps_source) after the transforms, to be descended."""
+    pull: Float[Tensor, "b *dims"]
+    """eps_target - eps_source: zero where the objective wants nothing more of x."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A score-distillation method."""
+    """A score-distillation method: its choice of target, source, weighting and transport."""
 
     target: Epsilon
-    """Where x should go."""
+    """Estimate for where x should go."""
     source: Epsilon
-    """Where x is now."""
+    """Estimate for where x is now."""
     weighting: Weighting = sigma_squared
+    """w(t)."""
     transport: Transport = field(default_factory=Jump)
+    """Way to the point at which target and source are compared."""
+    transforms: tuple[GradientTransform, ...] = ()
+    """Functions that the weighted gradient goes through, in this order."""
 
     @property
     def slots(self) -> frozenset[Slot]:
         """Every slot that target, source or transport names."""
         return self.target.slots | self.source.slots | self.transport.slots
 
-    @property
-    def edits(self) -> bool:
-        """Whether it compares with the image that an edit starts from (`Problem.reference`)."""
-        return isinstance(self.transport, Apart) and self.transport.elsewhere is reference
-
     @torch.no_grad()
-    def pull(
-        self,
-        problem: Problem,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
-    ) -> Float[Tensor, "b *dims"]:
-        """eps_target - eps_source: zero where the objective wants nothing more of x."""
-        return self.transport(problem, self.target, self.source, x, t, noise)
-
-    def weigh(
-        self, pull: Float[Tensor, "b *dims"], schedule: NoiseSchedule, t: Int[Tensor, "b"]
-    ) -> Float[Tensor, "b *dims"]:
-        """w(t) times the pull, sample by sample."""
-        return expand_like(self.weighting(schedule, t), pull) * pull
-
-    def gradient(
-        self,
-        problem: Problem,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
-    ) -> Float[Tensor, "b *dims"]:
-        """w(t) (eps_target - eps_source), to be descended.
-
-        Args:
-            x: Clean images or latents; no graph is kept.
-            t: Diffusion times in [0, T), which may differ from sample to sample.
-            noise: Unit Gaussian.
-        """
-        return self.weigh(self.pull(problem, x, t, noise), problem.schedule, t)
+    def gradient(self, problem: Problem, sample: Sample) -> Gradient:
+        """w(t) (eps_target - eps_source) of each row of the sample, without a graph."""
+        pull = self.transport(problem, self.target, self.source, sample)
+        value = expand_like(self.weighting(problem.schedule, sample.t), pull) * pull
+        for transform in self.transforms:
+            value = transform(value)
+        return Gradient(value, pull)
 
 
 def sds(guidance_scale: float) -> Objective:
@@ -120,7 +107,7 @@ def vsd(guidance_scale: float) -> Objective:
     return Objective(target=guided(guidance_scale), source=ADAPTER)
 
 
-def later(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def noisier(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The same images at the noisier time t + 0.1 (t - 0.02 T)."""
     ahead = 0.1 * (t - 0.02 * problem.schedule.num_timesteps).clamp(min=0)
     return x, (t + ahead.long()).clamp(max=problem.schedule.num_timesteps - 1)
@@ -128,7 +115,7 @@ def later(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def asd(guidance_scale: float) -> Objective:
     """Asynchronous score distillation (ScaleDreamer, Ma et al. 2024): the source is TARGET at a noisier t."""
-    return Objective(guided(guidance_scale), TARGET, transport=Apart(later))
+    return Objective(guided(guidance_scale), TARGET, transport=TwoPoint(noisier))
 
 
 def reference(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,13 +127,14 @@ def reference(problem: Problem, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def dds(guidance_scale: float) -> Objective:
     """Delta denoising score (Hertz et al. 2023): the source is what SOURCE says of the reference."""
-    source = NULL + guidance_scale * (SOURCE - NULL)
-    return Objective(guided(guidance_scale), source, uniform, Apart(reference))
+    transport = TwoPoint(reference, needs_reference=True)
+    return Objective(guided(guidance_scale), guided(guidance_scale, SOURCE), uniform, transport)
 
 
 def pds(guidance_scale: float) -> Objective:
     """Posterior distillation sampling (Koo et al. 2024): chi (DDS + psi / chi (x - reference))."""
-    return replace(dds(guidance_scale), weighting=chi, transport=Apart(reference, psi_over_chi))
+    transport = TwoPoint(reference, psi_over_chi, needs_reference=True)
+    return replace(dds(guidance_scale), weighting=chi, transport=transport)
 
 
 def ism(guidance_scale: float, steps: int, last: float = 0.08) -> Objective:
@@ -201,3 +189,18 @@ def bridge_second_stage(scale: float, anchor: float = 0.0, guidance_scale: float
         target=scale * guided(guidance_scale) + anchor * SOURCE,
         source=scale * SOURCE + anchor * NOISE,
     )
+
+
+def rescaled(objective: Objective, share: float) -> Objective:
+    """The same objective with rescaled guidance.
+
+    Raises:
+        UserError: Its target is not a single estimate, or not reached by `Jump`.
+    """
+    total = sum(term.weight for term in objective.target.terms)
+    if not isinstance(objective.transport, Jump) or abs(total - 1) > 1e-9:
+        raise UserError(
+            f"guidance_rescale {share:g} needs one guided estimate, reached in one step: "
+            "use it with sds, nfsd, vsd or bridge, or set it to 0"
+        )
+    return replace(objective, transport=Rescaled(share))

@@ -1,4 +1,4 @@
-"""What distillation needs from a diffusion model, and the form in which a prompt reaches it.
+"""The interface of a diffusion model, and the form in which a prompt reaches it.
 
 Priors are plain objects, never `nn.Module` attributes of what is trained, so that none lands in a checkpoint.
 """
@@ -17,13 +17,13 @@ from bridge_nerf.schedules import NoiseSchedule
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What a network is told about each sample of a batch.
+    """The input of a network besides x_t and t, such as an embedded prompt, for each row of a batch.
 
     Args:
         embedding: One row a sample; what the rest of the shape means is the prior's business.
         extra: Further tensors, one row a sample each (a pooled embedding, a camera).
-        says: What each row says, such as its prompt: of one prior, rows that say the same are the same. None
-            where nobody has noted it.
+        says: Content of each row, such as its prompt: rows of one prior that say the same are the same. None
+            where it is unknown.
     """
 
     embedding: Float[Tensor, "b *dims"]
@@ -55,13 +55,13 @@ class Condition:
         return self._each(move, self.says)
 
     def telling(self, **extra: Shaped[Tensor, "b *_"]) -> "Condition":
-        """With further tensors; what the rows say is no longer all that they tell."""
+        """The condition with further tensors; its rows no longer say all that they hold."""
         return Condition(self.embedding, {**self.extra, **extra})
 
     def equals(self, other: "Condition") -> bool:
-        """Whether both are known to say the same, so that a network would answer both alike.
+        """True where both are known to say the same, so that a network would answer both alike.
 
-        No value is looked at: on a card every look waits for it.
+        No value is looked at: on a GPU every look waits for it.
         """
         return self is other or (self.says is not None and self.says == other.says)
 
@@ -103,7 +103,7 @@ class DiffusionPrior(Protocol):
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """One row a prompt; "" is the unconditional model. Rows that say their prompt (`Condition.says`) are
-        asked about once where two slots hold the same."""
+        evaluated once where two slots hold the same."""
         ...
 
 
@@ -116,7 +116,7 @@ class ImagePrior(DiffusionPrior, Protocol):
     latent_shape: tuple[int, int, int]
     """(channels, height, width) of encode's answer."""
     device: torch.device
-    """Where it computes, and where `eps` and `embed` answer."""
+    """Device on which it computes, and on which the answers of `eps` and `embed` lie."""
     dtype: torch.dtype
     fingerprint: str
     """Letters that change with the weights, known without asking the network: another name may hide the same

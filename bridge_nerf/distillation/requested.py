@@ -1,4 +1,4 @@
-"""Whether an objective listens to what was requested beside it: nothing is ignored without a word."""
+"""A check that an objective depends on all that was requested: nothing is ignored without a word."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,12 +8,13 @@ from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.registry import (
     OBJECTIVES,
     PRESETS,
-    StageOptions,
+    ObjectiveConfig,
     fixed,
     guidance_of,
+    makers,
     stages_for,
 )
-from bridge_nerf.distillation.stages import Stage
+from bridge_nerf.distillation.stages import Stage, Stages
 from bridge_nerf.distillation.weighting import WEIGHTINGS
 from bridge_nerf.errors import UserError
 
@@ -25,78 +26,93 @@ SLOTS: Mapping[str, frozenset[Slot]] = {
     "adapter_rate": frozenset({Slot.ADAPTER}),
     "adapter_rank": frozenset({Slot.ADAPTER}),
 }
-"""What can be requested -> the slots that it says something about."""
+"""Names of what can be requested -> the slots whose answers it changes."""
 MEASURED = ("ode_steps", "target_descriptors", "source_descriptors", "source_prompt")
-"""What the measurement of the bridge's two errors listens to, whatever the objective."""
+"""Names on which the measurement of the bridge's two errors depends, whatever the objective."""
 
 
 @dataclass(frozen=True)
-class Listener:
+class ConfiguredObjective:
     """An objective as a command would run it.
 
     Args:
-        method: Its name, or that of a preset, which has no options.
+        objective: Its name, or that of a preset, which has no options.
+        config: Its numbers.
         negative_prompt: The text of NEGATIVE; the source descriptors stand in for an empty one.
-        measures: Whether the bridge's two errors are measured.
+        measures: True where the bridge's two errors are measured.
+        avoids: True where TARGET avoids NEGATIVE (Perp-Neg).
+        stage: Index of the stage that acts alone, from 0; None where each has its time.
     """
 
-    method: str
-    options: StageOptions = field(default_factory=StageOptions)
+    objective: str
+    config: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     negative_prompt: str = ""
     measures: bool = False
+    avoids: bool = False
+    stage: int | None = None
 
-    def hears(self, name: str) -> bool:
-        """Whether it would be another run with another value of `name`."""
+    def depends_on(self, name: str) -> bool:
+        """True where another value of `name` would make another run."""
         if self.measures and name in MEASURED:
             return True
         if name in SLOTS:
             stands_in = name == "source_descriptors" and not self.negative_prompt
             slots = SLOTS[name] | ({Slot.NEGATIVE} if stands_in else frozenset())
-            return any(stage.slots & slots for stage in self._acting(self.options) or ())
-        if not hasattr(self.options, name):
+            return any(self._slots(stage) & slots for stage in self._acting(self.config) or ())
+        if not hasattr(self.config, name):
             return True
-        others = [replace(self.options, **{name: other}) for other in _others(getattr(self.options, name))]
-        acting = self._acting(self.options)
+        others = [replace(self.config, **{name: other}) for other in _others(getattr(self.config, name))]
+        acting = self._acting(self.config)
         return any(self._acting(other) not in (None, acting) for other in others)
 
-    def _acting(self, options: StageOptions) -> Sequence[Stage] | None:
-        """The stages that act at any step; None where the method cannot have these options."""
-        if self.method in PRESETS:
-            return PRESETS[self.method].acting
+    def _slots(self, stage: Stage) -> frozenset[Slot]:
+        avoided = {Slot.NEGATIVE} if self.avoids and Slot.TARGET in stage.slots else set()
+        return stage.slots | avoided
+
+    def _acting(self, config: ObjectiveConfig) -> Sequence[Stage] | None:
+        """The stages that act at any step; None where the objective cannot have these numbers."""
+        if self.objective in PRESETS:
+            return self._chosen(PRESETS[self.objective])
         try:
-            return stages_for(self.method, **vars(options)).acting
+            return self._chosen(stages_for(self.objective, config))
         except UserError:
-            if self.method not in OBJECTIVES:
+            if self.objective not in OBJECTIVES:
                 raise
             return None
 
+    def _chosen(self, stages: Stages) -> Sequence[Stage]:
+        return stages.acting if self.stage is None else stages.stages[self.stage : self.stage + 1]
 
-def check_requested(listeners: Sequence[Listener], flags: Mapping[str, str]) -> None:
+
+def check_requested(configured: Sequence[ConfiguredObjective], flags: Mapping[str, str]) -> None:
     """Refuse what was requested and would change nothing.
 
     Args:
-        listeners: The objectives of one command, of which one that listens is enough.
-        flags: Name -> how the user spells it: fields of `StageOptions`, keys of `SLOTS`, and what else
+        configured: The objectives of one command, of which one that depends on a flag is enough.
+        flags: Name -> how the user spells it: fields of `ObjectiveConfig`, keys of `SLOTS`, and what else
             presets fix.
 
     Raises:
-        UserError: No method of that name; an impossible number, or one that a preset fixes; or none listens.
+        UserError: An unknown objective; an impossible number, or one that a preset fixes; or no objective
+            depends on it.
     """
-    for each in listeners:
-        each.options.check()
+    for each in configured:
+        each.config.check()
     for name, flag in flags.items():
-        for each in listeners:
-            own = name == "guidance_scale" and each.options.guidance_scale == guidance_of(each.method)
-            if each.method in PRESETS and name not in SLOTS and not own:
-                raise UserError(fixed(each.method, flag))
-        if not any(each.hears(name) or (each.method in PRESETS and name not in SLOTS) for each in listeners):
-            makers = [method for method in OBJECTIVES if not stages_for(method).edits]
-            others = ", ".join(m for m in makers if any(replace(e, method=m).hears(name) for e in listeners))
-            methods = ", ".join(dict.fromkeys(each.method for each in listeners))
-            raise UserError(
-                f"{flag} changes nothing in {methods}{'' if others else ' as it is configured'}: "
-                f"leave it out{others and f', or choose {others}'}"
-            )
+        for each in configured:
+            own = name == "guidance_scale" and each.config.guidance_scale == guidance_of(each.objective)
+            if each.objective in PRESETS and name not in SLOTS and not own:
+                raise UserError(fixed(each.objective, flag))
+        if any(e.depends_on(name) or (e.objective in PRESETS and name not in SLOTS) for e in configured):
+            continue
+        others = ", ".join(
+            m for m in makers() if any(replace(e, objective=m).depends_on(name) for e in configured)
+        )
+        requested = ", ".join(dict.fromkeys(each.objective for each in configured))
+        raise UserError(
+            f"{flag} changes nothing in {requested}{'' if others else ' as it is configured'}: "
+            f"leave it out{others and f', or choose {others}'}"
+        )
 
 
 def _others(value: Any) -> Sequence[Any]:

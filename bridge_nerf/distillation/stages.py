@@ -1,12 +1,12 @@
-"""Which objective acts at which absolute step, as a pure function: a resumed run cannot lose its stage."""
+"""The objective of each absolute step, as a pure function: a resumed run cannot lose its stage."""
 
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from bridge_nerf.annealing import Ramp, TimestepRange
 from bridge_nerf.distillation.epsilon import Epsilon, Slot
 from bridge_nerf.distillation.objectives import Objective
 from bridge_nerf.errors import UserError
-from bridge_nerf.schedules import Ramp, TimestepRange
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Stage:
 
 
 class Active(NamedTuple):
-    """What acts at a step."""
+    """The objective that acts at a step, and its numbers."""
 
     objective: Objective
     weight: float
     index: int
-    """Of the stage, from 0."""
+    """Index of the stage, from 0."""
     times: TimestepRange | None = None
-    """Those of the stage; None is those of the run."""
+    """Diffusion times of the stage; None is those of the run."""
     rate: float = 1.0
     """Share of the run's learning rate."""
 
@@ -71,14 +71,14 @@ class Stages:
 
     @property
     def acting(self) -> tuple[Stage, ...]:
-        """Those that act at any step: not those that give way where they begin."""
+        """The stages that act at any step: not those that give way where they begin."""
         following = [stage.start for stage in self.stages[1:]] + [-1]
         return tuple(s for s, end in zip(self.stages, following, strict=True) if s.start != end)
 
     @property
     def edits(self) -> bool:
-        """Whether any stage needs a reference image."""
-        return any(stage.objective.edits for stage in self.stages)
+        """True where any stage needs a reference image."""
+        return any(stage.objective.transport.needs_reference for stage in self.stages)
 
     def check_reached(self, steps: int) -> None:
         """Raises UserError where a run of so many steps ends before the last stage has begun."""
@@ -89,7 +89,7 @@ class Stages:
             )
 
     def at(self, step: int) -> Active:
-        """What acts at this absolute step."""
+        """The objective that acts at this absolute step."""
         index = sum(stage.start <= step for stage in self.stages) - 1
         return self.stage(index, step)
 

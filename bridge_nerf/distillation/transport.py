@@ -1,4 +1,4 @@
-"""How a point is reached at which target and source are compared.
+"""Ways to the point at which target and source are compared.
 
 A transport takes x up to the noise level t and down towards the target. It answers eps_target - eps_source,
 which means where it lands: x - landing = (sigma / alpha) (eps_target - eps_source). One that comes down in
@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge_nerf.distillation.epsilon import Epsilon, Slot
+from bridge_nerf.distillation.epsilon import TARGET, Epsilon, Slot
 from bridge_nerf.distillation.problem import Point, Problem
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.distillation.weighting import Weighting
 from bridge_nerf.schedules import expand_like
 
@@ -28,67 +29,85 @@ class Transport(Protocol):
 
     @property
     def slots(self) -> frozenset[Slot]:
-        """What the transport asks on its own account, besides target and source."""
-        return frozenset()
+        """The slots that it asks on its own account, besides those of target and source."""
+        ...
+
+    @property
+    def needs_reference(self) -> bool:
+        """True where it compares with the image that an edit starts from (`Problem.reference`)."""
+        ...
 
     def __call__(
-        self,
-        problem: Problem,
-        target: Epsilon,
-        source: Epsilon,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
+        self, problem: Problem, target: Epsilon, source: Epsilon, sample: Sample
     ) -> Float[Tensor, "b *dims"]:
-        """eps_target - eps_source; `noise` is fresh, unit Gaussian, the transport's only randomness."""
+        """eps_target - eps_source; the sample's noise is fresh, the transport's only randomness."""
         ...
 
 
 @dataclass(frozen=True)
-class Jump(Transport):
+class Jump:
     """Up in one jump of fresh noise, down in one linear step: the paper's first-order bridge."""
 
+    slots = frozenset[Slot]()
+    needs_reference = False
+
     def __call__(
-        self,
-        problem: Problem,
-        target: Epsilon,
-        source: Epsilon,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
+        self, problem: Problem, target: Epsilon, source: Epsilon, sample: Sample
     ) -> Float[Tensor, "b *dims"]:
         """Both estimates at the same x_t = alpha x + sigma noise."""
-        return problem.evaluate(target - source, problem.schedule.add_noise(x, noise, t), t, noise=noise)
-
-
-Elsewhere = Callable[[Problem, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(problem, x, t) -> (clean images, times): a second point."""
+        return problem.evaluate(target - source, sample.x_t(problem.schedule), sample.t, sample.noise)
 
 
 @dataclass(frozen=True)
-class Apart(Transport):
-    """As `Jump`, but the source is asked at a point of its own, reached by the same noise.
+class Rescaled:
+    """`Jump` under guidance that may not widen the image which it expects.
 
-    Args:
-        elsewhere: Where.
-        identity: What x minus the second point's image counts in the difference, by (schedule, t).
+    The target's x0 is brought to the standard deviation of TARGET's and mixed in by `share`: Lin et al. 2023,
+    "Common Diffusion Noise Schedules and Sample Steps are Flawed", section 3.4, on x0.
     """
 
-    elsewhere: Elsewhere
-    identity: Weighting | None = None
+    share: float
+    slots = TARGET.slots
+    needs_reference = False
 
     def __call__(
-        self,
-        problem: Problem,
-        target: Epsilon,
-        source: Epsilon,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
+        self, problem: Problem, target: Epsilon, source: Epsilon, sample: Sample
+    ) -> Float[Tensor, "b *dims"]:
+        """All three estimates at the same point, from one batched call."""
+        schedule, t, x_t = problem.schedule, sample.t, sample.x_t(problem.schedule)
+        point = Point(x_t, t, sample.noise)
+        wide, plain, here = problem.evaluate_all([(target, point), (TARGET, point), (source, point)])
+        wide, plain = (schedule.x0_from_eps(x_t, eps, t) for eps in (wide, plain))
+        ratio = plain.flatten(1).std(dim=1) / wide.flatten(1).std(dim=1)
+        return schedule.eps_from_x0(x_t, wide * expand_like(1 + self.share * (ratio - 1), x_t), t) - here
+
+
+SecondPoint = Callable[[Problem, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(problem, x, t) -> (clean images, times) at which the source is asked."""
+
+
+@dataclass(frozen=True)
+class TwoPoint:
+    """`Jump` with the source asked at a second point, which the same noise reaches.
+
+    Args:
+        second: The second point.
+        identity: Weight of x minus the second point's image in the difference, a function of (schedule, t).
+        needs_reference: True where the second point is that of `Problem.reference`.
+    """
+
+    second: SecondPoint
+    identity: Weighting | None = None
+    needs_reference: bool = False
+    slots = frozenset[Slot]()
+
+    def __call__(
+        self, problem: Problem, target: Epsilon, source: Epsilon, sample: Sample
     ) -> Float[Tensor, "b *dims"]:
         """eps_target - eps_source + identity (x - image), from one batched call."""
-        schedule, (image, time) = problem.schedule, self.elsewhere(problem, x, t)
-        here = Point(schedule.add_noise(x, noise, t), t, noise)
+        schedule, x, t, noise = problem.schedule, sample.x, sample.t, sample.noise
+        image, time = self.second(problem, x, t)
+        here = Point(sample.x_t(schedule), t, noise)
         there = Point(schedule.add_noise(image, noise, time), time, noise)
         eps_target, eps_source = problem.evaluate_all([(target, here), (source, there)])
         if self.identity is None:
@@ -97,7 +116,7 @@ class Apart(Transport):
 
 
 @dataclass(frozen=True)
-class Invert(Transport):
+class Invert:
     """Up along the probability flow, down in one linear step: inversion in the place of fresh noise.
 
     NOISE is the noise that the way up found, (x_t - alpha x) / sigma; PREVIOUS the answer of `up` at the
@@ -112,25 +131,20 @@ class Invert(Transport):
     up: Epsilon
     steps: int
     last: float | None = None
+    needs_reference = False
 
     @property
     def slots(self) -> frozenset[Slot]:
-        """Those of the way up."""
+        """The slots of the estimate that carries x up."""
         return self.up.slots
 
     def __call__(
-        self,
-        problem: Problem,
-        target: Epsilon,
-        source: Epsilon,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
+        self, problem: Problem, target: Epsilon, source: Epsilon, sample: Sample
     ) -> Float[Tensor, "b *dims"]:
         """Both estimates at the x_t that the ODE reached."""
-        x_t, previous = flow(problem, self.up, x, self._levels(t, problem.schedule.num_timesteps))
-        found = problem.schedule.eps_from_x0(x_t, x, t)
-        return problem.evaluate(target - source, x_t, t, found, previous)
+        x, t, schedule = sample.x, sample.t, problem.schedule
+        x_t, previous = flow(problem, self.up, x, self._levels(t, schedule.num_timesteps))
+        return problem.evaluate(target - source, x_t, t, schedule.eps_from_x0(x_t, x, t), previous)
 
     def _levels(self, t: Int[Tensor, "b"], num_timesteps: int) -> Int[Tensor, "n b"]:
         if self.last is None:
@@ -140,7 +154,7 @@ class Invert(Transport):
 
 
 @dataclass(frozen=True)
-class FullBridge(Transport):
+class FullBridge:
     """Up under the source, down under the target, both along the probability flow.
 
     The dual diffusion implicit bridge (Su et al. 2022) of which `Jump` is the one-step case.
@@ -150,21 +164,17 @@ class FullBridge(Transport):
     """
 
     steps: int
+    slots = frozenset[Slot]()
+    needs_reference = False
 
     def __call__(
-        self,
-        problem: Problem,
-        target: Epsilon,
-        source: Epsilon,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
+        self, problem: Problem, target: Epsilon, source: Epsilon, sample: Sample
     ) -> Float[Tensor, "b *dims"]:
         """The landing's distance, in units of eps: (alpha / sigma) (x - landing)."""
+        x, t, schedule = sample.x, sample.t, problem.schedule
         up = levels(t, self.steps)
         x_t, _ = flow(problem, source, x, up)
         landing, _ = flow(problem, target, x_t, up.flip(0))
-        schedule = problem.schedule
         return expand_like(schedule.alpha(t) / schedule.sigma(t), x) * (x - landing)
 
 

@@ -32,7 +32,7 @@ def uniform(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
 
 
 def chi(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
-    """What a difference of eps counts in posterior distillation sampling (Koo et al. 2024).
+    """Weight of a difference of eps in posterior distillation sampling (Koo et al. 2024).
 
     As its code has it, which steps from t to t - 2 with the beta of a single step. Below t = 2 as at 2.
     """
@@ -42,7 +42,7 @@ def chi(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
 
 
 def psi_over_chi(schedule: NoiseSchedule, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
-    """What x minus the reference counts there, against the difference of eps.
+    """Weight of x minus the reference there, relative to that of the difference of eps.
 
     Were the steps and their beta consistent, it would be zero: x_t and x0 alone make the posterior mean.
     """
@@ -66,4 +66,4 @@ WEIGHTINGS: Mapping[str, Weighting] = {
     "sigma^3/alpha": sigma_cubed_over_alpha,
     "uniform": uniform,
 }
-"""By name."""
+"""Weightings by name."""

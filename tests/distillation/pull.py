@@ -4,16 +4,18 @@ Run `python -m tests.distillation.pull` for the table of docs/objectives.md.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 
+from bridge_nerf.annealing import TimestepRange
+from bridge_nerf.distillation.config import ObjectiveConfig
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.registry import Stages, stages_for
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
-from bridge_nerf.schedules import TimestepRange
+from bridge_nerf.schedules import sample_times
 from bridge_nerf.seeding import generator
 
 from .worlds import MIXTURE, problem
@@ -34,12 +36,12 @@ def distances(
     x = RIGHT.expand(16, 2).clone().requires_grad_()
     optimizer = torch.optim.Adam([x], lr, betas=(0.9, 0.99))
     for step in range(max(after)):
-        t = times.sample(step, 16, 1000, generator(0, "t", step))
+        t = sample_times(times, step, 16, 1000, generator(0, "t", step))
         noise = torch.randn(16, 2, generator=generator(0, "noise", step), dtype=x.dtype)
         objective, weight, *_ = stages.at(step)
         here = _following(p, x.detach()) if follow else p
         optimizer.zero_grad()
-        distillation_loss(objective, here, x, t, noise, weight).loss.backward()
+        distillation_loss(objective, here, Sample(x, t, noise), weight).loss.backward()
         optimizer.step()
         if step + 1 in after:
             found.append((x.detach().mean(0) - LEFT).norm().item())
@@ -51,7 +53,11 @@ def _following(p: Problem, x: torch.Tensor) -> Problem:
     return Problem(p.prior, {**p.conditions, Slot.ADAPTER: now.embed(["now"])}, now)
 
 
-stage_two = partial(stages_for, "bridge", stage_start=0)
+def stage_two(**numbers: float) -> Stages:
+    """The paper's stage two alone."""
+    return stages_for("bridge", ObjectiveConfig(stage_start=0, **numbers))
+
+
 CASES: dict[str, Callable[[], list[float]]] = {
     "the paper's stage two: s = 40, a = 0": lambda: distances(stage_two()),
     "s = 1, a = 0": lambda: distances(stage_two(stage_two_scale=1.0)),
@@ -62,10 +68,10 @@ CASES: dict[str, Callable[[], list[float]]] = {
     "s = 40, a = 1": lambda: distances(stage_two(stage_two_anchor=1.0)),
     "s = 40, a = 40": lambda: distances(stage_two(stage_two_anchor=40.0)),
     "s = 1.25, a = 1": lambda: distances(stage_two(stage_two_scale=1.25, stage_two_anchor=1.0)),
-    "bridge-ode, 5 steps a way": lambda: distances(stages_for("bridge-ode", ode_steps=5)),
-    "bridge-ode, 20 steps a way": lambda: distances(stages_for("bridge-ode", ode_steps=20)),
+    "bridge-ode, 5 steps a way": lambda: distances(stages_for("bridge-ode", ObjectiveConfig(ode_steps=5))),
+    "bridge-ode, 20 steps a way": lambda: distances(stages_for("bridge-ode", ObjectiveConfig(ode_steps=20))),
     "vsd, guidance 1, a source that follows": lambda: distances(
-        stages_for("vsd", guidance_scale=1.0), follow=True
+        stages_for("vsd", ObjectiveConfig(guidance_scale=1.0)), follow=True
     ),
 }
 

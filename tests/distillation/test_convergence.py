@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from bridge_nerf.annealing import TimestepRange
+from bridge_nerf.distillation.config import ObjectiveConfig
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.registry import Stages, stages_for
-from bridge_nerf.schedules import TimestepRange
+from bridge_nerf.distillation.sample import Sample
+from bridge_nerf.schedules import sample_times
 from bridge_nerf.seeding import generator
 
 from .worlds import MIXTURE, problem
@@ -18,27 +21,29 @@ def descend(stages: Stages, x: torch.Tensor, steps: int, **prompts: str) -> torc
     p, times = problem(**prompts), TimestepRange()
     x = x.expand(16, -1).clone().requires_grad_()
     for step in range(steps):
-        t = times.sample(step, 16, 1000, generator(0, "t", step))
+        t = sample_times(times, step, 16, 1000, generator(0, "t", step))
         noise = torch.randn(x.shape, generator=generator(0, "noise", step), dtype=x.dtype)
         objective, weight, *_ = stages.at(step)
-        (gradient,) = torch.autograd.grad(distillation_loss(objective, p, x, t, noise, weight).loss, x)
+        (gradient,) = torch.autograd.grad(
+            distillation_loss(objective, p, Sample(x, t, noise), weight).loss, x
+        )
         x = (x - 0.1 * gradient).detach().requires_grad_()
     return x.detach().mean(0)
 
 
 def stage_two(**options: float) -> Stages:
     """Stage two from the first step, where the source prompt is true."""
-    return stages_for("bridge", stage_start=0, **options)
+    return stages_for("bridge", ObjectiveConfig(stage_start=0, **options))
 
 
 def test_sds_ends_at_the_target():
-    end = descend(stages_for("sds", guidance_scale=1.0), HIGH, 400, TARGET="left", NULL="")
+    end = descend(stages_for("sds", ObjectiveConfig(guidance_scale=1.0)), HIGH, 400, TARGET="left", NULL="")
     assert (end - LEFT).norm() < 0.1
 
 
 def test_guidance_overshoots_the_target():
     """What the paper calls the saturated look of SDS: guidance pushes away from everything else."""
-    end = descend(stages_for("sds", guidance_scale=7.5), HIGH, 300, TARGET="left", NULL="")
+    end = descend(stages_for("sds", ObjectiveConfig(guidance_scale=7.5)), HIGH, 300, TARGET="left", NULL="")
     assert end[0] < LEFT[0] - 2 and end[1] < LEFT[1] - 1
 
 

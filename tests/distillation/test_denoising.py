@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bridge_nerf.distillation.denoising import denoising_loss
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
 from bridge_nerf.seeding import generator
 
@@ -38,7 +39,7 @@ def parts(t: torch.Tensor):
 @pytest.mark.parametrize("prediction_type", PREDICT)
 def test_the_best_predictor_attains_the_minimum(prediction_type, t):
     times = torch.full((N,), t)
-    loss = denoising_loss(PREDICT[prediction_type], SCHEDULE, X, times, NOISE, prediction_type)
+    loss = denoising_loss(PREDICT[prediction_type], SCHEDULE, Sample(X, times, NOISE), prediction_type)
     alpha2, _, total = parts(torch.tensor(t))
     share = alpha2 if prediction_type == "epsilon" else torch.tensor(1.0)
     assert loss.item() == pytest.approx((share * STD**2 / total).item(), rel=0.02)
@@ -48,7 +49,9 @@ def test_the_best_predictor_attains_the_minimum(prediction_type, t):
 def test_min_snr_counts_errors_of_the_image_whatever_is_predicted(prediction_type):
     """min(snr, gamma) |x0 error|^2, with t mixed within the batch."""
     t = torch.arange(N) % 1000
-    loss = denoising_loss(PREDICT[prediction_type], SCHEDULE, X, t, NOISE, prediction_type, min_snr_gamma=5.0)
+    loss = denoising_loss(
+        PREDICT[prediction_type], SCHEDULE, Sample(X, t, NOISE), prediction_type, min_snr_gamma=5.0
+    )
     alpha2, sigma2, total = parts(t)
     expected = ((alpha2 / sigma2).clamp(max=5.0) * sigma2 * STD**2 / total).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
@@ -56,12 +59,14 @@ def test_min_snr_counts_errors_of_the_image_whatever_is_predicted(prediction_typ
 
 def test_any_other_prediction_is_worse():
     t = torch.full((N,), 400)
-    best = denoising_loss(best_eps, SCHEDULE, X, t, NOISE)
+    best = denoising_loss(best_eps, SCHEDULE, Sample(X, t, NOISE))
     for worse in (lambda x, t: 1.05 * best_eps(x, t), lambda x, t: best_eps(x, t) + 0.05):
-        assert denoising_loss(worse, SCHEDULE, X, t, NOISE) > best
+        assert denoising_loss(worse, SCHEDULE, Sample(X, t, NOISE)) > best
 
 
 def test_gradients_reach_the_network():
     weight = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
-    denoising_loss(lambda x_t, t: weight * x_t, SCHEDULE, X[:8], torch.arange(8), NOISE[:8]).backward()
+    denoising_loss(
+        lambda x_t, t: weight * x_t, SCHEDULE, Sample(X[:8], torch.arange(8), NOISE[:8])
+    ).backward()
     assert weight.grad is not None and weight.grad != 0

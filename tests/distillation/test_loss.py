@@ -5,6 +5,7 @@ import torch
 
 from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained, read
 from bridge_nerf.distillation.objectives import bridge_second_stage, sds
+from bridge_nerf.distillation.sample import Sample
 
 from .worlds import MIXED_T, MIXTURE, draws, problem
 
@@ -17,9 +18,9 @@ NOISE = draws("noise", 6, 2)
 def test_the_derivative_is_the_weighted_gradient_exactly(objective, dtype):
     p = problem(TARGET="left", SOURCE="right, high", NULL="")
     x = draws("x", 6, 2).to(dtype).requires_grad_()
-    out = distillation_loss(objective, p, x, MIXED_T, NOISE.to(dtype), weight=1e-9)
+    out = distillation_loss(objective, p, Sample(x, MIXED_T, NOISE.to(dtype)), 1e-9)
     out.loss.backward()
-    expected = 1e-9 * objective.gradient(p, x.detach(), MIXED_T, NOISE.to(dtype))
+    expected = 1e-9 * objective.gradient(p, Sample(x.detach(), MIXED_T, NOISE.to(dtype))).value
     assert x.grad is not None and x.grad.abs().min() > 0
     assert torch.equal(x.grad, out.gradient) and torch.equal(out.gradient, expected)
     torch.testing.assert_close(out.loss, 0.5 * expected.square().sum())
@@ -40,17 +41,17 @@ class Network:
 def test_no_graph_goes_through_the_network():
     network = Network(torch.nn.Parameter(torch.tensor(0.7, dtype=torch.float64)))
     x = draws("x", 6, 2).requires_grad_()
-    out = distillation_loss(sds(1.0), problem(network, TARGET="left"), x, MIXED_T, NOISE)
+    out = distillation_loss(sds(1.0), problem(network, TARGET="left"), Sample(x, MIXED_T, NOISE))
     out.loss.backward()
     assert not out.gradient.requires_grad and not out.metrics["pull"].requires_grad
     assert network.weight.grad is None and x.grad is not None
 
 
 def test_metrics_tell_the_pull_before_any_weight():
-    p, x = problem(TARGET="left", SOURCE="right"), draws("x", 6, 2)
+    p, sample = problem(TARGET="left", SOURCE="right"), Sample(draws("x", 6, 2), MIXED_T, NOISE)
     objective = bridge_second_stage(2.0)
-    out = distillation_loss(objective, p, x, MIXED_T, NOISE, weight=0.1)
-    pull = objective.pull(p, x, MIXED_T, NOISE)
+    out = distillation_loss(objective, p, sample, weight=0.1)
+    pull = objective.gradient(p, sample).pull
     torch.testing.assert_close(out.metrics["pull"], pull.square().mean().sqrt())
     torch.testing.assert_close(out.metrics["gradient"], out.gradient.square().mean().sqrt())
 
@@ -59,7 +60,7 @@ def test_a_nan_is_never_hidden():
     network = Network(torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64)))
     x = draws("x", 6, 2)
     x[2, 1] = float("nan")
-    out = distillation_loss(sds(1.0), problem(network, TARGET="left"), x, MIXED_T, NOISE)
+    out = distillation_loss(sds(1.0), problem(network, TARGET="left"), Sample(x, MIXED_T, NOISE))
     assert not out.loss.isfinite()
     error = out.why()
     assert error.cause == "x" and str(error).startswith("non-finite gradient at t = [199] of [20, 150, 199")
@@ -71,12 +72,16 @@ def test_the_loss_says_of_every_entry_whether_it_is_finite(bad):
     for entry in range(12):
         noise = NOISE.clone()
         noise.view(-1)[entry] = bad
-        out = distillation_loss(sds(1.0), problem(network, TARGET="left"), draws("x", 6, 2), MIXED_T, noise)
+        out = distillation_loss(
+            sds(1.0), problem(network, TARGET="left"), Sample(draws("x", 6, 2), MIXED_T, noise)
+        )
         assert not out.loss.isfinite()
 
 
 def test_a_gradient_whose_square_is_not_finite():
-    out = distillation_loss(sds(1.0), problem(TARGET="left"), draws("x", 6, 2), MIXED_T, NOISE, weight=1e200)
+    out = distillation_loss(
+        sds(1.0), problem(TARGET="left"), Sample(draws("x", 6, 2), MIXED_T, NOISE), weight=1e200
+    )
     assert out.gradient.isfinite().all() and not out.loss.isfinite()
     assert out.why().cause == "gradient" and "the distillation loss is inf" in str(out.why())
 
@@ -94,11 +99,12 @@ def test_numbers_are_read_as_they_are():
 def test_the_prior_is_told_apart_from_what_is_made_of_its_answers(weight, scale, cause):
     network = Network(torch.nn.Parameter(torch.tensor(weight, dtype=torch.float64)))
     p = problem(network, TARGET="left", NULL="")
-    error = distillation_loss(sds(scale), p, draws("x", 6, 2), MIXED_T, NOISE).why()
+    error = distillation_loss(sds(scale), p, Sample(draws("x", 6, 2), MIXED_T, NOISE)).why()
     assert error.cause == cause and "non-finite gradient" in str(error)
 
 
 HALF, SINGLE = torch.float16, torch.float32
+RESUME = "lower the learning rate or the guidance"
 SAID = {
     ("answer", 0, HALF): "the prior sd in float16 answers numbers that are not finite; give --flag",
     (
@@ -110,26 +116,42 @@ SAID = {
         "answer",
         3,
         HALF,
-    ): "the prior sd in float16 answers numbers that are not finite; slow down, or give --flag",
-    ("answer", 3, SINGLE): "the prior sd in float32 answers numbers that are not finite; slow down",
+    ): f"the prior sd in float16 answers numbers that are not finite; {RESUME}, or give --flag",
+    (
+        "answer",
+        3,
+        SINGLE,
+    ): f"the prior sd in float32 answers numbers that are not finite; {RESUME}",
     ("x", 0, HALF): "the latents are not finite; the prior sd in float16 encodes them so: give --flag",
-    ("x", 3, SINGLE): "the latents are not finite; slow down",
+    ("x", 3, SINGLE): f"the latents are not finite; {RESUME}",
     (
         "render",
         0,
         HALF,
     ): "the render is not finite, before any prior has seen it; check the flags of the model",
-    ("render", 3, SINGLE): "the render is not finite, before any prior has seen it; slow down",
+    (
+        "render",
+        3,
+        SINGLE,
+    ): f"the render is not finite, before any prior has seen it; {RESUME}",
     ("regulariser", 0, HALF): "the render and the prior's answers are finite; lower its weight",
-    ("regulariser", 3, HALF): "the render and the prior's answers are finite; slow down",
+    (
+        "regulariser",
+        3,
+        HALF,
+    ): f"the render and the prior's answers are finite; {RESUME}",
     ("gradient", 0, HALF): "the prior's answers are finite, but not what is made of them; lower the guidance",
-    ("gradient", 3, HALF): "the prior's answers are finite, but not what is made of them; slow down",
+    (
+        "gradient",
+        3,
+        HALF,
+    ): f"the prior's answers are finite, but not what is made of them; {RESUME}",
 }
 
 
 @pytest.mark.parametrize("cause, step, dtype", SAID)
 def test_what_is_blamed_depends_on_what_has_been_learnt(cause, step, dtype):
-    said = str(explained(NonFinite(cause, "bad"), step, "sd", dtype, "--flag", "slow down"))
+    said = str(explained(NonFinite(cause, "bad"), step, "sd", dtype, "--flag"))
     learnt = ", and nothing has been learnt yet" if step == 0 else ""
     assert said.startswith(f"step {step}: bad{learnt}: {SAID[cause, step, dtype]}")
-    assert ("slow down" in said) == (step > 0)
+    assert (RESUME in said) == (step > 0)

@@ -1,5 +1,7 @@
 """The closed forms that the paper's table implies."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -24,13 +26,15 @@ from bridge_nerf.distillation.objectives import (
     sds,
     vsd,
 )
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.distillation.transport import Invert
 from bridge_nerf.distillation.weighting import sigma_over_alpha, sigma_squared
 from bridge_nerf.schedules import expand_like
 
-from .worlds import MIXED_T, MIXTURE, draws, problem
+from .worlds import MIXED_T, MIXTURE, draws, problem, single
 
 X, NOISE_DRAW = draws("x", 6, 2), draws("noise", 6, 2)
+SAMPLE = Sample(X, MIXED_T, NOISE_DRAW)
 SCHEDULE = MIXTURE.schedule
 CSD = csd(1.0)
 
@@ -64,10 +68,12 @@ def test_vsd_is_sds_with_the_noise_replaced():
 def test_sdi_is_the_distance_to_the_denoised_image():
     """In every coordinate, whatever the inversion found: the target alone says where x goes."""
     p, objective = problem(TARGET="left", NULL=""), sdi(7.5, 4)
-    x_t = SCHEDULE.add_noise(X, NOISE_DRAW, MIXED_T)
+    x_t = SAMPLE.x_t(SCHEDULE)
     found = SCHEDULE.eps_from_x0(x_t, X, MIXED_T)
     torch.testing.assert_close(found, NOISE_DRAW)
-    weighted = objective.weigh(p.evaluate(difference(objective), x_t, MIXED_T, found), SCHEDULE, MIXED_T)
+    weighted = expand_like(objective.weighting(SCHEDULE, MIXED_T), X) * p.evaluate(
+        difference(objective), x_t, MIXED_T, found
+    )
     x0 = SCHEDULE.x0_from_eps(x_t, p.evaluate(guided(7.5), x_t, MIXED_T), MIXED_T)
     torch.testing.assert_close(weighted, X - x0)
 
@@ -76,10 +82,10 @@ def test_one_step_of_both_ways_is_one_step_of_inversion():
     """Of the full bridge, the methods that come down in one step are the case of one step, but for the noise
     that the schedule has at t = 0: x - landing = (alpha_0 sigma / alpha - sigma_0) (TARGET - PREVIOUS)."""
     p = problem(TARGET="left", SOURCE="right")
-    inverted = Objective(TARGET, PREVIOUS, transport=Invert(SOURCE, 1)).pull(p, X, MIXED_T, NOISE_DRAW)
+    inverted = Objective(TARGET, PREVIOUS, transport=Invert(SOURCE, 1)).gradient(p, SAMPLE).pull
     alpha, sigma = (expand_like(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     alpha_0, sigma_0 = (f(torch.tensor([0])) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
-    moved = full_bridge(SOURCE, 1).gradient(p, X, MIXED_T, NOISE_DRAW)
+    moved = full_bridge(SOURCE, 1).gradient(p, SAMPLE).value
     torch.testing.assert_close(moved, (alpha_0 * sigma / alpha - sigma_0) * inverted)
 
 
@@ -99,7 +105,7 @@ def test_sds_on_one_gaussian():
     """E[sigma^2 (eps - noise)] = sigma^3 alpha (x - m) / (alpha^2 s^2 + sigma^2)."""
     p, mean, variance = problem(TARGET="left"), MIXTURE.means[0], 0.25
     # eps is affine in the noise here, so a draw and its mirror image average to the expectation exactly.
-    both = [sds(1.0).gradient(p, X, MIXED_T, sign * NOISE_DRAW) for sign in (1, -1)]
+    both = [sds(1.0).gradient(p, replace(SAMPLE, noise=sign * NOISE_DRAW)).value for sign in (1, -1)]
     alpha, sigma = (expand_like(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     expected = sigma**3 * alpha * (X - mean) / (alpha**2 * variance + sigma**2)
     torch.testing.assert_close((both[0] + both[1]) / 2, expected)
@@ -107,8 +113,8 @@ def test_sds_on_one_gaussian():
 
 def test_noise_as_source_under_sigma_over_alpha_is_the_distance_to_the_denoised_image():
     p = problem(TARGET="left", NULL="")
-    gradient = Objective(guided(7.5), NOISE, sigma_over_alpha).gradient(p, X, MIXED_T, NOISE_DRAW)
-    x_t = SCHEDULE.add_noise(X, NOISE_DRAW, MIXED_T)
+    gradient = Objective(guided(7.5), NOISE, sigma_over_alpha).gradient(p, SAMPLE).value
+    x_t = SAMPLE.x_t(SCHEDULE)
     x0 = SCHEDULE.x0_from_eps(x_t, p.evaluate(guided(7.5), x_t, MIXED_T), MIXED_T)
     torch.testing.assert_close(gradient, X - x0)
 
@@ -116,7 +122,7 @@ def test_noise_as_source_under_sigma_over_alpha_is_the_distance_to_the_denoised_
 def test_stage_two_on_two_gaussians_does_not_depend_on_x():
     """Equal round Gaussians: the pull is s sigma alpha (m_source - m_target) / C, wherever x is."""
     p = problem(TARGET="left", SOURCE="right")
-    gradient = bridge_second_stage(3.0).gradient(p, 100 * X, MIXED_T, NOISE_DRAW)
+    gradient = bridge_second_stage(3.0).gradient(p, replace(SAMPLE, x=100 * X)).value
     alpha, sigma = (expand_like(f(MIXED_T), X) for f in (SCHEDULE.alpha, SCHEDULE.sigma))
     expected = 3 * sigma**3 * alpha / (alpha**2 * 0.25 + sigma**2) * (MIXTURE.means[1] - MIXTURE.means[0])
     torch.testing.assert_close(gradient, expected)
@@ -125,7 +131,7 @@ def test_stage_two_on_two_gaussians_does_not_depend_on_x():
 @pytest.mark.parametrize("objective", [bridge_second_stage(40.0), Objective(guided(7.5), guided(7.5))])
 def test_no_pull_when_target_equals_source(objective):
     p = problem(TARGET="left", SOURCE="left", NULL="")
-    assert torch.equal(objective.gradient(p, X, MIXED_T, NOISE_DRAW), torch.zeros_like(X))
+    assert torch.equal(objective.gradient(p, SAMPLE).value, torch.zeros_like(X))
 
 
 @pytest.mark.parametrize("weighting", [sigma_squared, sigma_over_alpha])
@@ -133,9 +139,10 @@ def test_no_pull_when_target_equals_source(objective):
 def test_a_batch_of_mixed_t_equals_single_calls(objective, weighting):
     objective = Objective(objective.target, objective.source, weighting)
     p = problem(TARGET="left", SOURCE="right", NULL="")
-    together = objective.gradient(p, X, MIXED_T, NOISE_DRAW)
-    rows = zip(X.split(1), MIXED_T.split(1), NOISE_DRAW.split(1), strict=True)
-    torch.testing.assert_close(together, torch.cat([objective.gradient(p, *row) for row in rows]))
+    together = objective.gradient(p, SAMPLE).value
+    torch.testing.assert_close(
+        together, torch.cat([objective.gradient(p, row).value for row in single(SAMPLE)])
+    )
 
 
 def test_weightings():

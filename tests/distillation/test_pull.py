@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge_nerf.distillation.config import ObjectiveConfig
 from bridge_nerf.distillation.registry import stages_for
 
 from .pull import distances, stage_two
@@ -34,5 +35,5 @@ def test_an_anchor_ends_it_where_the_formula_says(scale, anchor):
 
 
 def test_a_source_that_follows_ends_at_the_target():
-    (end,) = distances(stages_for("vsd", guidance_scale=1.0), follow=True, after=(300,))
+    (end,) = distances(stages_for("vsd", ObjectiveConfig(guidance_scale=1.0)), follow=True, after=(300,))
     assert end < 0.02

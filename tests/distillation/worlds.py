@@ -6,6 +6,7 @@ import torch
 
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
 from bridge_nerf.seeding import generator
 
@@ -16,6 +17,12 @@ MIXED_T = torch.tensor([20, 150, 199, 200, 600, 980])
 def draws(name: str, *shape: int) -> torch.Tensor:
     """Unit Gaussian numbers that depend on their name only."""
     return torch.randn(*shape, generator=generator(0, name), dtype=torch.float64)
+
+
+def single(sample: Sample) -> list[Sample]:
+    """Its rows, one by one."""
+    rows = zip(sample.x.split(1), sample.t.split(1), sample.noise.split(1), strict=True)
+    return [Sample(*row) for row in rows]
 
 
 def problem(prior=MIXTURE, adapter=None, **prompts: str) -> Problem:
