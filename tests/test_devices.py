@@ -7,7 +7,8 @@ import torch
 from bridge_nerf.devices import send, tune
 
 
-def test_a_cpu_is_left_as_it_is():
+def test_a_cpu_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     tune("cpu")
     assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.benchmark
 

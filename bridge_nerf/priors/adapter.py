@@ -8,8 +8,8 @@ which published VSD code relies on, has been empty for years.)
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 
 from bridge_nerf.distillation.denoising import PredictionType, denoising_loss
 from bridge_nerf.distillation.prior import Condition, DiffusionPrior
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.precision import ScaledBackward, own_precision
 from bridge_nerf.schedules import NoiseSchedule
@@ -33,36 +34,48 @@ CAMERA_ENTRIES = 12
 class HasNetwork(DiffusionPrior, Protocol):
     """A prior whose network can be reached."""
 
-    components: Any
-    """`denoiser`, the network; `scheduler.config.prediction_type`, what it was trained to answer."""
+    @property
+    def network(self) -> nn.Module:
+        """The network that `eps` asks."""
+        ...
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """The prediction by which an adapter of the network learns."""
+        ...
+
+    def uncompiled(self) -> AbstractContextManager[None]:
+        """While entered, `eps` calls the layers of `network` themselves, and so their hooks: no compiled or
+        recorded version of them."""
+        ...
 
 
 class LowRank(nn.Module):
-    """What is added to a linear layer's answer: up (down x), zero at first (LoRA, Hu et al. 2021)."""
+    """A term added to a linear layer's answer: up (down x), zero at first (LoRA, Hu et al. 2021)."""
 
-    def __init__(self, layer: nn.Linear, rank: int, draws: torch.Generator) -> None:
+    def __init__(self, layer: nn.Linear, rank: int, rng: torch.Generator) -> None:
         super().__init__()
-        down = torch.randn(rank, layer.in_features, generator=draws) / rank
+        down = torch.randn(rank, layer.in_features, generator=rng) / rank
         self.down = nn.Parameter(down.to(layer.weight.device))
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=layer.weight.device))
 
     def forward(self, x: Float[Tensor, "*b i"], backward: ScaledBackward) -> Float[Tensor, "*b o"]:
-        """In float32, answered in x's dtype."""
+        """The correction, computed in float32 and answered in x's dtype."""
         down, up = backward.entering(self.down), backward.entering(self.up)
         return (x.float() @ down.T @ up.T).to(x.dtype)
 
 
 class CameraEncoder(nn.Module):
-    """From a camera to what is added to every token of the text, zero at first.
+    """A shift of every token of the text by a function of the camera, zero at first.
 
     Args:
-        embedding: What a text looks like; its last dimension and device count.
+        embedding: Embedding of any text; its last dimension and device count.
     """
 
-    def __init__(self, embedding: Float[Tensor, "1 *dims"], draws: torch.Generator) -> None:
+    def __init__(self, embedding: Float[Tensor, "1 *dims"], rng: torch.Generator) -> None:
         super().__init__()
         width, device = embedding.shape[-1], embedding.device
-        hidden = torch.randn(width, CAMERA_ENTRIES, generator=draws) / CAMERA_ENTRIES**0.5
+        hidden = torch.randn(width, CAMERA_ENTRIES, generator=rng) / CAMERA_ENTRIES**0.5
         self.hidden = nn.Parameter(hidden.to(device))
         self.shift = nn.Parameter(torch.zeros(width, width, device=device))
 
@@ -78,10 +91,10 @@ class Adapter(nn.Module):
     At first it answers as the prior.
 
     Args:
-        prior: Stays frozen.
-        rank: Of each correction.
-        camera: Whether a condition's extra["camera"], (b, 3, 4) camera-to-world matrices, is read.
-        seed: Of the first values.
+        prior: The prior, which stays frozen.
+        rank: Rank of each correction.
+        camera: True to read a condition's extra["camera"], (b, 3, 4) camera-to-world matrices.
+        seed: Seed of the first values.
 
     Raises:
         UserError: The prior's network has no attention, or the rank is not positive.
@@ -93,23 +106,22 @@ class Adapter(nn.Module):
         super().__init__()
         if rank < 1:
             raise UserError(f"an adapter of rank {rank} makes no sense; give 1 or more")
-        self.prior, draws = prior, generator(seed, "adapter")
+        self.prior, rng = prior, generator(seed, "adapter")
         self.schedule: NoiseSchedule = prior.schedule
-        network: nn.Module = prior.components.denoiser
         layers = {
             name: layer
-            for name, layer in network.named_modules()
+            for name, layer in prior.network.named_modules()
             if isinstance(layer, nn.Linear) and LAYERS.search(name)
         }
         if not layers:
             raise UserError("this prior's network has no attention to adapt; choose an objective without vsd")
-        corrections = {name.replace(".", "/"): LowRank(layer, rank, draws) for name, layer in layers.items()}
+        corrections = {name.replace(".", "/"): LowRank(layer, rank, rng) for name, layer in layers.items()}
         self.corrections = nn.ModuleDict(corrections)
-        self.camera = CameraEncoder(prior.embed([""]).embedding, draws) if camera else None
+        self.camera = CameraEncoder(prior.embed([""]).embedding, rng) if camera else None
         self._corrected = list(zip(layers.values(), corrections.values(), strict=True))  # owns no layer
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """As the prior's."""
+        """The prior's own conditions."""
         return self.prior.embed(prompts)
 
     @own_precision()
@@ -122,42 +134,32 @@ class Adapter(nn.Module):
             UserError: The adapter reads cameras and the condition has none.
         """
         backward = ScaledBackward(self._corrected[0][0].weight.dtype)
-        told = self._with_camera(condition, backward)
+        seen = self._with_camera(condition, backward)
         with self._corrections_added(backward):
-            return backward.leaving(self.prior.eps(backward.entering(x_t), t, told))
+            return backward.leaving(self.prior.eps(backward.entering(x_t), t, seen))
 
-    def loss(
-        self,
-        x: Float[Tensor, "b *dims"],
-        t: Int[Tensor, "b"],
-        noise: Float[Tensor, "b *dims"],
-        condition: Condition,
-    ) -> Float[Tensor, ""]:
+    def loss(self, sample: Sample, condition: Condition) -> Float[Tensor, ""]:
         """Mean squared error on the current images, of v where the prior was trained on v, else of eps."""
-        kind = self.prior.components.scheduler.config.get("prediction_type")
-        trained: PredictionType = "v_prediction" if kind == "v_prediction" else "epsilon"
+        trained = self.prior.prediction_type
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             eps = self.eps(x_t, t, condition)
             return self.schedule.v_from_eps(x_t, eps, t) if trained == "v_prediction" else eps
 
-        return denoising_loss(predict, self.schedule, x, t, noise, trained)
+        return denoising_loss(predict, self.schedule, sample, trained)
 
     @contextmanager
     def _corrections_added(self, backward: ScaledBackward) -> Iterator[None]:
-        # A compiled network would pass the hooks by without a word: the adapter asks the plain one.
-        network: Any = self.prior.components.denoiser
-        compiled, network._compiled_call_impl = network._compiled_call_impl, None
         handles = [
             layer.register_forward_hook(
-                lambda _, given, answer, add=correction: answer + add(given[0], backward)
+                lambda _, arguments, answer, add=correction: answer + add(arguments[0], backward)
             )
             for layer, correction in self._corrected
         ]
         try:
-            yield
+            with self.prior.uncompiled():
+                yield
         finally:
-            network._compiled_call_impl = compiled
             for handle in handles:
                 handle.remove()
 

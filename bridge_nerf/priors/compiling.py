@@ -1,4 +1,8 @@
-"""`torch.compile` for the network that answers, where it can work."""
+"""`torch.compile` for the denoiser, where it can work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +14,7 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
     """Compile it in place; the work is done at the first calls.
 
     Raises:
-        UserError: What compiling needs is missing: a C++ compiler for a CPU, Triton for a GPU.
+        UserError: There is no C++ compiler (for a CPU) or no Triton (for a GPU).
     """
     if device.type == "cpu":
         _check_for_cpp()
@@ -20,6 +24,17 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
         if not has_triton():
             raise UserError("compiling for a GPU needs Triton, which torch cannot find; leave compiling away")
     network.compile()
+
+
+@contextmanager
+def uncompiled(network: nn.Module) -> Iterator[None]:
+    """While entered, calls of the network are its own: neither compiled nor the replay of a graph."""
+    holder: Any = network
+    compiled, holder._compiled_call_impl = holder._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        holder._compiled_call_impl = compiled
 
 
 def _check_for_cpp() -> None:

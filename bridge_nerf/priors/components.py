@@ -1,4 +1,4 @@
-"""Reads the parts of a pipeline one by one, and makes sure that no weight stays random."""
+"""Loading of a pipeline's parts one by one, such that no weight stays random."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ import transformers
 from transformers.utils import logging
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.cpu import keep_channels_last
 from bridge_nerf.priors.families import Family
 from bridge_nerf.priors.fingerprint import fingerprint
 from bridge_nerf.priors.inspection import load_tokenizer, reading
@@ -35,7 +36,7 @@ class Components:
     """
 
     denoiser: Any
-    """The network that denoises: UNet2DConditionModel, or SD3Transformer2DModel."""
+    """UNet2DConditionModel, or SD3Transformer2DModel."""
     vae: Any
     """AutoencoderKL or AutoencoderTiny; None for a model of pixels."""
     text_encoders: tuple[Text | None, ...]
@@ -43,17 +44,20 @@ class Components:
     scheduler: Any
     """DDPMScheduler or FlowMatchEulerDiscreteScheduler: only its table and configuration are used."""
     index: Mapping[str, Any]
-    """What model_index.json says."""
+    """Content of model_index.json."""
     name: str = "the prior"
-    """Of the pipeline, for messages."""
+    """Name of the pipeline, for messages."""
     fingerprint: str = ""
-    """Letters that change with the weights; none for parts that were not loaded from a folder."""
+    """Hash of the weights; empty for parts that were not loaded from a folder."""
 
 
 def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Family, Components]:
-    """All parts of the pipeline in the folder. UserError where one is missing, damaged or does not fit.
+    """All parts of the pipeline in the folder.
 
-    What would overflow in float16 is in bfloat16 then, which takes the same memory.
+    Parts that would overflow in float16 are in bfloat16 then, which takes the same memory.
+
+    Raises:
+        UserError: A part is missing, damaged or does not fit.
     """
     family = check_folder(folder)
     index = read_index(folder)
@@ -63,34 +67,22 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> t
         _load_text(folder, family, name, dtype) if name in present else None for name in family.text_encoders
     )
     networks = {name: _load_model(family, folder, name, dtype) for name in family.networks}
-    vae, unet = networks.get("vae"), networks[family.denoiser]
-    _check_fit(folder, family, unet, vae, texts)
+    vae, denoiser = networks.get("vae"), networks[family.denoiser]
+    _check_fit(folder, family, denoiser, vae, texts)
     encoders = {name: text.encoder for name, text in zip(family.text_encoders, texts, strict=True) if text}
     # Before they go to a card: on ZeroGPU, what has gone there cannot be read until a run has a GPU.
-    letters = fingerprint(folder, networks | encoders)
-    for network in (unet, vae):
+    weights = fingerprint(folder, networks | encoders)
+    for network in (denoiser, vae):
         if network is not None:
             place(network, device)
-    return family, Components(unet, vae, texts, scheduler, index, fingerprint=letters)
+    return family, Components(denoiser, vae, texts, scheduler, index, fingerprint=weights)
 
 
 def place(network: Any, device: torch.device) -> None:
-    """Move it to the device, in the order of memory that convolutions are fastest with (measured on a CPU).
-
-    The transformers in a UNet of Diffusers answer in the other order, and each convolution and each sum up to
-    the next transformer would turn what it is given: on a CPU their answers are turned once. (On a card group
-    norms would turn them back.)
-    """
+    """Move a network to the device, channels last, the order in which convolutions are fastest (on a CPU)."""
     network.to(device, memory_format=torch.channels_last)
     if device.type == "cpu":
-        for module in network.modules():
-            if isinstance(module, diffusers.Transformer2DModel):
-                module.register_forward_hook(_channels_last)
-
-
-def _channels_last(module: Any, given: Any, answer: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    # A tuple, as the blocks of a UNet ask for it.
-    return (answer[0].contiguous(memory_format=torch.channels_last),)
+        keep_channels_last(network)
 
 
 def _load_scheduler(folder: Path, family: Family) -> Any:
@@ -119,7 +111,7 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
         dtype = torch.bfloat16
     options = {"dtype": dtype, "variant": variant, "use_safetensors": True}
     if name in family.networks:
-        # Without accelerate Diffusers' loader prints a warning unless it is told not to try.
+        # Without accelerate Diffusers' loader prints a warning unless this is off.
         kind: Any = getattr(diffusers, _class_of(folder, name) or family.networks[name])
         options["low_cpu_mem_usage"] = find_spec("accelerate") is not None
     else:
@@ -137,13 +129,13 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
 
 
 def _class_of(folder: Path, name: str) -> str | None:
-    """A distilled autoencoder may take the place of the family's."""
+    """Class of a distilled autoencoder in the place of the family's; None for the family's own."""
     named = _config(folder, name).get("_class_name")
     return named if name == "vae" and named == "AutoencoderTiny" else None
 
 
 def _mended(folder: Path, name: str) -> bool:
-    """Whether an autoencoder says that it does not overflow, as those do that were trained not to."""
+    """True for an autoencoder that was trained not to overflow, by its configuration."""
     return name == "vae" and not _config(folder, name).get("force_upcast", True)
 
 
@@ -154,7 +146,7 @@ def _config(folder: Path, name: str) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar and its table of unused weights."""
+    """Context without transformers' progress bar and its table of unused weights."""
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -166,8 +158,9 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_fit(folder: Path, family: Family, unet: Any, vae: Any, texts: tuple[Text | None, ...]) -> None:
-    channels = unet.config.in_channels, 3 if vae is None else vae.config.latent_channels
+def _check_fit(folder: Path, family: Family, denoiser: Any, vae: Any, texts: tuple[Text | None, ...]) -> None:
+    config = denoiser.config
+    channels = config.in_channels, 3 if vae is None else vae.config.latent_channels
     if channels[0] != channels[1]:
         raise UserError(
             f"the {family.denoiser} in {folder} takes {channels[0]} channels and its images have "
@@ -175,16 +168,16 @@ def _check_fit(folder: Path, family: Family, unet: Any, vae: Any, texts: tuple[T
         )
     widths = [0 if text is None else text.encoder.config.hidden_size for text in texts]
     # The XL's two encoders stand side by side; elsewhere the last one fills the whole width.
-    given = sum(widths) if unet.config.get("addition_embed_type") == "text_time" else widths[-1]
-    if given and given != _text_width(unet.config):
+    width = sum(widths) if config.get("addition_embed_type") == "text_time" else widths[-1]
+    if width and width != _text_width(config):
         raise UserError(
-            f"the {family.denoiser} in {folder} wants text of width {_text_width(unet.config)}, the text "
-            f"encoder gives {given}: the parts belong to different models"
+            f"the {family.denoiser} in {folder} wants text of width {_text_width(config)}, the text "
+            f"encoder gives {width}: the parts belong to different models"
         )
 
 
 def _text_width(config: Any) -> int:
-    """Of what the network takes."""
+    """Width of the text embeddings that the network takes."""
     if "joint_attention_dim" in config:
         return config.joint_attention_dim
     return config.encoder_hid_dim or config.cross_attention_dim

@@ -1,4 +1,4 @@
-"""Which pipelines of Diffusers can be a prior, and what each consists of. Imports nothing heavy."""
+"""The pipelines of Diffusers that can be a prior, and their parts. Imports nothing heavy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 CLIP, CLIP_PROJECTED, T5 = "CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"
 UNET, VAE = "UNet2DConditionModel", "AutoencoderKL"
 SD3_TOKENS = 256
-"""How many tokens of its T5 Stable Diffusion 3 reads, whether it has one or not."""
+"""Tokens of its T5 that Stable Diffusion 3 reads, whether it has one or not."""
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class Family:
     """One kind of pipeline."""
 
     title: str
-    """For messages."""
+    """Name for messages."""
     kind: str
-    """What the numbers of a run are chosen by."""
+    """Kind of prior, by which the numbers of a run are chosen."""
     pipelines: tuple[str, ...]
-    """What model_index.json may call it."""
+    """Names of the pipeline in model_index.json."""
     prior: str
-    """The class that makes a prior of it, as module:name."""
+    """Class of the prior, as module:name."""
     networks: Mapping[str, str]
     """Folder -> class of Diffusers; the first is the network that denoises."""
     text_encoders: Mapping[str, str]
@@ -30,15 +30,15 @@ class Family:
     optional: frozenset[str] = field(default_factory=frozenset)
     """Text encoders that model_index.json may leave out."""
     t5_tokens: int = 0
-    """How many tokens a T5 is given, which has no limit of its own."""
+    """Number of tokens for a T5, which has no limit of its own."""
     half: str = "float16"
-    """The half precision that its network that denoises was published in."""
+    """Half precision in which the denoiser was published."""
     overflowing: frozenset[str] = field(default_factory=frozenset)
-    """Folders of what overflows in float16."""
+    """Folders of the parts that overflow in float16."""
 
     @property
     def denoiser(self) -> str:
-        """Folder of the network that denoises."""
+        """Folder of the denoiser."""
         return next(iter(self.networks))
 
     def weights(self, component: str) -> str:
@@ -94,4 +94,4 @@ FAMILIES = (
     ),
 )
 PIPELINES = {name: family for family in FAMILIES for name in family.pipelines}
-"""What model_index.json says -> family."""
+"""Name in model_index.json -> family."""

@@ -24,7 +24,7 @@ from bridge_nerf.schedules import expand_like
 
 
 class StableDiffusion3(DiffusersPrior):
-    """Stable Diffusion 3 and 3.5: told the tokens of two CLIPs and a T5, and a pooled embedding.
+    """Stable Diffusion 3 and 3.5, conditioned on the tokens of two CLIPs and a T5, and a pooled embedding.
 
     The T5 may be left out of the pipeline; its tokens are zeros then.
     """
@@ -38,16 +38,16 @@ class StableDiffusion3(DiffusersPrior):
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:
         """The noise expected in x_t, in x_t's dtype."""
-        told = condition.to(self.device, self.dtype)
+        condition = condition.to(self.device, self.dtype)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         u = sigma / (alpha + sigma)
         x_u = x_t / expand_like(alpha + sigma, x_t)
-        v = self._ask(
+        v = self._call(
             hidden_states=x_u.to(self.dtype),
             # The network counts its levels in thousandths.
             timestep=(self.components.scheduler.config.num_train_timesteps * u).float(),
-            encoder_hidden_states=told.embedding,
-            pooled_projections=told.extra["pooled"],
+            encoder_hidden_states=condition.embedding,
+            pooled_projections=condition.extra["pooled"],
         )
         return x_u + expand_like(1 - u, x_t) * v.to(x_t.dtype)
 

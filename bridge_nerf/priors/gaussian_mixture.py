@@ -56,7 +56,7 @@ class GaussianMixture:
         """Component weights, one row a prompt: "left, right" mixes two components, "" all.
 
         Raises:
-            UserError: A word is no component's name.
+            UserError: A word is not the name of a component.
         """
         rows = []
         for prompt in prompts:

@@ -18,20 +18,18 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 WARM_UP = 3
 """Calls before recording: libraries allocate and choose their kernels at the first ones."""
-MOST = 16
-"""Recordings of one function; each keeps its buffers."""
+MAX_RECORDINGS = 16
+"""Number of recordings of one function; each keeps its buffers."""
 
-OFF = (
-    "--pipeline.prior-graphs off (ns-train) or --graphs off (bridge-nerf image and others) avoids the attempt"
-)
-"""What to say where there is no graph."""
+GRAPHS_OFF = "--prior.graphs off (of ns-train: --pipeline.prior.graphs off) avoids the attempt"
+"""Advice where there is no graph."""
 
 
 def record(works: list[Callable[[], None]], device: torch.device, pool: Any) -> list[Callable[[], None]]:
-    """What replays each of the works, which are done in their order, in memory of the pool.
+    """Replays of the works, which are done in their order, in memory of the pool.
 
     Args:
-        device: Where all of them compute; another one may be current.
+        device: The device of all of them; another one may be current.
         pool: A handle of `torch.cuda.graph_pool_handle`.
 
     Raises:
@@ -66,24 +64,24 @@ class Recording:
 
     Args:
         function: Its answer is a tensor, or a tree of tensors where no gradient is wanted.
-        leaves: What it is given, flattened by `spec`.
-        pool: Of memory; None is one of its own.
+        leaves: Its arguments, flattened by `spec`.
+        pool: Shared memory; None is memory of its own.
     """
 
     def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any, pool: Any = None) -> None:
         self.turn = 0
-        """Counts forward calls, and backward ones, which use up what the forward call kept."""
-        self._given = tree_map_only(Tensor, _buffer, leaves)
-        self._wanted = [x for x in self._given if isinstance(x, Tensor) and x.requires_grad]
+        """Number of forward and backward calls; a backward call uses up the tensors of a forward call."""
+        self._inputs = tree_map_only(Tensor, _buffer, leaves)
+        self._wanted = [x for x in self._inputs if isinstance(x, Tensor) and x.requires_grad]
         self._answer: Any = None
         self._slope: Tensor | None = None
         self._slopes: tuple[Tensor, ...] = ()
 
         def forward() -> None:
-            given, named = tree_unflatten(self._given, spec)
+            args, kwargs = tree_unflatten(self._inputs, spec)
             self._answer, self._slopes = None, ()  # nothing of the pass before, such as its graph, is kept
             with torch.set_grad_enabled(bool(self._wanted)):
-                self._answer = function(*given, **named)
+                self._answer = function(*args, **kwargs)
 
         def backward() -> None:
             if self._slope is None:
@@ -97,7 +95,7 @@ class Recording:
     def answer(self, leaves: list[Any]) -> Any:
         """The function's answer to other values of the same shapes, without a graph of autograd."""
         with torch.no_grad():
-            for buffer, value in zip(self._given, leaves, strict=True):
+            for buffer, value in zip(self._inputs, leaves, strict=True):
                 if isinstance(buffer, Tensor):
                     buffer.copy_(value)
         self._forward()
@@ -114,31 +112,31 @@ class Recording:
 
 
 class Graphed:
-    """The same function by replays; shapes beyond MOST, and what cannot be recorded, are called as ever.
+    """A function by replays; shapes beyond MAX_RECORDINGS, and what cannot be recorded, are called as ever.
 
     Args:
-        function: Not to depend on anything that changes between its calls but what it is given.
-        name: For the one line that says why it could not be recorded.
+        function: It must not depend on anything that changes between its calls but its arguments.
+        name: Subject of the line that says why it could not be recorded.
     """
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function, self.name = function, name
         self._recordings: dict[Any, Recording] = {}
         self._pool: Any = None
-        """Of all recordings without a gradient: their answers are copied out before another is replayed."""
+        """Memory shared without a gradient, where answers are copied out before the next replay."""
         self._failed = False
 
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        leaves, spec = tree_flatten((given, named))
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, spec = tree_flatten((args, kwargs))
         wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled()]
         recording = self._recording(leaves, spec, bool(wanted))
         if recording is None:
-            return self.function(*given, **named)
+            return self.function(*args, **kwargs)
         return _Replay.apply(recording, leaves, *wanted) if wanted else recording.answer(leaves)
 
     def _recording(self, leaves: list[Any], spec: Any, wanted: bool) -> Recording | None:
         key = wanted, str(spec), tuple(map(_described, leaves))
-        if key in self._recordings or self._failed or len(self._recordings) == MOST:
+        if key in self._recordings or self._failed or len(self._recordings) == MAX_RECORDINGS:
             return self._recordings.get(key)
         self._pool = self._pool or new_pool()
         try:
@@ -149,7 +147,9 @@ class Graphed:
             self._failed = True
             # What ended a capture hides behind the end of the capture itself.
             reason = str(error.__context__ or error).strip().partition("\n")[0]
-            print(f"{self.name} cannot be recorded as a CUDA graph ({reason}), so it runs without; {OFF}")
+            print(
+                f"{self.name} cannot be recorded as a CUDA graph ({reason}), so it runs without; {GRAPHS_OFF}"
+            )
         return self._recordings.get(key)
 
 

@@ -1,13 +1,13 @@
-"""From the id of a model on the Hugging Face hub to a folder: the cache is asked first, then the network."""
+"""Folders of models on the Hugging Face hub: from the cache first, then from the network."""
 
 import json
 from pathlib import Path
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.priors.pipeline_files import check_folder, family_of, needed_files
 
-PATIENCE = 5.0
-"""Seconds that the hub may take to answer at all."""
+HUB_TIMEOUT_S = 5.0
+"""Time within which the hub has to answer at all."""
 OTHERWISE = 'use "toybox" or a folder'
 
 
@@ -26,7 +26,8 @@ def hub_folder(repo_id: str, half: bool, revision: str | None = None) -> Path:
         half: Prefers the half precision weights.
         revision: Branch, tag or commit; None is the main branch.
 
-    Raises UserError where it is neither cached nor to be had.
+    Raises:
+        UserError: It is neither cached nor to be had.
     """
     from huggingface_hub import constants
 
@@ -39,7 +40,7 @@ def hub_folder(repo_id: str, half: bool, revision: str | None = None) -> Path:
             state = f"is incomplete in the cache ({error})"
     else:
         at = f" at revision {revision}" if revision else ""
-        state = f"is no folder, is not in the cache ({constants.HF_HUB_CACHE}){at}"
+        state = f"is not a folder and is not in the cache ({constants.HF_HUB_CACHE}){at}"
     if constants.HF_HUB_OFFLINE:
         raise UserError(f'prior "{repo_id}" {state} and HF_HUB_OFFLINE is set: unset it, or {OTHERWISE}')
     try:
@@ -56,10 +57,12 @@ def _download(repo_id: str, half: bool, revision: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     # Asked first, as the only call that can be given a time limit.
-    info = HfApi().model_info(repo_id, revision=revision, timeout=PATIENCE)
+    info = HfApi().model_info(repo_id, revision=revision, timeout=HUB_TIMEOUT_S)
     files = [file.rfilename for file in info.siblings or []]
     if "model_index.json" not in files:
-        raise UserError(f'"{repo_id}" has no model_index.json: it is no pipeline of Diffusers, {OTHERWISE}')
+        raise UserError(
+            f'"{repo_id}" has no model_index.json: it is not a pipeline of Diffusers, {OTHERWISE}'
+        )
     index = Path(hf_hub_download(repo_id, "model_index.json", revision=revision))
     family = family_of(json.loads(index.read_text(encoding="utf-8")).get("_class_name"), repo_id)
     # By its name and not by its commit, or the cache could not be asked by that name later.
@@ -83,5 +86,5 @@ def _refusal(repo_id: str, revision: str | None, state: str, error: Exception) -
             f'the hub does not give out "{repo_id}" ({type(error).__name__}): check the name, run '
             f"`hf auth login` if it is private, or {OTHERWISE}"
         )
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = first_line(error)
     return f'prior "{repo_id}" {state} and cannot be downloaded ({reason}): go online, or {OTHERWISE}'

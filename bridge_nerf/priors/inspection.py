@@ -8,14 +8,18 @@ from typing import Any
 
 import torch
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.priors.families import T5, Family, tokenizer_of
 from bridge_nerf.priors.memory import estimate
 from bridge_nerf.priors.pipeline_files import check_folder, components_of, read_index
 
 
 def inspect(folder: Path) -> str:
-    """What the pipeline is, in one line. UserError for what is missing, cut short or does not fit."""
+    """The pipeline in one line.
+
+    Raises:
+        UserError: A part is missing, cut short or does not fit.
+    """
     family = check_folder(folder)
     size = estimate(folder, family, torch.float16)
     present = components_of(family, read_index(folder))
@@ -27,8 +31,11 @@ def inspect(folder: Path) -> str:
 def load_tokenizer(folder: Path, family: Family, text_encoder: str) -> Any:
     """The tokenizer of a text encoder's folder.
 
-    Raises UserError where it cannot be read or lacks words: without its files transformers 5 returns a
-    tokenizer of a few marks instead of an error, and every prompt would then be the same nonsense.
+    Without its files transformers 5 returns a tokenizer of a few marks instead of an error, and every prompt
+    would then be the same nonsense.
+
+    Raises:
+        UserError: It cannot be read or lacks words.
     """
     import transformers
 
@@ -49,11 +56,12 @@ def load_tokenizer(folder: Path, family: Family, text_encoder: str) -> Any:
 
 @contextmanager
 def reading(part: str, folder: Path) -> Iterator[None]:
-    """One line for whatever a library raises about a damaged file; they share no exception class."""
+    """Context that turns the errors of libraries about a damaged file into one line."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the {part} in {folder} cannot be read ({reason}): get it again") from error
+        raise UserError(
+            f"the {part} in {folder} cannot be read ({first_line(error)}): get it again"
+        ) from error

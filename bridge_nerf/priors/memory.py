@@ -1,4 +1,4 @@
-"""How much memory a prior will take, told before any of it is taken.
+"""Memory of a prior, estimated before any of it is taken.
 
 The headers of safetensors files say how many numbers they hold; nothing else of them is read.
 """
@@ -15,13 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import Family
-from bridge_nerf.priors.pipeline_files import (
-    choose_weights,
-    components_of,
-    files_in,
-    read_header,
-    read_index,
-)
+from bridge_nerf.priors.pipeline_files import choose_weights, components_of, files_in, read_header, read_index
 
 GIB = 2**30
 
@@ -31,9 +25,9 @@ class Estimate:
     """Bytes of the weights."""
 
     networks: Mapping[str, int]
-    """By component; they stay on the prior's device."""
+    """Sizes by component; they stay on the prior's device."""
     text_encoders: Mapping[str, int]
-    """By text encoder; they rest in main memory and visit the device one at a time."""
+    """Sizes by text encoder; they rest in main memory and visit the device one at a time."""
 
     @property
     def on_device(self) -> int:
@@ -48,7 +42,7 @@ class Estimate:
 
 
 def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
-    """What the pipeline in the folder takes in this dtype. UserError for a damaged file of weights."""
+    """The memory of the pipeline in the folder in this dtype. UserError for a damaged file of weights."""
     files = files_in(folder)
 
     def size(name: str) -> int:
@@ -63,7 +57,7 @@ def estimate(folder: Path, family: Family, dtype: torch.dtype) -> Estimate:
 
 
 def count_numbers(file: Path) -> int:
-    """How many numbers a safetensors file holds. UserError where it is damaged or cut short."""
+    """Number of entries of all tensors in a safetensors file. UserError where it is damaged or cut short."""
     return sum(math.prod(entry["shape"]) for entry in read_header(file).values())
 
 
@@ -72,22 +66,21 @@ def keep_few_activations(autoencoder: Any) -> None:
     others again (Chen et al. 2016), and take images one at a time."""
 
     # Nothing in them is random: to save and restore the generators would only keep CUDA graphs away.
-    def again(module: Any, *given: Any) -> Any:
-        return checkpoint(module.__call__, *given, use_reentrant=False, preserve_rng_state=False)
+    def recomputed(module: Any, *args: Any) -> Any:
+        return checkpoint(module.__call__, *args, use_reentrant=False, preserve_rng_state=False)
 
-    autoencoder.enable_gradient_checkpointing(again)
+    autoencoder.enable_gradient_checkpointing(recomputed)
     autoencoder.enable_slicing()
 
 
 def check_room(need: Estimate, name: str, device: torch.device | str) -> None:
-    """UserError unless the weights fit into what is free now, where that can be told."""
-    free, total = (
-        free_bytes(torch.device(device)),
-        sum((*need.networks.values(), *need.text_encoders.values())),
-    )
-    wanted = need.on_device if torch.device(device).type == "cuda" else total
-    if free is not None and wanted > free:
-        raise UserError(too_big(name, device, f"needs {wanted / GIB:.1f} GiB, {free / GIB:.1f} GiB are free"))
+    """Raise UserError unless the weights fit into the free memory, where the system reports it."""
+    free = free_bytes(torch.device(device))
+    size = sum((*need.networks.values(), *need.text_encoders.values()))
+    if torch.device(device).type == "cuda":
+        size = need.on_device
+    if free is not None and size > free:
+        raise UserError(too_big(name, device, f"needs {size / GIB:.1f} GiB, {free / GIB:.1f} GiB are free"))
 
 
 def too_big(name: str, device: torch.device | str, why: str) -> str:
@@ -99,7 +92,7 @@ def too_big(name: str, device: torch.device | str, why: str) -> str:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on the device now; None where the system does not say."""
+    """Free memory of the device; None where the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu" or not os.path.exists("/proc/meminfo"):

@@ -1,4 +1,4 @@
-"""The names of priors, and what else a user may give in the place of one."""
+"""Names of priors, and what users give in their place: ids, addresses, paths, other spellings."""
 
 import difflib
 import os
@@ -32,23 +32,26 @@ REMOVED = {
 KINDS = {"if": r"/if-i-", "sd3": r"stable-?diffusion-?3|sd-?3", "sdxl": r"xl", "sd": ""}
 """Kind of prior -> what marks the hub ids of its family; the first that is found counts."""
 
-CHOICES = f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, or a hub id as in {ALIASES['sd-2.1']}"
+CHOICES = (
+    f"{AUTO}, {TOYBOX}, {', '.join(ALIASES)}, a folder, a hub id as in {ALIASES['sd-2.1']}, or "
+    "package.module:attribute"
+)
 HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether it has the form of one."""
+    """True for a name with the form of a hub id."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
 def kind_by_name(repo_id: str) -> tuple[str, bool]:
-    """(kind of prior, whether it is one of ours and no guess) of a hub id, without its revision."""
+    """(kind of prior, True unless it is a guess) of a hub id, without its revision."""
     known = repo_id in (*ALIASES.values(), *REMOVED, *REMOVED.values())
     return next(kind for kind, mark in KINDS.items() if re.search(mark, repo_id.lower())), known
 
 
 def is_path(name: str) -> bool:
-    """Whether it can be nothing but a path."""
+    """True for a name that can be nothing but a path."""
     marks = name.startswith(("/", "./", "../", "~")) or name.endswith("/") or name in (".", "..")
     return marks or "\\" in name or name.count("/") > 1
 
@@ -80,7 +83,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def with_revision(name: str, revision: str | None) -> str:
-    """The name with a revision in the place of its own; as it is where none is given."""
+    """The name with `revision` in the place of its own; unchanged for None."""
     return name if revision is None else f"{split_revision(name)[0]}@{revision}"
 
 
@@ -96,7 +99,7 @@ def _addressed(address: str) -> tuple[str, str | None]:
 
 
 def unknown(name: str) -> UserError:
-    """What to say of a name that is none."""
+    """The error for a name that is not known."""
     if is_path(name):
         path = expanded(name)
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
@@ -113,7 +116,7 @@ def _meant(names: list[str]) -> str:
 
 
 def _near(name: str) -> list[str]:
-    """The name that was meant, if there is one."""
+    """The name that was meant, at most one."""
     wanted, known = _squeezed(name), dict(_spellings())
     if wanted in known or len(wanted) < 3:
         return [known[wanted]] if wanted in known else []
@@ -122,7 +125,7 @@ def _near(name: str) -> list[str]:
 
 
 def _spellings() -> Iterator[tuple[str, str]]:
-    """(how a name may be spelled, the name)."""
+    """(spelling, name) of all names."""
     short = {repo_id: alias for alias, repo_id in ALIASES.items()}
     for repo_id, mirror in [*REMOVED.items(), *((repo_id, repo_id) for repo_id in ALIASES.values())]:
         yield _squeezed(repo_id.split("/")[1]), short.get(mirror, mirror)

@@ -1,4 +1,4 @@
-"""Which files make a pipeline, on a disk or on the hub, and what may be wrong with them.
+"""The files of a pipeline, on a disk or on the hub, and checks that they are complete.
 
 Nothing heavy is imported here, so that a wrong folder is reported at once.
 """
@@ -14,16 +14,12 @@ from typing import Any
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import PIPELINES, Family, tokenizer_of
 
-TOKENIZERS = {
-    "tokenizer.json": (),
-    "vocab.json": ("merges.txt",),
-    "spiece.model": (),
-}
-"""The forms in which a tokenizer is stored: a file -> the files that go with it."""
+TOKENIZERS = {"tokenizer.json": (), "vocab.json": ("merges.txt",), "spiece.model": ()}
+"""Forms in which a tokenizer is stored: a file -> the files that go with it."""
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """What model_index.json says. UserError where there is no such folder or file, or it is damaged."""
+    """Content of model_index.json. UserError where folder or file is missing or damaged."""
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: give the folder of a pipeline")
     index = folder / "model_index.json"
@@ -51,7 +47,7 @@ def pipeline_above(path: Path) -> Path | None:
 
 
 def read_header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of each of its tensors, by name; nothing else of it is read.
+    """Name -> dtype, shape and offsets of every tensor in a safetensors file; no weights are read.
 
     Raises:
         UserError: It is damaged, or cut short.

@@ -1,4 +1,4 @@
-"""What a prompt may say: the closed vocabulary of a small model, and messages about prompts."""
+"""Closed vocabularies of small models, and prompts in messages."""
 
 import difflib
 import json
@@ -21,7 +21,7 @@ def quote(prompt: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All the words that a model knows.
+    """The words that a model knows.
 
     Args:
         entries: Category -> words. An entry of several words ("ice cream") allows each of its words.
@@ -31,7 +31,11 @@ class Vocabulary:
 
     @classmethod
     def read(cls, folder: Path) -> "Vocabulary | None":
-        """What the words.json of a pipeline folder lists; None where there is none: any word is allowed."""
+        """The vocabulary in words.json of a pipeline's folder; None without one: any word is allowed.
+
+        Raises:
+            UserError: The file cannot be read.
+        """
         file = folder / FILE
         if not file.exists():
             return None
@@ -39,7 +43,7 @@ class Vocabulary:
         try:
             entries = json.loads(text)
         except ValueError as error:
-            raise UserError(f"{file} is no JSON ({error}): restore it") from None
+            raise UserError(f"{file} is not JSON ({error}): restore it") from None
         if not isinstance(entries, dict) or not all(isinstance(words, list) for words in entries.values()):
             raise UserError(f'{file} must map categories to lists of words, as in {{"objects": ["apple"]}}')
         return cls(entries)
@@ -51,7 +55,7 @@ class Vocabulary:
         return frozenset(word for entry in entries for word in entry.lower().split())
 
     def check(self, prompt: str) -> None:
-        """UserError naming the first unknown word. Case does not matter and commas are free."""
+        """Raise UserError for the first unknown word. Case does not matter and commas are free."""
         for word in re.findall(r"\w+|[^\w\s,]", prompt.lower()):
             if word not in self.words:
                 known = f"this prior knows {self._listing()}"

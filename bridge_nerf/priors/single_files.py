@@ -1,4 +1,4 @@
-"""Files that users have instead of a pipeline's folder: what they hold, and how they become one.
+"""Single files in the place of a pipeline's folder: their contents, and the way to a folder.
 
 A whole model in one file, as other programs share it, is not loaded. It holds weights alone: what the
 network predicts, its noise schedule and its tokenizer are in none of its bytes, and Diffusers fetches them
@@ -16,16 +16,16 @@ from bridge_nerf.priors.pipeline_files import pipeline_above, read_header
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 ENDINGS = (".safetensors", ".gguf", *PICKLES)
-"""Of files that hold weights."""
+"""Suffixes of files with weights."""
 HOW = "docs/priors.md says how"
 
 
 class Whole(NamedTuple):
-    """A kind of model that a single file may hold whole."""
+    """Kind of model that a single file may hold whole."""
 
     title: str
     text: str
-    """How the names of its text encoder's tensors begin, and no other kind's."""
+    """Prefix of its text encoder's tensors, and of no other kind's."""
     pipeline: str
     """The class of Diffusers that reads it."""
     config: str = ""
@@ -49,11 +49,11 @@ PARTS = {
     "an autoencoder": (AUTOENCODER, "encoder.", "decoder."),
     "a text encoder": ("cond_stage_model.", "conditioner.", "text_encoders.", "text_model."),
 }
-"""What is less than a model -> how the names of its tensors begin."""
+"""Part of a model -> prefixes of its tensors' names."""
 
 
 def refusal(file: Path) -> UserError:
-    """Why a file, there or not, is not a prior, and what to give instead."""
+    """The error for a file, there or not, in the place of a prior, with the fix."""
     if not file.exists():
         return UserError(f"there is no file {file}; a prior is the folder of a pipeline, or a hub id")
     if (above := pipeline_above(file)) is not None:
@@ -69,7 +69,7 @@ def refusal(file: Path) -> UserError:
 
 
 def _held(file: Path, tensors: Mapping[str, Any]) -> str:
-    """What is in a safetensors file, and what to do with it."""
+    """The content of a safetensors file, and the fix, as the end of a sentence."""
 
     def begins(*starts: str) -> bool:
         return any(name.startswith(starts) for name in tensors)

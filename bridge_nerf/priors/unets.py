@@ -15,7 +15,7 @@ from bridge_nerf.priors.text import last_but_one_and_pooled
 
 
 class StableDiffusion(DiffusersPrior):
-    """Stable Diffusion 1.x and 2.x, and the toybox: told (b, tokens, width) embeddings."""
+    """Stable Diffusion 1.x and 2.x, and the toybox, conditioned on (b, tokens, width) embeddings."""
 
     def __init__(self, components: Components, vocabulary: Vocabulary | None = None) -> None:
         super().__init__(components, vocabulary)
@@ -42,15 +42,14 @@ class StableDiffusion(DiffusersPrior):
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:
         """The noise expected in x_t, in x_t's dtype."""
-        told = condition.to(self.device, self.dtype)
-        answer = self._ask(
-            x_t.to(self.dtype), t, encoder_hidden_states=told.embedding, added_cond_kwargs=self._more(told)
-        )
+        condition = condition.to(self.device, self.dtype)
+        text, added = condition.embedding, self._added(condition)
+        answer = self._call(x_t.to(self.dtype), t, encoder_hidden_states=text, added_cond_kwargs=added)
         # A network that learned its variance answers that in further channels.
         return self._to_eps(x_t, answer[:, : x_t.shape[1]].to(x_t.dtype), t)
 
-    def _more(self, told: Condition) -> dict[str, Tensor]:
-        """What else the UNet is told."""
+    def _added(self, condition: Condition) -> dict[str, Tensor]:
+        """Further conditions of the UNet."""
         return {}
 
     def _read(self, prompts: Sequence[str]) -> Condition:
@@ -62,7 +61,7 @@ class StableDiffusion(DiffusersPrior):
 
 
 class DeepFloyd(StableDiffusion):
-    """DeepFloyd IF's first stage: pixels in [-1, 1], told what a T5 reads (Saharia et al. 2022)."""
+    """DeepFloyd IF's first stage: pixels in [-1, 1], conditioned on a T5 (Saharia et al. 2022)."""
 
     def _read(self, prompts: Sequence[str]) -> Condition:
         (text,) = self.text_encoders
@@ -73,7 +72,9 @@ class DeepFloyd(StableDiffusion):
 
 
 class StableDiffusionXL(StableDiffusion):
-    """Told the last but one layer of two encoders, a pooled embedding, and sizes (Podell et al. 2023)."""
+    """Stable Diffusion XL (Podell et al. 2023), conditioned on the last but one layer of two encoders, a
+    pooled embedding, and sizes.
+    """
 
     def __init__(self, components: Components, vocabulary: Vocabulary | None = None) -> None:
         super().__init__(components, vocabulary)
@@ -81,8 +82,8 @@ class StableDiffusionXL(StableDiffusion):
         size = self.image_size
         self._sizes = torch.tensor([size, size, 0, 0, size, size], device=self.device, dtype=self.dtype)
 
-    def _more(self, told: Condition) -> dict[str, Tensor]:
-        return {"text_embeds": told.extra["pooled"], "time_ids": self._sizes.expand(len(told), -1)}
+    def _added(self, condition: Condition) -> dict[str, Tensor]:
+        return {"text_embeds": condition.extra["pooled"], "time_ids": self._sizes.expand(len(condition), -1)}
 
     def _read(self, prompts: Sequence[str]) -> Condition:
         clip, clip_2 = self.text_encoders

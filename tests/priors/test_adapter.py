@@ -1,15 +1,16 @@
 """The adapter against a distribution whose best prediction is known, and on the layout of real pipelines."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from bridge_nerf.distillation.prior import Condition, DiffusionPrior
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
@@ -28,10 +29,8 @@ class Gaussian:
         self.schedule = NoiseSchedule.scaled_linear()
         layer = nn.Linear(2 * WIDTH + 1, WIDTH, bias=False).requires_grad_(False)
         layer.weight.copy_(torch.eye(WIDTH, 2 * WIDTH + 1))
-        self.components = SimpleNamespace(
-            denoiser=nn.ModuleDict({"to_q": layer}),
-            scheduler=SimpleNamespace(config={"prediction_type": prediction_type}),
-        )
+        self.network = nn.ModuleDict({"to_q": layer})
+        self.prediction_type, self.uncompiled = prediction_type, nullcontext
 
     def embed(self, prompts):
         return Condition(torch.zeros(len(prompts), WIDTH))
@@ -39,7 +38,7 @@ class Gaussian:
     def eps(self, x_t, t, condition):
         alpha, sigma = (expand_like(f(t), x_t) for f in (self.schedule.alpha, self.schedule.sigma))
         features = torch.cat([x_t, -alpha.expand(-1, 1), -alpha * condition.embedding], 1)
-        return sigma / (alpha**2 * STD**2 + sigma**2) * self.components.denoiser["to_q"](features)
+        return sigma / (alpha**2 * STD**2 + sigma**2) * self.network["to_q"](features)
 
 
 def fit(adapter: Adapter, draw: Callable[[torch.Generator], tuple], steps: int, lr: float) -> list[float]:
@@ -50,7 +49,7 @@ def fit(adapter: Adapter, draw: Callable[[torch.Generator], tuple], steps: int, 
         draws = generator(0, "fit", step)
         x, condition = draw(draws)
         t = torch.randint(1000, (len(x),), generator=draws)
-        loss = adapter.loss(x, t, torch.randn(x.shape, generator=draws), condition)
+        loss = adapter.loss(Sample(x, t, torch.randn(x.shape, generator=draws)), condition)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -115,7 +114,7 @@ def test_a_pipeline_is_adapted_and_stays_what_it_was(pipeline: DiffusersPrior):
     told = Condition(bare.embedding, {"camera": torch.eye(3, 4).expand(4, 3, 4)})
     before = pipeline.eps(x_t, T, bare)
     assert torch.equal(adapter.eps(x_t, T, told), before), "at first it answers as the prior"
-    unseen = mean + 0.1 * torch.randn(shape, generator=generator(0, "unseen")), T, x_t, told
+    unseen = Sample(mean + 0.1 * torch.randn(shape, generator=generator(0, "unseen")), T, x_t), told
     first = adapter.loss(*unseen).item()
     fit(adapter, lambda g: (mean + 0.1 * torch.randn(shape, generator=g), told), 60, 0.02)
     assert adapter.loss(*unseen).item() < 0.97 * first
@@ -125,10 +124,10 @@ def test_a_pipeline_is_adapted_and_stays_what_it_was(pipeline: DiffusersPrior):
 
 def test_it_owns_its_corrections_alone(pipeline: DiffusersPrior):
     adapter = Adapter(pipeline, rank=2)
-    weights = {id(p) for p in pipeline.components.denoiser.parameters()}
+    weights = {id(p) for p in pipeline.network.parameters()}
     assert not weights & {id(p) for p in adapter.parameters()}
     assert all(key.endswith((".down", ".up")) for key in adapter.state_dict())
-    attention = [m for m in pipeline.components.denoiser.modules() if type(m).__name__ == "Attention"]
+    attention = [m for m in pipeline.network.modules() if type(m).__name__ == "Attention"]
     assert len(adapter.state_dict()) == 2 * 4 * len(attention) > 0
     again = Adapter(pipeline, rank=2, seed=1)
     again.load_state_dict(adapter.state_dict())
@@ -137,17 +136,17 @@ def test_it_owns_its_corrections_alone(pipeline: DiffusersPrior):
 
 def test_no_correction_is_left_behind_by_an_error(pipeline: DiffusersPrior):
     adapter = Adapter(pipeline, rank=2)
-    before = [dict(layer._forward_hooks) for layer in pipeline.components.denoiser.modules()]
+    before = [dict(layer._forward_hooks) for layer in pipeline.network.modules()]
     with pytest.raises(Exception, match="."):
         adapter.eps(torch.zeros(1, 99, 8, 8), torch.tensor([5]), pipeline.embed([""]))
-    assert [dict(layer._forward_hooks) for layer in pipeline.components.denoiser.modules()] == before
+    assert [dict(layer._forward_hooks) for layer in pipeline.network.modules()] == before
 
 
 def test_what_cannot_be_adapted_is_said(pipeline: DiffusersPrior):
     with pytest.raises(UserError, match="rank 0"):
         Adapter(pipeline, rank=0)
     prior = Gaussian("epsilon")
-    prior.components.denoiser = nn.Linear(3, 3)
+    prior.network = nn.Linear(3, 3)
     with pytest.raises(UserError, match="no attention"):
         Adapter(prior)
 
@@ -160,7 +159,7 @@ def test_it_learns_in_float32_beside_a_prior_in_half_precision(open_folder: Path
     )
     x, noise = (torch.randn(4, *pipeline.latent_shape, generator=generator(0, name)) for name in ("x", "n"))
     assert torch.equal(adapter.eps(x, T, told), pipeline.eps(x, T, told))
-    adapter.loss(x, T, noise, told).backward()
+    adapter.loss(Sample(x, T, noise), told).backward()
     # The camera's first layer learns once its last one, zero at first, has moved; so do the LoRA's.
     learning = {name for name, p in adapter.named_parameters() if p.grad is not None and p.grad.any()}
     assert learning == {name for name in adapter.state_dict() if name.endswith((".up", "shift"))}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.priors.autoencoders import Pixels, deferred_checks
+from bridge_nerf.priors.autoencoders import PixelSpace, deferred_checks
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.seeding import generator
 from tests.priors.tiny_families import build
@@ -19,7 +19,7 @@ ASKED = {
     "decode": torch.randn(2, 4, 8, 8, generator=generator(0, "latents")),
     "encode": torch.rand(2, 3, 32, 32, generator=generator(0, "images")),
 }
-FLAGS = "--dtype float32 (bridge-nerf) or --pipeline.prior-dtype float32 (ns-train)"
+FLAGS = "--prior.dtype float32 (of ns-train: --pipeline.prior.dtype float32)"
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -80,7 +80,7 @@ def test_the_autoencoder_is_not_blamed_for_what_it_was_given(folder: Path) -> No
     prior = DiffusersPrior.load(folder, dtype=HALF)
     latents, images = (ASKED[ask].clone() for ask in ("decode", "encode"))
     latents[0, 0, 0, 0] = images[0, 0, 0, 0] = float("nan")
-    for decode, given in ((prior.decode, latents), (Pixels().decode, images)):
+    for decode, given in ((prior.decode, latents), (PixelSpace().decode, images)):
         with pytest.raises(UserError, match="latents of an image are not finite"):
             decode(given)
     assert prior.encode(images).isnan().any()

@@ -204,7 +204,10 @@ BAD: dict[str, Bad] = {
         lambda m: m.load(lambda f: cut(f / "tokenizer/tokenizer.json")),
         ["the tokenizer", "cannot be read"],
     ),
-    "torn words": (lambda m: m.load(lambda f: (f / "words.json").write_text("{")), ["words.json is no JSON"]),
+    "torn words": (
+        lambda m: m.load(lambda f: (f / "words.json").write_text("{")),
+        ["words.json is not JSON"],
+    ),
     "words in UTF-16": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("{}", encoding="utf-16")),
         ["words.json is text in UTF-16"],
@@ -323,7 +326,7 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(hub, "PATIENCE", 0.3)
+        monkeypatch.setattr(hub, "HUB_TIMEOUT_S", 0.3)
         with pytest.raises(UserError, match="cannot be downloaded"):
             load_prior(REPO, "cpu")
         assert files_in(tmp_path) == []

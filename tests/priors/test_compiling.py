@@ -8,7 +8,7 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.adapter import Adapter
-from bridge_nerf.priors.attention import BlockedAttention
+from bridge_nerf.priors.cpu import BlockedAttention
 from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.seeding import generator
 
@@ -50,7 +50,7 @@ def test_no_compiler_is_one_line(closed_folder):
 
 def test_a_compiled_network_keeps_pytorchs_attention(closed_folder, monkeypatch):
     can = {"avx512_bf16": True}
-    monkeypatch.setattr("bridge_nerf.priors.processor.capabilities", lambda: can)
+    monkeypatch.setattr("bridge_nerf.priors.cpu.capabilities", lambda: can)
     plain, compiled = (
         load_prior(str(closed_folder), "cpu", torch.bfloat16, compiling=c) for c in (False, True)
     )

@@ -11,8 +11,8 @@ import torch
 
 from bridge_nerf.distillation.prior import Condition, ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.priors import attention
-from bridge_nerf.priors.attention import BlockedAttention
+from bridge_nerf.priors import cpu
+from bridge_nerf.priors.cpu import BlockedAttention
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.seeding import generator
 from tests.priors.tiny_families import FAMILIES, build
@@ -177,9 +177,9 @@ def test_gradients_reach_images_and_latents(prior: DiffusersPrior) -> None:
 
 def test_attention_block_by_block_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where every head is long enough for it."""
-    monkeypatch.setattr(attention, "LOGITS", 1)
-    calls, original = [], attention.blocked_attention
-    monkeypatch.setattr(attention, "blocked_attention", lambda *given: calls.append(1) or original(*given))
+    monkeypatch.setattr(cpu, "BLOCK_LOGITS", 1)
+    calls, original = [], cpu.blocked_attention
+    monkeypatch.setattr(cpu, "blocked_attention", lambda *given: calls.append(1) or original(*given))
     prior = DiffusersPrior.load(folder, dtype=torch.bfloat16)
     x_t, told = noise(prior), prior.embed(PROMPTS)
     prior.attention = nullcontext

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bridge_nerf.priors import components
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
-from bridge_nerf.priors.fingerprint import LETTERS, SAMPLES, fingerprint
+from bridge_nerf.priors.fingerprint import LENGTH, SAMPLES, fingerprint
 from bridge_nerf.seeding import generator
 from tests.priors.tiny import WORDS, build_tiny_pipeline
 from tests.priors.tiny_families import FAMILIES, build
@@ -64,7 +64,7 @@ def merged(state: dict[str, Tensor]) -> None:
     ids=["trained", "LoRA", "autoencoder", "text encoder"],
 )
 def test_letters_change_with_the_weights_of_every_part(tiny, tmp_path, letters, part, change):
-    assert len(letters) == LETTERS
+    assert len(letters) == LENGTH
     assert changed(tiny, tmp_path, part, change) != letters
 
 
@@ -115,7 +115,7 @@ def test_no_network_is_asked_and_none_has_left_main_memory(family, tmp_path, mon
     monkeypatch.setattr(components, "fingerprint", take)
     prior = DiffusersPrior.load(folder)
     assert events[0] == "taken" and events.count("taken") == 1 and "placed" in events
-    assert len(prior.fingerprint) == LETTERS
+    assert len(prior.fingerprint) == LENGTH
 
 
 @pytest.fixture

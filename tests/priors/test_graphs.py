@@ -7,7 +7,7 @@ from torch import nn
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors import graphs
 from bridge_nerf.priors.autoencoders import deferred_checks
-from bridge_nerf.priors.graphs import MOST, Graphed, graph_network
+from bridge_nerf.priors.graphs import MAX_RECORDINGS, Graphed, graph_network
 from bridge_nerf.priors.registry import load_prior
 from tests.priors.test_compiling import asked, with_corrections
 
@@ -89,9 +89,9 @@ def test_each_set_of_shapes_and_each_number_is_recorded_apart(recorded):
 
 def test_only_so_many_are_kept(recorded):
     graphed = Graphed(Slow(), "it")
-    for size in range(1, MOST + 4):
+    for size in range(1, MAX_RECORDINGS + 4):
         assert graphed(drawn(size)).shape == (size,)
-    assert len(recorded) == MOST
+    assert len(recorded) == MAX_RECORDINGS
 
 
 def test_what_cannot_be_recorded_says_so_once_and_runs(monkeypatch, capsys):
@@ -104,7 +104,7 @@ def test_what_cannot_be_recorded_says_so_once_and_runs(monkeypatch, capsys):
     for _ in range(2):
         assert torch.equal(graphed(drawn(3)), Slow()(drawn(3)))
     (line,) = capsys.readouterr().out.splitlines()
-    assert "the network of sd-2.1" in line and "not permitted" in line and "--graphs off" in line
+    assert "the network of sd-2.1" in line and "not permitted" in line and "--prior.graphs off" in line
 
 
 def test_there_are_none_on_a_cpu(closed_folder):
@@ -122,7 +122,7 @@ def test_a_graphed_encoder_has_the_same_gradient(closed_folder, recorded, checkp
     for graphed in (False, True):
         prior = load_prior(str(closed_folder), "cpu", checkpointing=checkpointing)
         if graphed:
-            prior.space.graph("the encoder")
+            prior.latent_space.record_graphs("the encoder")
         images = [drawn(2, 3, prior.image_size, prior.image_size, seed=k).requires_grad_() for k in range(2)]
         with deferred_checks():
             latents = [prior.encode(image) for image in images]

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.names import ALIASES, REMOVED
+from bridge_nerf.priors.plugins import PRIORS
 from bridge_nerf.priors.registry import resolve_prior
 from bridge_nerf.priors.single_files import WHOLE
 
@@ -175,6 +176,7 @@ def test_an_inpainting_model_in_one_file(tmp_path: Path) -> None:
 
 def test_a_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.ckpt").write_bytes(b"cos\nsystem\n")
+    assert "x.ckpt" not in PRIORS  # reads what packages say of themselves, once
     monkeypatch.setattr(Path, "open", None)
     message = refusal(tmp_path / "x.ckpt")
     assert "a pickle" in message and "safetensors" in message

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bridge_nerf.distillation.prior import Condition
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.priors import adapter as adapters
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
@@ -35,8 +36,12 @@ def told(prior: DiffusersPrior) -> Condition:
     return prior.embed(["a red apple"]).expand(2).telling(camera=torch.eye(3, 4).expand(2, 3, 4))
 
 
+def sample(prior: DiffusersPrior) -> Sample:
+    return Sample(given(prior, "x"), TIMES, given(prior, "noise"))
+
+
 def gradients(adapter: Adapter, prior: DiffusersPrior, size: float = 1.0) -> dict[str, torch.Tensor]:
-    loss = adapter.loss(given(prior, "x"), TIMES, given(prior, "noise"), told(prior))
+    loss = adapter.loss(sample(prior), told(prior))
     names, parameters = zip(*adapter.named_parameters(), strict=True)
     return dict(zip(names, torch.autograd.grad(size * loss, parameters), strict=True))
 
@@ -48,7 +53,7 @@ def everything(prior: DiffusersPrior) -> list[torch.Tensor]:
     answers = [prior.embed(["a red apple"]).embedding, latents, prior.decode(latents.detach())]
     answers.append(prior.eps(given(prior, "x"), TIMES, prior.embed(["a red apple", ""])))
     loss, adapter = latents.square().sum(), learning(prior)
-    learnt = adapter.loss(given(prior, "x"), TIMES, given(prior, "noise"), told(prior))
+    learnt = adapter.loss(sample(prior), told(prior))
     with torch.autocast("cpu", enabled=False):  # as trainers do
         changes = torch.autograd.grad(learnt, list(adapter.parameters()))
         return [*answers, learnt, *torch.autograd.grad(loss, images), *changes]
@@ -121,7 +126,7 @@ def test_a_grad_scaler_changes_nothing_and_sees_what_is_not_finite(half: Diffuse
     for size, found_inf in ((1.0, 0.0), (float("inf"), 1.0)):
         optimizer = torch.optim.SGD(adapter.parameters(), lr=0.0)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
-        loss = adapter.loss(given(half, "x"), TIMES, given(half, "noise"), told(half))
+        loss = adapter.loss(sample(half), told(half))
         optimizer.zero_grad()
         scaler.scale(size * loss).backward()
         scaler.unscale_(optimizer)

@@ -12,13 +12,12 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.wishes import load
+from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.priors import hub, registry
-from bridge_nerf.priors.attention import BlockedAttention
+from bridge_nerf.priors.cpu import BlockedAttention, capabilities
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.priors.families import PIPELINES
 from bridge_nerf.priors.pipeline_files import choose_weights, files_in, needed_files
-from bridge_nerf.priors.processor import capabilities
 from bridge_nerf.priors.registry import ALIASES, REMOVED, load_prior, resolve_prior
 
 REPO = "someone/some-model"
@@ -55,7 +54,7 @@ def put_in_cache(cache: Path, repo_id: str, folder: Path, revision: str = "main"
 def test_a_name_resolves_to_one_that_stays(name: str, device: str, resolved: str, said: str) -> None:
     answer, line = resolve_prior(name, device)
     assert answer == resolved and said in line and "\n" not in line
-    assert "auto, toybox, sd-2.1, sd-1.5, sdxl, sd3.5, if, a folder, or a hub id" in line
+    assert "auto, toybox, sd-2.1, sd-1.5, sdxl, sd3.5, if, a folder, a hub id" in line
     assert resolve_prior(answer, torch.device("cpu"))[0] == resolved
 
 
@@ -68,7 +67,7 @@ def test_a_folder_resolves_to_itself(tmp_path: Path, name: str, closed_folder: P
 def test_the_flag_for_a_revision_counts_before_that_of_the_name(monkeypatch):
     asked = []
     monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda name, *_, **__: asked.append(name))
-    load(f"{REPO}@old", revision="new")
+    PriorConfig(f"{REPO}@old", revision="new").load()
     assert asked == [f"{REPO}@new"]
 
 
@@ -204,9 +203,9 @@ def test_the_precision_is_what_the_processor_likes(
     processor: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     can, dtype, attention = PROCESSORS[processor]
-    monkeypatch.setattr("bridge_nerf.priors.processor.capabilities", lambda: can)
+    monkeypatch.setattr("bridge_nerf.priors.cpu.capabilities", lambda: can)
     assert loaded(open_folder) == (torch.float32, nullcontext), "too small to gain"
-    monkeypatch.setattr(registry, "SMALL", 1)
+    monkeypatch.setattr(registry, "MAX_FLOAT32_BYTES", 1)
     capsys.readouterr()
     assert loaded(open_folder) == (dtype, attention)
     assert f" in {str(dtype).removeprefix('torch.')} on cpu" in capsys.readouterr().out

@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bridge_nerf.priors import attention
+from bridge_nerf.distillation.sample import Sample
+from bridge_nerf.priors import cpu
 from bridge_nerf.priors.adapter import Adapter
-from bridge_nerf.priors.attention import BlockedAttention, blocked_attention
+from bridge_nerf.priors.cpu import BlockedAttention, blocked_attention
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
 from bridge_nerf.seeding import generator
 
@@ -35,8 +36,8 @@ def calls(monkeypatch):
         counted.append(1)
         return original(*given)
 
-    monkeypatch.setattr(attention, "LOGITS", 1)
-    monkeypatch.setattr(attention, "blocked_attention", count)
+    monkeypatch.setattr(cpu, "BLOCK_LOGITS", 1)
+    monkeypatch.setattr(cpu, "blocked_attention", count)
     return counted
 
 
@@ -44,7 +45,7 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("heads", [(), (3,), (2, 3)])
 @pytest.mark.parametrize("sizes", [{}, {"q": 33, "k": 7}, {"d": 5}])
 def test_it_is_the_formula(monkeypatch, logits, heads, sizes):
-    monkeypatch.setattr(attention, "LOGITS", logits)
+    monkeypatch.setattr(cpu, "BLOCK_LOGITS", logits)
     given = inputs(*heads, **sizes)
     for scale in (None, 0.7):
         wanted = exact(*given, 0.25 if scale is None else scale)
@@ -107,10 +108,10 @@ def test_other_precisions_and_short_heads_are_left_to_pytorch(calls, monkeypatch
     given = inputs(2, 3)
     with BlockedAttention():
         F.scaled_dot_product_attention(*(x.float() for x in given))
-        monkeypatch.setattr(attention, "LOGITS", 70 * 50 + 1)
+        monkeypatch.setattr(cpu, "BLOCK_LOGITS", 70 * 50 + 1)
         F.scaled_dot_product_attention(*given)
         assert not calls
-        monkeypatch.setattr(attention, "LOGITS", 70 * 50)
+        monkeypatch.setattr(cpu, "BLOCK_LOGITS", 70 * 50)
         F.scaled_dot_product_attention(*given)
     assert len(calls) == 1
 
@@ -132,7 +133,7 @@ def test_an_adapter_learns_through_pytorchs_and_answers_through_the_blocks(calls
     adapter = Adapter(prior, rank=2)
     x, t = torch.randn(1, *prior.latent_shape, generator=generator(0, "x")), torch.tensor([500])
     told = prior.embed(["an apple"])
-    adapter.loss(x, t, x.flip(-1), told).backward()
+    adapter.loss(Sample(x, t, x.flip(-1)), told).backward()
     assert not calls
     ups = [p for name, p in adapter.named_parameters() if name.endswith("up")]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in ups)

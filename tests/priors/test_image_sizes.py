@@ -8,23 +8,24 @@ import pytest
 import torch
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.image_sizes import ImageSizes, image_sizes
 from bridge_nerf.priors.registry import load_prior
-from bridge_nerf.priors.sides import Sides, sides_of
 from tests.nerf.stub import StubPrior
 from tests.priors.tiny_families import build
 
 
 @pytest.mark.parametrize(
-    ("family", "sides"), [("sd-eps", Sides(4)), ("sdxl", Sides(4)), ("sd3", Sides(8, 64)), ("if", Sides(1))]
+    ("family", "sizes"),
+    [("sd-eps", ImageSizes(4)), ("sdxl", ImageSizes(4)), ("sd3", ImageSizes(8, 64)), ("if", ImageSizes(1))],
 )
-def test_the_least_size_and_the_next_are_answered(family: str, sides: Sides, tmp_path: Path) -> None:
+def test_the_least_size_and_the_next_are_answered(family: str, sizes: ImageSizes, tmp_path: Path) -> None:
     prior = load_prior(str(build(family, tmp_path)), "cpu")
-    assert sides_of(prior) == sides
+    assert image_sizes(prior) == sizes
     told, t = prior.embed(["apple"]), torch.tensor([3])
-    for side in (sides.step, 2 * sides.step, 3 * sides.step):
-        latents = prior.encode(torch.rand(1, 3, side, sides.step))
+    for side in (sizes.multiple_of, 2 * sizes.multiple_of, 3 * sizes.multiple_of):
+        latents = prior.encode(torch.rand(1, 3, side, sizes.multiple_of))
         assert prior.eps(latents, t, told).shape == latents.shape
-        assert prior.decode(latents).shape == (1, 3, side, sides.step)
+        assert prior.decode(latents).shape == (1, 3, side, sizes.multiple_of)
 
 
 def test_a_transformer_fails_where_it_is_refused(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_a_transformer_fails_where_it_is_refused(tmp_path: Path) -> None:
     told, t = prior.embed(["apple"]), torch.tensor([3])
     for side in (4, 12, 72):
         with pytest.raises(UserError, match="give multiples of 8 pixels up to 64"):
-            sides_of(prior).check((side, 64))
+            image_sizes(prior).check((side, 64))
         with pytest.raises((RuntimeError, ValueError)):
             prior.eps(torch.zeros(1, 16, side // 4, 16), t, told)
 
@@ -52,8 +53,8 @@ def test_the_blocks_of_deepfloyd_cannot_pad() -> None:
         attention_head_dim=4,
     )
     prior: Any = StubPrior()  # of pixels, as DeepFloyd's
-    prior.components.denoiser = unet
-    assert sides_of(prior) == Sides(4)
+    prior.network = unet
+    assert image_sizes(prior) == ImageSizes(4)
     text, works = torch.zeros(1, 5, 8), []
     for side in range(1, 13):
         try:
@@ -65,7 +66,7 @@ def test_the_blocks_of_deepfloyd_cannot_pad() -> None:
 
 
 def test_a_size_that_does_not_suit_says_width_first() -> None:
-    Sides(4).check((8, 12))
+    ImageSizes(4).check((8, 12))
     for size in ((0, 8), (6, 8), (8, 2)):
         with pytest.raises(UserError, match=f"size {size[1]} x {size[0]} does not suit this prior"):
-            Sides(4).check(size)
+            ImageSizes(4).check(size)
