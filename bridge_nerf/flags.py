@@ -1,13 +1,18 @@
-"""What can be known to be wrong with a command's flags before anything is loaded: numbers out of range, and
-text that is not text."""
+"""Flags of a configuration: their names, their ranges, and those that the user gave."""
 
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
+
+import tyro
 
 from bridge_nerf.errors import UserError
 
@@ -21,7 +26,7 @@ class Range(NamedTuple):
     below: float = math.inf
 
     def holds(self, number: float) -> bool:
-        """Whether the number is in the range; NaN is in none."""
+        """True for a number in the range; NaN is in none."""
         return self.least <= number <= self.most and self.above < number < self.below
 
     def __str__(self) -> str:
@@ -37,42 +42,118 @@ COUNT = Range(1)
 NOT_NEGATIVE = Range(0)
 STEPS = Range(1, 10**9)
 SIZE = Range(0, 10**6)
-"""Of a rate, a weight or a scale: more is a slip of the finger, and single precision ends soon after."""
+"""Range of a rate, a weight or a scale: single precision ends soon after."""
 SEED = Range(0, 2**32 - 1)
-"""What NumPy takes for one."""
+"""Range of seeds that NumPy takes."""
 
 
-def check_flags(config: Any, ranges: Mapping[str, Range]) -> None:
-    """Raises UserError, naming the flag, for the first value of a configuration that makes no sense.
+def check_flags(config: Any, ranges: Mapping[str, Range] | None = None) -> None:
+    """Refuse values that make no sense, by flag.
 
     Args:
-        config: A dataclass, as tyro makes one of a command line.
-        ranges: Flag, as in "pipeline.model.samples" -> what its numbers may be. Numbers of other flags must
-            be finite.
+        config: A dataclass, as tyro makes one of a command line. Each of its parts may say the ranges of its
+            numbers, by field, in a class attribute RANGES.
+        ranges: Further ranges by flag, as in "pipeline.model.samples". All other numbers must be finite.
+
+    Raises:
+        UserError: The first value out of range, or text that is not UTF-8; it names the flag.
     """
-    for flag, value in leaves(config):
-        within = ranges.get(flag, FINITE)
-        if value == () and flag in ranges:
-            raise UserError(f"--{flag} says nothing; give {within}, or several")
-        for part in value if isinstance(value, tuple | list) else (value,):
+    for leaf in leaves(config):
+        own = getattr(type(leaf.owner), "RANGES", {}).get(leaf.name)
+        within = own or (ranges or {}).get(leaf.flag, FINITE)
+        if leaf.value == () and within is not FINITE:
+            raise UserError(f"--{leaf.flag} says nothing; give {within}, or several")
+        for part in leaf.value if isinstance(leaf.value, tuple | list) else (leaf.value,):
             if isinstance(part, str | Path):
-                _check_text(flag, str(part))
+                if own is not None:  # as in the note of an image, which may say anything
+                    raise UserError(f"--{leaf.flag} {part!r} is not a number; give {within}")
+                _check_text(leaf.flag, str(part))
             elif isinstance(part, int | float) and not isinstance(part, bool) and not within.holds(part):
                 shown = str(part) if isinstance(part, int) else f"{part:g}"
-                raise UserError(f"--{flag} {shown} makes no sense; give {within}")
+                raise UserError(f"--{leaf.flag} {shown} makes no sense; give {within}")
 
 
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(flag, value) of everything in a configuration, of its parts too."""
-    named = config if isinstance(config, dict) else {f.name: getattr(config, f.name) for f in fields(config)}
-    for name, value in named.items():
-        flag = f"{prefix}{name.replace('_', '-')}"
+class Leaf(NamedTuple):
+    """A value of a configuration that is not a configuration itself."""
+
+    flag: str
+    """Name of the flag, as tyro spells it, without the dashes in front."""
+    owner: Any
+    """The dataclass or the dictionary that holds it."""
+    name: str
+    """Field or key in the owner."""
+    value: Any
+
+    def put(self, value: Any) -> None:
+        """Replace it."""
+        if isinstance(self.owner, dict):
+            self.owner[self.name] = value
+        else:
+            setattr(self.owner, self.name, value)
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Every value of a configuration, of its parts too, in the order of the fields."""
+    named = {key: key for key in config} if isinstance(config, dict) else _spelled(type(config))
+    for name, spelled in named.items():
+        value = config[name] if isinstance(config, dict) else getattr(config, name)
+        flag = ".".join(filter(None, (prefix, spelled.replace("_", "-"))))
         if name.startswith("_") or isinstance(value, type):
             continue
         if is_dataclass(value) or isinstance(value, dict):
-            yield from leaves(value, f"{flag}.")
+            yield from leaves(value, flag)
         else:
-            yield flag, value
+            yield Leaf(flag, config, name, value)
+
+
+@lru_cache
+def _spelled(kind: type) -> dict[str, str]:
+    """Field -> its part of a flag, which `tyro.conf.arg(name=...)` may change or leave out."""
+    hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
+    argument: Any = type(tyro.conf.arg())
+    names = {}
+    for field in fields(kind):
+        notes: list[Any] = list(getattr(hints[field.name], "__metadata__", ()))
+        spelled = [note.name for note in notes if isinstance(note, argument)]
+        names[field.name] = field.name if spelled in ([], [None]) else spelled[0]
+    return names
+
+
+def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
+    """The dataclass that `dataclasses.asdict` made the values of; missing fields have their defaults.
+
+    Raises:
+        TypeError: A value belongs to no field.
+    """
+    hints = get_type_hints(kind)
+    parts = {name: hints.get(name) for name in values}
+    nested = {name: part for name, part in parts.items() if isinstance(part, type) and is_dataclass(part)}
+    return kind(**{**values, **{name: from_dict(part, values[name]) for name, part in nested.items()}})
+
+
+def typed() -> set[str]:
+    """The flags that stand on the command line."""
+    words = (word for word in sys.argv if word.startswith("--"))
+    return {word.split("=")[0].removeprefix("--").replace("_", "-") for word in words}
+
+
+def given(config: Any, usual: Any) -> set[str]:
+    """The flags that the user gave: those whose values differ from the usual ones, and those that stand on
+    the command line, since the value that was given may be the usual one."""
+    said, values = typed(), {leaf.flag: leaf.value for leaf in leaves(usual)}
+    return {
+        leaf.flag for leaf in leaves(config) if leaf.flag in said or leaf.value != values.get(leaf.flag, ...)
+    }
+
+
+def follow(config: Any, defaults: Any, keep: set[str]) -> list[str]:
+    """Take over the defaults, but for the flags to keep; answers the changes, as flags with their values."""
+    own, changed = {leaf.flag: leaf for leaf in leaves(config)}, []
+    for leaf in leaves(defaults):
+        if leaf.flag in own and leaf.flag not in keep and own[leaf.flag].value != leaf.value:
+            own[leaf.flag].put(deepcopy(leaf.value))
+            changed.append(f"--{leaf.flag} {shlex.quote(str(leaf.value))}")
+    return changed
 
 
 def _check_text(flag: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How prompts are put together."""
+"""Joins the parts of a prompt."""
 
 from __future__ import annotations
 

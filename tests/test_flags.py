@@ -42,7 +42,7 @@ class Whole:
 
 
 def test_every_value_has_its_flag() -> None:
-    assert dict(leaves(Whole())) == {
+    assert {leaf.flag: leaf.value for leaf in leaves(Whole())} == {
         "rate": None,
         "is-it": False,
         "some-part.steps": 3,
