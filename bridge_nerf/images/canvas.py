@@ -1,10 +1,10 @@
-"""What is optimised: latents, pixels, or a small network of the coordinates."""
+"""Parametrisations of images: latents, pixels, or a small network of the coordinates."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,9 @@ from bridge_nerf.devices import send
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.images.transforms import UPRIGHT, view
-from bridge_nerf.priors.sides import sides_of
+from bridge_nerf.images.transforms import IDENTITY, transformed
+from bridge_nerf.priors.image_sizes import image_sizes
+from bridge_nerf.registries import Registry
 from bridge_nerf.seeding import generator
 
 
@@ -32,13 +33,13 @@ class Canvas(nn.Module, ABC):
         """RGB in [0, 1]."""
 
     def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
-        """What the prior is asked about: the latents of the images in a view."""
-        return self.prior.encode(view(name, self.images()))
+        """The latents of the images under a transform, for the prior."""
+        return self.prior.encode(transformed(name, self.images()))
 
 
 class LatentCanvas(Canvas):
     """The latents themselves. Latents do not turn with their image (turning their gradient instead leaves
-    ripples all over it), so a turned view goes through decoder and encoder, there and back.
+    ripples all over it), so a transformed image goes through decoder and encoder, there and back.
     """
 
     def __init__(self, prior: ImagePrior, start: Float[Tensor, "b c lh lw"]) -> None:
@@ -49,7 +50,7 @@ class LatentCanvas(Canvas):
         return self.prior.decode(self.values)
 
     def latents(self, name: str) -> Float[Tensor, "b c lh lw"]:
-        return self.values if name == UPRIGHT else super().latents(name)
+        return self.values if name == IDENTITY else super().latents(name)
 
 
 class PixelCanvas(Canvas):
@@ -102,30 +103,48 @@ class NetworkCanvas(Canvas):
         return x.mT.reshape(len(frequencies), 3, *self.size)
 
 
-def canvas_for(spec: Spec, prior: ImagePrior, start: Float[Tensor, "b 3 h w"] | None) -> Canvas:
-    """The canvas that a specification asks for, at its start: noise, or images of the size asked for.
+Start = Float[Tensor, "b 3 h w"]
+CanvasFactory = Callable[[Spec, ImagePrior, "Start | None"], Canvas]
+"""(specification, prior, images to start from or None for noise) -> canvas."""
+
+
+def _latents(spec: Spec, prior: ImagePrior, start: Start | None) -> Canvas:
+    if start is not None:
+        return LatentCanvas(prior, prior.encode(send(start, prior.device)).detach())
+    factor = prior.image_size // prior.latent_shape[-1]
+    shape = (prior.latent_shape[0], *(side // factor for side in spec.size))
+    return LatentCanvas(prior, send(_noise(shape, spec), prior.device))
+
+
+def _pixels(spec: Spec, prior: ImagePrior, start: Start | None) -> Canvas:
+    if start is None:
+        start = 0.5 + 0.1 * _noise((3, *spec.size), spec)
+    return PixelCanvas(prior, send(start, prior.device))
+
+
+def _network(spec: Spec, prior: ImagePrior, start: Start | None) -> Canvas:
+    if start is not None:
+        raise UserError('a "network" canvas cannot start from an image; choose "latents" or "pixels"')
+    return NetworkCanvas(prior, spec.size, [subject.seed for subject in spec.subjects])
+
+
+def _noise(shape: tuple[int, ...], spec: Spec) -> Tensor:
+    rngs = [generator(subject.seed, "canvas") for subject in spec.subjects]
+    return torch.stack([spec.config.initial_scale * torch.randn(shape, generator=rng) for rng in rngs])
+
+
+CANVASES = Registry[CanvasFactory](
+    "canvas", "bridge_nerf.canvases", None, {"latents": _latents, "pixels": _pixels, "network": _network}
+)
+"""Every canvas by name; other packages add theirs."""
+
+
+def canvas_for(spec: Spec, prior: ImagePrior, start: Start | None) -> Canvas:
+    """The canvas that a specification names, at its start: noise, or images of the size of the specification.
 
     Raises:
-        UserError: The prior cannot take that size, or a network would have to start from an image.
+        UserError: There is no such canvas, the prior cannot take that size, or the canvas cannot start from
+            an image.
     """
-    sides_of(prior).check(spec.size)
-    seeds = [subject.seed for subject in spec.subjects]
-    if spec.canvas == "network":
-        if start is not None:
-            raise UserError('a "network" canvas cannot start from an image; choose "latents" or "pixels"')
-        return NetworkCanvas(prior, spec.size, seeds)
-    if spec.canvas == "latents":
-        factor = prior.image_size // prior.latent_shape[-1]
-        if start is not None:
-            return LatentCanvas(prior, prior.encode(send(start, prior.device)).detach())
-        shape = (prior.latent_shape[0], *(side // factor for side in spec.size))
-        return LatentCanvas(prior, send(_noise(shape, seeds, spec.recipe.initial_scale), prior.device))
-    if spec.canvas == "pixels":
-        if start is None:
-            start = 0.5 + 0.1 * _noise((3, *spec.size), seeds, spec.recipe.initial_scale)
-        return PixelCanvas(prior, send(start, prior.device))
-    raise UserError(f'unknown canvas "{spec.canvas}"; choose latents, pixels or network')
-
-
-def _noise(shape: tuple[int, ...], seeds: Sequence[int], scale: float) -> Tensor:
-    return torch.stack([scale * torch.randn(shape, generator=generator(seed, "canvas")) for seed in seeds])
+    image_sizes(prior).check(spec.size)
+    return CANVASES[spec.config.canvas](spec, prior, start)

@@ -1,4 +1,4 @@
-"""From the modes, ranges and colour profiles that image files have to 8-bit sRGB on white."""
+"""Conversion of the modes, ranges and colour profiles of image files to 8-bit sRGB on white."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bridge_nerf.errors import UserError
 
 WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}
 """Mode -> the values that may be white: the first that no pixel exceeds."""
-SLACK = 0.05
-"""Of white: by so much resampling overshoots white and black, which is clipped."""
+OVERSHOOT = 0.05
+"""Share of white by which resampling may exceed white and black, which is clipped."""
 DEEP = ("PNG", "PPM")
 """Formats whose gray images in mode I have 16 bits, however dark they are."""
 BASES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
@@ -31,11 +31,11 @@ def as_srgb(image: Image.Image, name: str, say: Callable[[str], None]) -> Image.
     none). Without one, gray and RGB are sRGB already, and CMYK is converted by formula.
 
     Args:
-        name: Of the image, for messages.
+        name: Name of the image, for messages.
         say: Takes a line on what had to be guessed or left out.
 
     Raises:
-        UserError: A gray image of 32 bits has values that no image has.
+        UserError: A gray image of 32 bits has values out of any known range, or not finite.
     """
     profile = image.info.get("icc_profile", b"")
     if image.mode.startswith("I") or image.mode == "F":
@@ -99,8 +99,8 @@ def _white(values: np.ndarray, mode: str, name: str, say: Callable[[str], None])
     if wrong:
         raise UserError(f"{name} has {wrong} pixels that are not finite; give them values first")
     low, high = values.min(), values.max()
-    white = next((white for white in WHITES[mode] if high <= (1 + SLACK) * white), None)
-    if white is None or low < -SLACK * white:
+    white = next((white for white in WHITES[mode] if high <= (1 + OVERSHOOT) * white), None)
+    if white is None or low < -OVERSHOOT * white:
         choices = " or ".join(map(str, WHITES[mode]))
         raise UserError(
             f"{name} has values from {low:g} to {high:g}; give some from 0 for black to {choices} for white"

@@ -1,4 +1,4 @@
-"""The same-noise race: several objectives from one seed, with the same t and noise in every step."""
+"""Comparison of several objectives from one seed, with the same t and noise in every step."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.files import auxiliary, write_atomic
-from bridge_nerf.images.callbacks import OnStep
 from bridge_nerf.images.folder import Result
+from bridge_nerf.images.generation import OnStep
 from bridge_nerf.images.image_files import read_image
 from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.pixels import enlarged, png, side_by_side, together, video
+from bridge_nerf.pixels import enlarged, png, side_by_side, titled, together, video
 
-LABEL = 16
-"""Pixels of the line above an image or a row."""
-MOMENTS = 6
-"""Frames a row of the grid."""
+COLUMNS = 6
+"""Frames in a row of the grid, spread evenly over the run."""
 
 
 def compare(
@@ -46,31 +43,24 @@ def compare(
 
 
 def _video(films: Mapping[str, Sequence[Path]]) -> bytes:
-    """All runs at once; one with fewer frames than others stays at its last."""
+    """An mp4 of all runs side by side; one with fewer frames than others stays at its last."""
 
-    def moments() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    def shown_frames() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         for k in range(max(map(len, films.values()))):
             shown = {name: _frame(film[min(k, len(film) - 1)]) for name, film in films.items()}
-            yield enlarged(together([_titled(image, name) for name, image in shown.items()]))
+            yield enlarged(together([titled(image, name) for name, image in shown.items()]))
 
-    return video(moments())
+    return video(shown_frames())
 
 
 def _grid(films: Mapping[str, Sequence[Path]]) -> bytes:
-    """A row of moments for each run."""
+    """A PNG with a row of frames for each run."""
     rows = []
     for name, film in films.items():
-        at = np.linspace(0, len(film) - 1, MOMENTS).round().astype(int)
-        rows.append(_titled(side_by_side([_frame(film[k]) for k in at], MOMENTS), name))
+        at = np.linspace(0, len(film) - 1, COLUMNS).round().astype(int)
+        rows.append(titled(side_by_side([_frame(film[k]) for k in at], COLUMNS), name))
     return png(np.concatenate(rows))
 
 
 def _frame(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return enlarged(np.asarray(read_image(path)), 128)
-
-
-def _titled(image: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "hh w 3"]:
-    """The image under its title."""
-    line = Image.new("RGB", (image.shape[1], LABEL), "white")
-    ImageDraw.Draw(line).text((2, 2), title, "black")
-    return np.concatenate([np.asarray(line), image])

@@ -1,4 +1,4 @@
-"""What a run notes in its folder, and what an earlier call has left there."""
+"""The folder of a run: the note in it, and the recognition of a run that an earlier call began."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("bridge_nerf", "torch", "lightning", "diffusers")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run has left in its folder."""
+    """The files that a run has left in its folder."""
 
     folder: Path
     images: tuple[Path, ...]
@@ -31,7 +31,7 @@ class Result:
 
 
 def provenance(spec: Spec, done: int) -> dict[str, Any]:
-    """How something was made: specification, steps made, versions, command."""
+    """A note on how something was made: specification, steps made, versions, command."""
     return {
         "spec": json.loads(spec.to_json()),
         "done": done,
@@ -41,12 +41,12 @@ def provenance(spec: Spec, done: int) -> dict[str, Any]:
 
 
 def note(spec: Spec, folder: Path, done: int) -> None:
-    """Write into the folder what is made there and how far it is."""
+    """Write run.json: the specification that is optimised in the folder, and the steps made so far."""
     write_atomic(folder / "run.json", json.dumps(provenance(spec, done), indent=1).encode())
 
 
 def names(spec: Spec, folder: Path) -> tuple[Path, ...]:
-    """The files of the images, one for each subject."""
+    """The paths of the images, one for each subject."""
     same = len({subject.prompts for subject in spec.subjects}) == 1
     return tuple(
         folder / (f"picture-s{subject.seed}.png" if same else f"picture-{k:03d}.png")
@@ -55,8 +55,8 @@ def names(spec: Spec, folder: Path) -> tuple[Path, ...]:
 
 
 def earlier(spec: Spec, folder: Path) -> tuple[Spec, Result | None]:
-    """(the specification as it was noted there, what an earlier call left in the folder); (as given, None)
-    where it is empty or not there.
+    """Recognise the run in a folder: (the specification as noted there, the result of an earlier call), or
+    (`spec`, None) where the folder is empty or not there.
 
     Raises:
         UserError: It holds something else.
@@ -74,7 +74,7 @@ def earlier(spec: Spec, folder: Path) -> tuple[Spec, Result | None]:
     if not _goes_on(spec, begun, folder):
         raise UserError(f"{folder} holds another run; choose another --out")
     done = noted["done"]
-    return begun, Result(folder, names(begun, folder), done, done == begun.recipe.steps)
+    return begun, Result(folder, names(begun, folder), done, done == begun.config.steps)
 
 
 def folder_of(spec: Spec, out: Path) -> Path:
@@ -90,7 +90,7 @@ def folder_of(spec: Spec, out: Path) -> Path:
 
 
 def _goes_on(spec: Spec, begun: Spec, folder: Path) -> bool:
-    """Whether what was begun in the folder is this run; says so where that cannot be told of the weights."""
+    """True where the run in the folder is this one; a line says so where the weights cannot be compared."""
     if begun == spec:
         return True
     if begun.weights_known or replace(begun, weights=spec.weights) != spec:

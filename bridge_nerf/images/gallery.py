@@ -1,4 +1,4 @@
-"""What a batch has made, as a manifest for programs and a page for people."""
+"""The results of a batch, as a manifest for programs and a page for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bridge_nerf.files import auxiliary, write_atomic
-from bridge_nerf.images.batch import Item
 
 PAGE = """<!doctype html>
 <meta charset="utf-8"><title>{title}</title>
@@ -29,25 +28,25 @@ FIGURE = """<figure><a href="{link}"><img src="{link}" alt="{prompt}" loading="l
 <small>seed {seed}, saturation {saturation:.2f}, {seconds:.0f} s</small></figcaption></figure>"""
 
 
-def facts_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """What each finished item says of itself, in the order of the prompts."""
-    return [json.loads((item.folder / "item.json").read_text()) for item in items if item.finished]
+def facts_of(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The facts noted with each finished result, in the order given."""
+    return [json.loads((folder / "item.json").read_text()) for folder in folders if folder.exists()]
 
 
-def write_gallery(items: Sequence[Item], out: Path) -> None:
-    """Write manifest.jsonl (a line an item) and index.html into `out`."""
+def write_gallery(folders: Sequence[Path], out: Path) -> None:
+    """Write manifest.jsonl (a line for each result that is there) and index.html into `out`."""
     manifest, index = out / "manifest.jsonl", out / "index.html"
     with auxiliary(manifest):
-        write_atomic(manifest, "".join(json.dumps(fact) + "\n" for fact in facts_of(items)).encode())
+        write_atomic(manifest, "".join(json.dumps(fact) + "\n" for fact in facts_of(folders)).encode())
     with auxiliary(index):
-        write_atomic(index, _page(facts_of(items), len(items)).encode())
+        write_atomic(index, _page(facts_of(folders), len(folders)).encode())
 
 
-def _page(facts: Sequence[dict[str, Any]], asked: int) -> str:
+def _page(facts: Sequence[dict[str, Any]], requested: int) -> str:
     figures = [
         FIGURE.format_map(
             fact | {"prompt": html.escape(fact["prompt"]), "link": f"items/{fact['folder']}/picture.png"}
         )
         for fact in facts
     ]
-    return PAGE.format(title=f"{len(facts)} of {asked} prompts", figures="\n".join(figures))
+    return PAGE.format(title=f"{len(facts)} of {requested} prompts", figures="\n".join(figures))

@@ -22,15 +22,16 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images.colours import as_srgb
 from bridge_nerf.pixels import NOTE
 
-LARGEST = 100_000_000
-"""Pixels of the largest image that is read."""
-LONGEST_SIDE = 8192
-"""Pixels of the longest side of an image that is made; no machine's memory holds more."""
+MAX_PIXELS = 100_000_000
+"""Maximum number of pixels of an image that is read."""
+MAX_SIDE = 8192
+"""Maximum height and width in pixels of an image that is made; no machine's memory holds more."""
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+"""Brands in the header of a HEIC file."""
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
-"""Formats whose further frames are an animation's."""
-ASIDE = ("MPO", "PSD")
-"""Formats whose further frames are not other images: a telephone's second view, the layers of the first."""
+"""Formats in which further frames are an animation."""
+ONE_IMAGE = ("MPO", "PSD")
+"""Formats whose further frames are not separate images: a phone's second view, the layers of the first."""
 
 
 @lru_cache
@@ -41,16 +42,18 @@ def say_once(line: str) -> None:
 
 @lru_cache
 def _formats() -> tuple[str, ...]:
-    """All that Pillow reads but EPS: it would run Ghostscript on whatever a stranger has uploaded."""
+    """The formats that Pillow reads but EPS, for which it would run Ghostscript on a stranger's upload."""
     Image.init()
     return tuple(sorted(Image.OPEN.keys() - {"EPS"}))
 
 
-def read_image(path: Path, largest: int = LARGEST, say: Callable[[str], None] = say_once) -> Image.Image:
+def read_image(
+    path: Path, max_pixels: int = MAX_PIXELS, say: Callable[[str], None] = say_once
+) -> Image.Image:
     """The image in a file, upright (EXIF), as 8-bit sRGB; transparent parts become white.
 
     Args:
-        largest: More pixels than that are refused before they are decoded.
+        max_pixels: Images with more pixels are refused before they are decoded.
         say: Takes a line on what had to be guessed or left out: range, profile, further pages.
 
     Raises:
@@ -65,24 +68,24 @@ def read_image(path: Path, largest: int = LARGEST, say: Callable[[str], None] = 
         # Pillow also warns, of sizes and of torn metadata; what is wrong is said in one line below.
         with warnings.catch_warnings(action="ignore"):
             image = Image.open(io.BytesIO(data), formats=_formats())
-            if image.width * image.height > largest:
+            if image.width * image.height > max_pixels:
                 raise UserError(
-                    f"{path} has {image.width} x {image.height} pixels; give one of at most {largest:_}"
+                    f"{path} has {image.width} x {image.height} pixels; give one of at most {max_pixels:_}"
                 )
             kind, frames = image.format, getattr(image, "n_frames", 1)
             if frames > 1 and kind in ANIMATED:
                 raise UserError(f"{path} is animated ({frames} frames); save one frame")
-            if frames > 1 and kind not in ASIDE:
+            if frames > 1 and kind not in ONE_IMAGE:
                 say(f"{path} has {frames} pages; the first is taken")
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return as_srgb(image, str(path), say)
     except Image.DecompressionBombError:
-        raise UserError(f"{path} is too large; give an image of at most {largest:_} pixels") from None
+        raise UserError(f"{path} is too large; give an image of at most {max_pixels:_} pixels") from None
     except UnidentifiedImageError:
         if data[4:8] == b"ftyp" and data[8:12] in HEIC:
             raise UserError(f"{path} is a HEIC image, which cannot be read; save it as PNG or JPEG") from None
-        raise UserError(f"{path} is no image that can be read; give a PNG or JPEG") from None
+        raise UserError(f"{path} is not an image that can be read; give a PNG or JPEG") from None
     # What Pillow raises for torn files differs by format.
     except (OSError, SyntaxError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, UserError):
@@ -91,10 +94,10 @@ def read_image(path: Path, largest: int = LARGEST, say: Callable[[str], None] = 
 
 
 def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
-    """(height, width) with about the aspect of width : height and the area of side x side, in multiples.
+    """The (height, width), in multiples, of about the aspect width : height and the area side x side.
 
     Raises:
-        UserError: It would be longer than LONGEST_SIDE, or there is less than one multiple in `side`.
+        UserError: It would be longer than MAX_SIDE, or there is less than one multiple in `side`.
     """
     if side < multiple:
         raise UserError(
@@ -106,26 +109,26 @@ def fitting_size(width: int, height: int, side: int, multiple: int) -> tuple[int
         return max(multiple, round(length * scale / multiple) * multiple)
 
     fitting = near(height), near(width)
-    if max(fitting) > LONGEST_SIDE:
+    if max(fitting) > MAX_SIDE:
         raise UserError(
             f"an image of {width} x {height} would be {max(fitting)} pixels long at size {side}; crop it, "
-            f"or give a smaller size, so that it is at most {LONGEST_SIDE}"
+            f"or give a smaller size, so that it is at most {MAX_SIDE}"
         )
     return fitting
 
 
 def to_tensor(image: Image.Image, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
-    """RGB in [0, 1] at (height, width)."""
+    """The image as RGB in [0, 1], resized to (height, width)."""
     height, width = size
     pixels = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
     return torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()
 
 
 def note_in(path: Path) -> dict[str, Any]:
-    """What `png` stored in a file.
+    """The note that `pixels.png` stored in a file.
 
     Raises:
-        UserError: It is no image, or was not made here.
+        UserError: It is not an image, or was not made here.
     """
     read_image(path)
     with Image.open(path) as image:
@@ -139,5 +142,5 @@ def note_in(path: Path) -> dict[str, Any]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of the content."""
+    """The SHA-256 of a file's content, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What is noted of the machine that an image is made on: names of files and folders, never where they lie.
+"""Names of files and folders as they are noted in images: never with the path that leads to them.
 
 Images are shown around, and what stands in them with them.
 """
@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 FOLDER = "./"
-"""Begins the noted name of a prior that is a folder."""
+"""Prefix of the noted name of a prior that is a folder."""
 
 
 def noted_prior(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A line in the terminal for each run: how far, how long still, how large the loss."""
+"""A line in the terminal for each run: steps made, time left, loss."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from bridge_nerf.images.callbacks import OnStep
-from bridge_nerf.images.module import Progress
+from bridge_nerf.images.generation import OnStep, Progress
 
 
 class Bar:
-    """Shows progress while it is open.
+    """A progress bar in the terminal while it is open.
 
     Args:
-        console: Where to; by default the terminal.
+        console: The console to write to; by default the terminal.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -45,11 +44,12 @@ class Bar:
         (self.rich if self.rich.tasks else self.rich.live).stop()
 
     def of(self, title: str) -> OnStep:
-        """A new line, as what is to be called after each step."""
+        """Add a line with a title; return the observer that updates it."""
         task = self.rich.add_task(title, total=None, numbers="")
 
         def show(progress: Progress) -> None:
-            numbers = f"stage {progress.metrics['stage']:.0f}  loss {progress.metrics['loss']:.4g}"
+            (metrics,) = progress.metrics
+            numbers = f"stage {metrics['stage']:.0f}  loss {metrics['loss']:.4g}"
             self.rich.update(task, total=progress.steps, completed=progress.done, numbers=numbers)
 
         return show

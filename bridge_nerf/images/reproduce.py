@@ -1,8 +1,9 @@
-"""Making an image once more, from what it says of itself."""
+"""Reproduction of an image from the note in its PNG."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.callbacks import OnStep
+from bridge_nerf.images.generation import OnStep
 from bridge_nerf.images.image_files import file_hash, note_in, read_image
 from bridge_nerf.images.noting import FOLDER
 from bridge_nerf.images.run import optimise_images
@@ -19,10 +20,10 @@ from bridge_nerf.versions import version_of
 
 
 def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
-    """(specification, everything else that the image says).
+    """The (specification, note) in the metadata of an image.
 
     Raises:
-        UserError: It is no image, or was not made here.
+        UserError: It is not an image, or was not made here.
     """
     note = note_in(path)
     if not isinstance(note.get("spec"), dict) or not {"index", "done", "versions"} <= note.keys():
@@ -31,13 +32,13 @@ def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
 
 
 def other_versions(note: dict[str, Any]) -> list[str]:
-    """Packages that have changed since the image was made, as in "torch 2.11.0, now 2.12.0"."""
+    """The packages that have changed since the image was made, as in "torch 2.11.0, now 2.12.0"."""
     now = {name: version_of(name) for name in note["versions"]}
     return [f"{name} {then}, now {now[name]}" for name, then in note["versions"].items() if now[name] != then]
 
 
 def prior_of(path: Path) -> str:
-    """The prior that an image was made with; a folder is looked for where it was, beside the file and here.
+    """The prior that an image was made with; a folder is looked up where it was, beside the file and here.
 
     Raises:
         UserError: It is not there.
@@ -45,17 +46,12 @@ def prior_of(path: Path) -> str:
     spec, note = noted_spec(path)
     if not spec.prior.startswith(FOLDER):
         return spec.prior
-    for place in _places(note["spec"]["prior"], path):
-        if place.is_dir():
-            return str(place.absolute())
-    raise UserError(
-        f"the prior of {path} was a folder {Path(spec.prior).name}, which is neither beside it nor here; "
-        f"give it with --prior"
-    )
+    text = f"the prior of {path} was a folder"
+    return str(_located(note["spec"]["prior"], path, Path.is_dir, text, "--prior").absolute())
 
 
 def source_of(path: Path) -> Path | None:
-    """The image that an image began with, looked for as its prior is; None where it began with noise.
+    """The image that an image began with, looked up as its prior is; None where it began with noise.
 
     Raises:
         UserError: It is not there, or no longer the same.
@@ -63,30 +59,33 @@ def source_of(path: Path) -> Path | None:
     spec, note = noted_spec(path)
     if not spec.source:
         return None
-    for place in _places(note["spec"]["source"], path):
-        if place.is_file() and file_hash(place) == spec.source_hash:
-            return place
-    raise UserError(
-        f"{path} began with the image {spec.source}, which is neither beside it nor here; "
-        f"give it with --input"
-    )
+
+    def same(place: Path) -> bool:
+        return place.is_file() and file_hash(place) == spec.source_hash
+
+    return _located(note["spec"]["source"], path, same, f"{path} began with the image", "--input")
 
 
-def _places(noted: str, path: Path) -> tuple[Path, ...]:
-    """Where something noted in an image may lie; earlier versions noted its folder too."""
+def _located(noted: str, path: Path, found: Callable[[Path], bool], text: str, flag: str) -> Path:
     name = Path(noted).name
-    return Path(noted), path.parent / name, Path(name)
+    for place in (Path(noted), path.parent / name, Path(name)):  # earlier versions noted its folder too
+        if found(place):
+            return place
+    raise UserError(f"{text} {name}, which is neither beside it nor here; give it with {flag}")
 
 
 def reproduce(
     path: Path, out: Path, prior: ImagePrior, on_step: OnStep, source: Path | None = None
 ) -> tuple[Path, int | None]:
-    """(the image made again, its largest difference in 8-bit steps; None where it was stopped early).
+    """Make the image again: (its path, its largest difference in 8-bit steps, or None where it was stopped).
 
     An image of a run that had been stopped is made up to that step.
 
     Args:
         source: The image that it began with, where it began with one.
+
+    Raises:
+        UserError: The image is not of the noted size, or `optimise_images` raises.
     """
     spec, note = noted_spec(path)
 

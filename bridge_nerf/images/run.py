@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import signal
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
+import torch
 from jaxtyping import Float
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
+from bridge_nerf.distillation.diagnostics import ERRORS
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import Background, auxiliary, write_atomic
-from bridge_nerf.images.callbacks import Checkpoints, OnStep, Record, Watch
 from bridge_nerf.images.folder import Result, earlier, names, note, provenance
+from bridge_nerf.images.generation import OnStep, Progress, generate, interruptible
 from bridge_nerf.images.image_files import file_hash, read_image, to_tensor
-from bridge_nerf.images.module import ImageModule, Progress
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.pixels import enlarged, png, side_by_side, to_bytes, video
+from bridge_nerf.photometry import saturation
+from bridge_nerf.pixels import enlarged, png, side_by_side, to_bytes, together, video
 
+COLUMNS: tuple[str, ...] = ("step", "stage", "t", "loss", "pull", "gradient", "adapter", "saturation")
+"""Columns of metrics.csv."""
 VIDEO, PAIRS = "video.mp4", "before-after.png"
-"""What a run can do without; the second for paintings alone."""
+"""Files that a run can do without; the second for paintings alone."""
 
 
 def optimise_images(
@@ -47,6 +44,7 @@ def optimise_images(
     it lacks beside its images is.
 
     Args:
+        save_every: Steps from one checkpoint to the next.
         source: The image to start from; by default the file of the noted name in the current folder.
 
     Raises:
@@ -57,30 +55,76 @@ def optimise_images(
     if result is not None and result.finished:
         _write_auxiliary(spec, folder, source)
         return result
-    start = starting_images(spec, source)
-    module = ImageModule(spec, prior, start)
+    path = folder / "last.ckpt"
+    checkpoints = [torch.load(path, map_location="cpu", weights_only=True)] if path.exists() else []
+    course = generate([spec], prior, starting_images(spec, source), checkpoints)
+    progress = next(course)
     note(spec, folder, done=0 if result is None else result.done)
-    checkpoint = folder / "last.ckpt"
     with interruptible() as interrupted, Background() as background:
+        recorder = Recorder(folder, background, progress)
+        for progress in course:
+            recorder.record(progress)
+            stop = (on_step is not None and on_step(progress) is False) or interrupted.is_set()
+            if stop or progress.done % save_every == 0 or progress.done == progress.steps:
+                background.wait()  # a run that goes on from here makes no earlier frame again
+                buffer = io.BytesIO()
+                torch.save(progress.checkpoints()[0], buffer)
+                write_atomic(path, buffer.getvalue())
+            if stop:
+                break
+    return _write_results(spec, folder, progress, source)
 
-        def look(progress: Progress) -> bool:
-            wanted = on_step is None or on_step(progress) is not False
-            return wanted and not interrupted.is_set()
 
-        callbacks = [Record(folder, background), Watch(look), Checkpoints(checkpoint, save_every)]
-        trainer = _trainer(prior, spec.recipe.steps, callbacks)
-        with quiet():
-            resumed = str(checkpoint) if checkpoint.exists() else None
-            trainer.fit(module, itertools.repeat(0), ckpt_path=resumed, weights_only=True)
-    module.to(prior.device)  # Lightning has left it in main memory
-    return _write_results(module, folder, trainer.global_step, source)
+class Recorder:
+    """Writer of frames/N.png (all images together) and metrics.csv, about every hundredth of the run.
+
+    No run ends because one of them cannot be written, and none waits for it. Steps that measured the
+    bridge's errors have a row in any case, in columns that other runs do not have.
+    """
+
+    def __init__(self, folder: Path, background: Background, first: Progress) -> None:
+        self.folder, self.background = folder, background
+        self.columns = COLUMNS + (ERRORS if first.modules[0].spec.config.guidance.errors_every else ())
+        self.rows: list[dict[str, Any]] = []
+        path = folder / "metrics.csv"
+        if path.exists():  # a resumed run keeps the rows that came before its checkpoint
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < first.done]
+        if first.done == 0:
+            self._write_frame(first.images(), 0)
+
+    def record(self, progress: Progress) -> None:
+        """Note a step that has been made."""
+        (metrics,) = progress.metrics
+        if not progress.frame_due and not metrics.keys() & set(ERRORS):
+            return
+        images = progress.images() if progress.frame_due else None
+        if images is not None:
+            self._write_frame(images, progress.done)
+        row = {name: metrics.get(name, "") for name in self.columns}
+        self.background.write(self.folder / "metrics.csv", lambda: self._table(row, images))
+
+    def _write_frame(self, images: Float[Tensor, "b 3 h w"], done: int) -> None:
+        pixels = list(to_bytes(images))  # here: where that cannot be done the run has to end
+        self.background.write(self.folder / "frames" / f"{done:06d}.png", lambda: png(together(pixels)))
+
+    def _table(self, row: dict[str, Any], images: Float[Tensor, "b 3 h w"] | None) -> bytes:
+        """All rows as CSV, with this one as the last."""
+        if images is not None:
+            row["saturation"] = saturation(images).mean().item()
+        self.rows.append(row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue().encode()
 
 
 def starting_images(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 3 h w"] | None:
     """The image that the specification starts from, for each subject; None where it starts from noise.
 
     Raises:
-        UserError: The file is not there, no longer the same, or no image.
+        UserError: The file is not there, no longer the same, or not an image.
     """
     if not spec.source:
         return None
@@ -91,41 +135,23 @@ def starting_images(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 
     return to_tensor(image, spec.size).expand(len(spec.subjects), -1, -1, -1)
 
 
-def _trainer(prior: ImagePrior, steps: int, callbacks: list[Any]) -> lightning.Trainer:
-    with quiet():
-        return lightning.Trainer(
-            accelerator=prior.device.type,
-            devices=[prior.device.index or 0] if prior.device.type == "cuda" else 1,
-            max_steps=steps,
-            max_epochs=-1,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            # Never a cluster's: many runs may share a SLURM job or a torchrun, each on its own.
-            plugins=[LightningEnvironment()],
-        )
-
-
-def _write_results(module: ImageModule, folder: Path, done: int, source: Path | None) -> Result:
-    spec = module.spec
-    pixels = to_bytes(module.images())
-    noted = provenance(spec, done)
+def _write_results(spec: Spec, folder: Path, progress: Progress, source: Path | None) -> Result:
+    pixels = to_bytes(progress.images())
+    noted = provenance(spec, progress.done)
     for k, (path, image) in enumerate(zip(names(spec, folder), pixels, strict=True)):
         subject = spec.subjects[k]
-        seen = {"prompt": " | ".join(subject.prompts), "seed": subject.seed, "index": k}
-        write_atomic(path, png(image, noted | seen))
+        shown = {"prompt": " | ".join(subject.prompts), "seed": subject.seed, "index": k}
+        write_atomic(path, png(image, noted | shown))
     # They show the images as they were. Should we be killed now, the next call makes what is not there.
     for name in (VIDEO, PAIRS):
         (folder / name).unlink(missing_ok=True)
-    note(spec, folder, done)  # after the images: what says that they are there must not be there before
+    note(spec, folder, progress.done)  # after the images that it says are there
     _write_auxiliary(spec, folder, source)
-    return Result(folder, names(spec, folder), done, done == spec.recipe.steps)
+    return Result(folder, names(spec, folder), progress.done, progress.done == spec.config.steps)
 
 
 def _write_auxiliary(spec: Spec, folder: Path, source: Path | None) -> None:
-    """The video and the pairs of a painting, where they are not there, from what else is in the folder."""
+    """Write the video and the pairs of a painting where they are missing, from what is in the folder."""
     film, pairs = folder / VIDEO, folder / PAIRS
     if not film.exists():
         with auxiliary(film):
@@ -141,37 +167,3 @@ def _write_auxiliary(spec: Spec, folder: Path, source: Path | None) -> None:
 def frames(folder: Path) -> list[Path]:
     """The frames of a run, in the order in which they were made."""
     return sorted((folder / "frames").glob("*.png"))
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event, so that no step is torn; the second one acts as ever."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def noticed(number: int, frame: Any) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, noticed)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's notes on hardware and on loaders, which mean nothing here."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning.*")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

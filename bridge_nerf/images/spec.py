@@ -1,26 +1,29 @@
-"""What is made: everything that an image depends on, as a value that is stored with it."""
+"""Specification of a run: everything that an image depends on, as a value that is stored with it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge_nerf.distillation.registry import PRESETS, stages_for
+from bridge_nerf.distillation.presets import PRESETS
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import check_flags, from_dict
+from bridge_nerf.images.config import ImageConfig, Task
 from bridge_nerf.images.noting import noted_prior
-from bridge_nerf.images.recipe import CanvasKind, Recipe, Task
+from bridge_nerf.images.transforms import IDENTITY
 
-MOST = 1024
+MAX_BATCH = 1024
 """Images of one batch."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One image of a batch: a prompt for each view, and the seed of everything random about it."""
+    """One image of a batch: a prompt for each transform, and the seed of everything random about it."""
 
     prompts: tuple[str, ...]
     seed: int
@@ -34,14 +37,12 @@ class Spec:
     prior: str
     """Name as noted: "toybox", a hub id, or of a folder "./" and its name."""
     objective: str
-    recipe: Recipe
+    config: ImageConfig
     size: tuple[int, int]
     """(height, width) in pixels."""
     task: Task = "image"
-    canvas: CanvasKind = "latents"
-    """What is optimised."""
-    views: tuple[str, ...] = ("0",)
-    """How the image is turned for each of a subject's prompts; see `views`."""
+    transforms: tuple[str, ...] = (IDENTITY,)
+    """The transform under which each of a subject's prompts is read; see `transforms`."""
     source: str = ""
     """Name of the image's file to start from, without its folder; empty to start from noise."""
     source_hash: str = ""
@@ -49,18 +50,23 @@ class Spec:
     weights: str = ""
     """The prior's `fingerprint`: with other weights it is another run."""
     precision: str = ""
-    """Of the prior's networks, as in "float32"."""
+    """Precision of the prior's networks, as in "float32"."""
 
     def __post_init__(self) -> None:
-        check_objective(self.objective, self.recipe, self.task)
+        """Raises UserError for numbers that are impossible, or that the task or the prompts do not fit."""
+        check_flags(self.config)
+        if self.config.guidance.stages(self.objective).edits and self.task != "paint":
+            raise UserError(
+                f'"{self.objective}" edits an image; use it with paint, or choose another objective'
+            )
         if not self.subjects:
             raise UserError("nothing to make: count must be at least 1")
-        if any(len(subject.prompts) != len(self.views) for subject in self.subjects):
-            raise UserError(f"every image needs {len(self.views)} prompts, one for each of its views")
+        if any(len(subject.prompts) != len(self.transforms) for subject in self.subjects):
+            raise UserError(f"every image needs {len(self.transforms)} prompts, one for each transform")
 
     @property
     def weights_known(self) -> bool:
-        """Whether `weights` can be compared with a prior's `fingerprint`: earlier versions noted nothing, or
+        """True where `weights` can be compared with a `fingerprint`: earlier versions noted nothing, or
         eight letters of what its network answered."""
         return len(self.weights) not in (0, 8)
 
@@ -71,7 +77,7 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """Of the run and its folder."""
+        """Name of the run and of its folder."""
         first = self.subjects[0]
         words = slug(" ".join(first.prompts))
         return f"{self.task}-{words}-{slug(self.objective)}-s{first.seed}-{self.digest}"
@@ -82,22 +88,22 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """What `to_json` wrote; folders, which earlier versions noted, are left out.
+        """The specification that `to_json` wrote; folders, which earlier versions noted, are left out.
 
         Raises:
             UserError: It is something else, or of another version.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
-            if values["objective"] in PRESETS and "weight_decay" not in values["recipe"]:
-                raise ValueError(f"the preset {values['objective']} was another run then")
+            values = json.loads(text)
+            if "recipe" in values:
+                values = _upgraded(values)
             return cls(
                 **values
                 | {
                     "subjects": tuple(Subject(tuple(s["prompts"]), s["seed"]) for s in values["subjects"]),
-                    "recipe": Recipe.from_dict(values["recipe"]),
+                    "config": from_dict(ImageConfig, values["config"]),
                     "size": tuple(values["size"]),
-                    "views": tuple(values["views"]),
+                    "transforms": tuple(values["transforms"]),
                     "prior": noted_prior(values["prior"]),
                     "source": Path(values["source"]).name,
                 }
@@ -109,11 +115,21 @@ class Spec:
             ) from None
 
 
-def check_objective(objective: str, recipe: Recipe, task: Task) -> None:
-    """Raises UserError where there is no such objective, its numbers are impossible, or the task lacks the
-    image that it edits."""
-    if stages_for(objective, **asdict(recipe.stages)).edits and task != "paint":
-        raise UserError(f'"{objective}" edits an image; use it with paint, or choose another objective')
+def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A note of a version before 0.2 in the form of today's."""
+    recipe = dict(values["recipe"])
+    if values["objective"] in PRESETS and "weight_decay" not in recipe:
+        raise ValueError(f"the preset {values['objective']} was another run then")
+    words = ("target_descriptors", "source_descriptors", "negative_prompt")
+    guidance = {
+        "prompts": {name: recipe.pop(name) for name in words},
+        "objective": recipe.pop("stages"),
+        "times": recipe.pop("times"),
+        "errors_every": recipe.pop("errors_every", 0),
+    }
+    config = {"guidance": guidance, "canvas": values["canvas"], "decay_start": recipe.pop("rest"), **recipe}
+    others = {name: value for name, value in values.items() if name not in ("recipe", "canvas", "views")}
+    return {**others, "config": config, "transforms": values["views"]}
 
 
 def slug(text: str) -> str:
@@ -127,6 +143,6 @@ def subjects_for(prompts: tuple[str, ...], seed: int, count: int) -> tuple[Subje
     Raises:
         UserError: More than a batch can hold.
     """
-    if count > MOST:
-        raise UserError(f"count = {count} is impossible; give a number from 1 to {MOST}")
+    if count > MAX_BATCH:
+        raise UserError(f"count = {count} is impossible; give a number from 1 to {MAX_BATCH}")
     return tuple(Subject(prompts, seed + k) for k in range(count))

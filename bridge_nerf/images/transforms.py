@@ -1,4 +1,4 @@
-"""How an image is turned before it is looked at."""
+"""Rotations and reflections under which an image is read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from bridge_nerf.errors import UserError
 
-UPRIGHT = "0"
+IDENTITY = "0"
 
-VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    UPRIGHT: lambda x: x,
+TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    IDENTITY: lambda x: x,
     "90": lambda x: torch.rot90(x, 1, (-2, -1)),
     "180": lambda x: torch.rot90(x, 2, (-2, -1)),
     "270": lambda x: torch.rot90(x, 3, (-2, -1)),
@@ -23,12 +23,12 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 """Degrees counterclockwise; "mirror" swaps left and right, "flip" top and bottom."""
 
 
-def view(name: str, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-    """The images as seen in a view; each is an isometry, so that gradients pass unchanged.
+def transformed(name: str, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    """The images under a transform; each is an isometry, so that gradients pass unchanged.
 
     Raises:
-        UserError: No such view.
+        UserError: There is no such transform.
     """
-    if name not in VIEWS:
-        raise UserError(f"unknown view {name!r}; choose one of {', '.join(VIEWS)}")
-    return VIEWS[name](images)
+    if name not in TRANSFORMS:
+        raise UserError(f"unknown transform {name!r}; choose one of {', '.join(TRANSFORMS)}")
+    return TRANSFORMS[name](images)

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.module import ImageModule, stream
+from bridge_nerf.images.generation import generate
+from bridge_nerf.images.module import ImageModule
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec, subjects_for
 from bridge_nerf.priors.diffusers_prior import DiffusersPrior
-from tests.images.conftest import RECIPE, SPEC
+from tests.images.conftest import CONFIG, SPEC, changed
 from tests.priors.tiny import build_tiny_pipeline
 
 
@@ -26,14 +27,15 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="module")
 def spec(tiny) -> Spec:
     side = tiny.image_size
-    recipe = replace(RECIPE, steps=6, target_descriptors="", source_descriptors="bad", adapter_rate=0.01)
-    return Spec(subjects_for(("a ball",), 0, 1), "tiny", "vsd", recipe, (side, side))
+    config = changed(CONFIG, steps=6, target_descriptors="", source_descriptors="bad", adapter_rate=0.01)
+    return Spec(subjects_for(("a ball",), 0, 1), "tiny", "vsd", config, (side, side))
 
 
 def test_the_adapter_learns_beside_the_canvas(tiny, spec):
-    module = ImageModule(spec, tiny)
+    course = generate([spec], tiny)
+    (module,) = next(course).modules
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    losses = [progress.metrics["adapter"] for progress in stream(module)]
+    losses = [progress.metrics[0]["adapter"] for progress in course]
     assert all(loss > 0 for loss in losses)
     changed = {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
     assert "canvas.values" in changed and any(name.startswith("adapter.") for name in changed)
@@ -54,6 +56,6 @@ def test_a_stopped_run_goes_on_with_the_adapter_it_had(tiny, spec, tmp_path):
 
 
 def test_a_prior_without_a_network_cannot_be_adapted(prior):
-    del prior.components
-    with pytest.raises(UserError, match="no network to adapt"):
+    del prior.network
+    with pytest.raises(UserError, match="needs a prior whose network is known"):
         ImageModule(replace(SPEC, objective="vsd"), prior)

@@ -12,7 +12,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images.folder import folder_of
 from bridge_nerf.images.image_files import note_in, say_once
 from bridge_nerf.images.run import optimise_images
-from tests.images.conftest import SPEC
+from tests.images.conftest import CONFIG, SPEC, changed
 
 OLD, NEW = "0123abcd", "0123456789abcdef"
 """Letters of earlier versions, and of this one."""
@@ -46,7 +46,10 @@ def test_what_an_earlier_version_began_goes_on_where_it_is(prior, tmp_path, caps
 
 
 def test_other_weights_and_other_numbers_are_another_run(prior, tmp_path, capsys):
-    for begun in (replace(SPEC, weights=NEW[::-1]), replace(SPEC, weights=OLD, canvas="pixels")):
+    for begun in (
+        replace(SPEC, weights=NEW[::-1]),
+        replace(SPEC, weights=OLD, config=changed(CONFIG, canvas="pixels")),
+    ):
         optimise_images(begun, tmp_path / begun.name, prior, lambda p: False)
     (tmp_path / f"{SPEC.name[:-8]}00000000").mkdir()
     (tmp_path / f"{SPEC.name[:-8]}11111111").mkdir()

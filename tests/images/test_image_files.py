@@ -83,10 +83,10 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
     tiff = io.BytesIO()
     Image.new("RGB", (64, 64)).save(tiff, "tiff")
     return {
-        "text.png": (b"hello", "no image that can be read"),
+        "text.png": (b"hello", "not an image that can be read"),
         "empty.png": (b"", "is empty"),
         "torn.png": (whole[: len(whole) // 2], "damaged"),
-        "torn.tif": (tiff.getvalue()[:100], "damaged|no image that can be read"),
+        "torn.tif": (tiff.getvalue()[:100], "damaged|not an image that can be read"),
         "film.gif": (film.getvalue(), r"animated \(2 frames\)"),
         "huge.png": (bytes(huge), "too large|20000 x 20000"),
         "photo.heic": (b"\0\0\0\x18ftypheic" + bytes(16), "HEIC"),
@@ -125,7 +125,7 @@ def test_a_strip_longer_than_any_memory_holds_is_refused():
 
 def test_no_program_is_run_on_a_file(tmp_path):
     Image.new("RGB", (4, 4), RED).save(tmp_path / "a.eps")
-    with pytest.raises(UserError, match="no image that can be read"):
+    with pytest.raises(UserError, match="not an image that can be read"):
         read_image(tmp_path / "a.eps")
 
 

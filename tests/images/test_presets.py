@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from bridge_nerf.distillation.registry import IMAGE_PRESETS, stages_for
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.recipe import PRESETS
+from bridge_nerf.images.defaults import PRESETS, configured
+from bridge_nerf.images.generation import generate
+from bridge_nerf.images.module import ImageModule
 from bridge_nerf.images.spec import Spec, subjects_for
-from bridge_nerf.images.wishes import Wishes
+from bridge_nerf.schedules import sample_times
 from bridge_nerf.seeding import generator
 from tests.nerf.stub import SIZE, StubPrior
 
@@ -35,27 +36,27 @@ class EveryTextItsImage(StubPrior):
 
     def __init__(self) -> None:
         super().__init__()
-        self.components.denoiser.double()
+        self.network.double()
 
 
-def module_of(name: str, steps: int = STEPS) -> ImageModule:
-    recipe = replace(PRESETS[name], steps=steps)
-    spec = Spec(subjects_for(("a ball",), 3, 1), "stub", name, recipe, (SIZE, SIZE))
-    return ImageModule(spec, EveryTextItsImage()).double()
+def spec_of(name: str, steps: int = STEPS) -> Spec:
+    config = replace(PRESETS[name], steps=steps)
+    return Spec(subjects_for(("a ball",), 3, 1), "stub", name, config, (SIZE, SIZE))
 
 
 def theirs(name: str, module: ImageModule) -> Tensor:
     """z after the authors' loop (SDS-Bridge's 2D_experiments, or the evaluation scripts), from the module's
     start, times and noise."""
     abar = module.prior.schedule.alphas_cumprod
-    prior, times = module.prior, module.spec.recipe.times
+    prior, times = module.prior, module.spec.config.guidance.times
     z = module.canvas.latents("0").detach().clone().requires_grad_()
     # AdamW's weight decay of 0.01 is torch's default, which they left.
     optimiser = torch.optim.AdamW([z], lr=0.01, betas=(0.9, 0.99), eps=1e-15)
-    for step in range(module.spec.recipe.steps):
+    for step in range(module.spec.config.steps):
         first = step < (501 if name == "bridge:paper-eval" else 500)
         drawn = stages_for(name).at(step).times or times
-        t, noise = module._draws("", step, z, drawn)
+        sample = module.distiller.draws.sample(z, step, drawn, prior.schedule.num_timesteps)
+        t, noise = sample.t, sample.noise
         a = abar[t].view(-1, 1, 1, 1)
         z_t = a.sqrt() * z.detach() + (1 - a).sqrt() * noise
 
@@ -99,17 +100,21 @@ LOOPS = [
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_preset_ends_where_its_authors_loop_ends(name):
-    module = module_of(name, STEPS if len(IMAGE_PRESETS[name].stages) > 1 else 40)
+    spec = spec_of(name, STEPS if len(IMAGE_PRESETS[name].stages) > 1 else 40)
+    course = generate([spec], EveryTextItsImage())
+    module = next(course).modules[0].double()
     expected = theirs(name, module)
-    for _ in stream(module):
+    for _ in course:
         pass
     torch.testing.assert_close(module.canvas.latents("0").detach(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_times_are_those_of_their_grids():
     def drawn(name: str, steps: range) -> set[int]:
-        times = {step: IMAGE_PRESETS[name].at(step).times or PRESETS[name].times for step in steps}
-        return {int(t) for step in steps for t in times[step].sample(step, 8, 1000, generator(0, step))}
+        times = {step: IMAGE_PRESETS[name].at(step).times or PRESETS[name].guidance.times for step in steps}
+        return {
+            int(t) for step in steps for t in sample_times(times[step], step, 8, 1000, generator(0, step))
+        }
 
     assert drawn("bridge:release", range(1000)) == set(range(21, 980, 2))
     assert drawn("bridge:paper-eval", range(501)) == set(range(101, 962, 20))
@@ -122,7 +127,9 @@ def test_times_are_those_of_their_grids():
 def test_the_adapter_learns_at_their_rate():
     rates = {}
     for name in ("vsd:release", "vsd:paper-eval", "vsd-bridge:paper-eval"):
-        groups = module_of(name).configure_optimizers()["optimizer"].param_groups
+        groups = (
+            ImageModule(spec_of(name), EveryTextItsImage()).configure_optimizers()["optimizer"].param_groups
+        )
         rates[name] = [(group["lr"], group["weight_decay"]) for group in groups]
     canvas = (0.01, 0.01)
     assert rates == {
@@ -134,13 +141,13 @@ def test_the_adapter_learns_at_their_rate():
 
 def test_every_preset_of_images_has_its_numbers_and_reaches_its_last_stage():
     assert PRESETS.keys() == IMAGE_PRESETS.keys()
-    for name, recipe in PRESETS.items():
-        stages_for(name, **asdict(recipe.stages)).check_reached(recipe.steps)
-        assert Wishes().recipe("toybox", "image", name) == recipe == Wishes().recipe("x/y", "image", name)
+    for name, config in PRESETS.items():
+        config.guidance.stages(name).check_reached(config.steps)
+        assert configured("toybox", "image", name) == config == configured("sd", "image", name)
 
 
 def test_a_preset_cut_short_of_its_last_stage_is_refused():
     with pytest.raises(UserError, match="stage 2 begins at step 500 and the run ends at 300"):
-        Wishes(steps=300).recipe("toybox", "image", "bridge:release")
-    recipe = Wishes(steps=600).recipe("toybox", "image", "bridge:release")
-    assert recipe == replace(PRESETS["bridge:release"], steps=600)
+        configured("toybox", "image", "bridge:release", {"steps": 300})
+    config = configured("toybox", "image", "bridge:release", {"steps": 600})
+    assert config == replace(PRESETS["bridge:release"], steps=600)

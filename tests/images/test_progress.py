@@ -10,29 +10,36 @@ import pytest
 from rich.console import Console
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.module import ImageModule, Progress
+from bridge_nerf.images.generation import Progress, generate
 from bridge_nerf.images.progress import Bar
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import subjects_for
 from tests.images.conftest import SPEC
 
 
+def progress_of(prior, done: int, metrics: dict[str, float]) -> Progress:
+    """The progress of a run of 12 steps, with these numbers."""
+    first = next(generate([SPEC], prior))
+    first.modules[0].metrics = metrics
+    return replace(first, done=done)
+
+
 def test_the_line_says_how_far_how_long_still_and_the_loss(prior):
-    module, console = ImageModule(SPEC, prior), Console(width=120, force_terminal=True, record=True)
+    console = Console(width=120, force_terminal=True, record=True)
     with Bar(console) as bar:
         show = bar.of("optimising")
         for done in range(1, 10):
-            show(Progress(done, 12, {"stage": 2.0, "loss": 0.125 * done}, module))
+            show(progress_of(prior, done, {"stage": 2.0, "loss": 0.125 * done}))
     line = console.export_text().strip().splitlines()[-1]
     assert "optimising" in line and "9/12" in line and "stage 2  loss 1.125" in line
     assert " left 0:00:0" in line or " left -:--:--" in line
 
 
 def test_several_runs_have_a_line_each(prior):
-    module, console = ImageModule(SPEC, prior), Console(width=120, force_terminal=True, record=True)
+    console = Console(width=120, force_terminal=True, record=True)
     with Bar(console) as bar:
         for name in ("sds", "bridge"):
-            bar.of(name)(Progress(12, 12, {"stage": 1.0, "loss": 1.0}, module))
+            bar.of(name)(progress_of(prior, 12, {"stage": 1.0, "loss": 1.0}))
     last = console.export_text().rsplit("sds", 1)[1]
     assert "12/12" in last and "bridge" in last
 
@@ -68,7 +75,7 @@ def test_a_run_that_ends_early_keeps_its_line(prior):
     console = Console(width=120, force_terminal=True, file=out)
     with pytest.raises(UserError, match="not finite"), Bar(console) as bar:
         show = bar.of("optimising")
-        show(Progress(3, 12, {"stage": 1.0, "loss": 1.0}, ImageModule(SPEC, prior)))
+        show(progress_of(prior, 3, {"stage": 1.0, "loss": 1.0}))
         raise UserError("the loss is not finite")
     (line,) = seen(out.getvalue())
     assert "3/12" in line

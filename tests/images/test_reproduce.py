@@ -45,7 +45,8 @@ def secret(tmp_path: Path, prior, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.effect_noise((30, 30), 50).save(folder / "painting.png")
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(
-        "bridge_nerf.cli.images.load", lambda name, *_, **__: (str(Path(name).absolute()), prior)
+        "bridge_nerf.guidance.config.PriorConfig.load",
+        lambda config, device=None: (str(Path(config.name).absolute()), prior),
     )
     return folder
 
@@ -63,7 +64,7 @@ def painted(secret: Path, monkeypatch: pytest.MonkeyPatch, *more: object) -> Pat
     assert (
         called(monkeypatch, "paint", "--prompt", "a ball", "--steps", 4, "--objective", "sds", *asked) is None
     )
-    (image,) = secret.glob("out/*/image*.png")
+    (image,) = secret.glob("out/*/picture*.png")
     return image
 
 
@@ -81,7 +82,7 @@ def test_where_a_painting_lies_makes_no_other_run(secret, monkeypatch, tmp_path)
     first = painted(secret, monkeypatch)
     (tmp_path / "painting.png").write_bytes((secret / "painting.png").read_bytes())
     before = first.stat().st_mtime_ns
-    monkeypatch.setattr("bridge_nerf.images.run.ImageModule", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("bridge_nerf.images.generation.ImageModule", lambda *_: pytest.fail("made again"))
     again = painted(secret, monkeypatch, "--input", tmp_path / "painting.png")
     assert again == first and again.stat().st_mtime_ns == before
 
@@ -99,7 +100,7 @@ def test_a_painting_is_found_again(secret, monkeypatch, capsys, tmp_path, place)
     flags = ("--input", folder / "painting.png", "--prior", folder / "model") if place == "named" else ()
     assert called(monkeypatch, "reproduce", shown, "--out", tmp_path / "again", *flags) is None
     assert "identical" in capsys.readouterr().out
-    (again,) = tmp_path.glob("again/*/image*.png")
+    (again,) = tmp_path.glob("again/*/picture*.png")
     assert note_in(again)["spec"] == note_in(shown)["spec"]
 
 
@@ -123,7 +124,7 @@ def test_what_is_not_found_is_asked_for_in_one_line(secret, monkeypatch, tmp_pat
 def test_an_image_that_began_with_noise_wants_no_input(secret, monkeypatch):
     asked = ("image", "--prompt", "a ball", "--steps", 4, "--objective", "sds", "--out", "out")
     assert called(monkeypatch, *asked, "--prior", secret / "model") is None
-    (image,) = Path.cwd().glob("out/*/image*.png")
+    (image,) = Path.cwd().glob("out/*/picture*.png")
     answer = called(monkeypatch, "reproduce", image, "--input", secret / "painting.png")
     assert answer is not None and answer.endswith("did not begin with an image; leave --input out")
 
@@ -184,7 +185,7 @@ def test_nothing_is_found_of_nothing(secret):
     ],
 )
 def test_what_is_known_of_the_weights_is_said(secret, monkeypatch, capsys, letters, said):
-    monkeypatch.setattr("bridge_nerf.cli.images.load", lambda *_, **__: ("stub", StubPrior()))
+    monkeypatch.setattr("bridge_nerf.guidance.config.PriorConfig.load", lambda *_: ("stub", StubPrior()))
     spec = replace(SPEC, weights=letters, precision="float32")
     (image,) = optimise_images(spec, Path("made"), StubPrior()).images
     assert called(monkeypatch, "reproduce", image, "--out", "again") is None

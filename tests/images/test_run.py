@@ -11,8 +11,10 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import av
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -22,13 +24,14 @@ from PIL import Image
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.diagnostics import read_errors
 from bridge_nerf.files import write_atomic
+from bridge_nerf.images.generation import generate
 from bridge_nerf.images.image_files import file_hash, note_in
-from bridge_nerf.images.module import ImageModule, stream
+from bridge_nerf.images.module import ImageModule
 from bridge_nerf.images.run import frames, optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.pixels import to_bytes
 from tests.clusters import CLUSTERS
-from tests.images.conftest import SPEC, several
+from tests.images.conftest import SPEC, changed, several
 from tests.nerf.stub import SIZE
 from tests.waiting import PATIENCE
 
@@ -44,13 +47,59 @@ def whole(tmp_path_factory):
     return optimise_images(SPEC, tmp_path_factory.mktemp("whole") / "run", StubPrior())
 
 
-def test_lightning_and_the_plain_loop_end_in_the_same_image(prior, whole):
-    module = ImageModule(SPEC, prior)
-    for _ in stream(module):
-        pass
+def trained(module: ImageModule, steps: int, path: Path) -> ImageModule:
+    """The module after so many steps of Lightning's Trainer, which leaves its checkpoint at the path."""
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, enable_checkpointing=False, **quiet
+    )
+    trainer.fit(module, itertools.repeat(0))
+    trainer.save_checkpoint(path)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lightnings_trainer_and_the_plain_loop_end_in_the_same_image(prior, whole, tmp_path):
+    module = trained(ImageModule(SPEC, prior), 12, tmp_path / "trainer.ckpt")
     assert np.array_equal(to_bytes(module.images())[0], pixels(whole.images[0]))
-    state = torch.load(whole.folder / "last.ckpt", weights_only=True)["state_dict"]
-    assert torch.equal(state["canvas.values"], module.canvas.values)
+    *_, last = generate([SPEC], prior)
+    states = [
+        torch.load(p, weights_only=True) for p in (tmp_path / "trainer.ckpt", whole.folder / "last.ckpt")
+    ]
+    for state in (*states, *last.checkpoints()):
+        assert torch.equal(state["state_dict"]["canvas.values"], module.canvas.values)
+        assert state["global_step"] == 12
+    assert states[0].keys() > states[1].keys()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_run_that_lightnings_trainer_began_goes_on(prior, whole, tmp_path):
+    stopped = optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: p.done < 5)
+    (stopped.folder / "last.ckpt").unlink()
+    trained(ImageModule(SPEC, prior), 5, stopped.folder / "last.ckpt")
+    resumed = optimise_images(SPEC, stopped.folder, prior)
+    assert np.array_equal(pixels(resumed.images[0]), pixels(whole.images[0]))
+    assert (resumed.folder / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
+
+
+def test_specifications_in_lock_step_are_as_each_alone(prior):
+    specs = [SPEC, replace(SPEC, objective="sds")]
+    *_, together = generate(specs, prior)
+    for k, spec in enumerate(specs):
+        *_, alone = generate([spec], prior)
+        assert torch.equal(together.images()[k : k + 1], alone.images())
+        assert together.metrics[k] == alone.metrics[0]
+
+
+def test_progress_begins_before_the_first_step_and_with_a_checkpoint_after_it(prior):
+    course = generate([SPEC], prior)
+    first = next(course)
+    assert (first.done, first.steps, first.metrics) == (0, 12, [{}])
+    for progress in course:
+        if progress.done == 7:
+            break
+    again = next(generate([SPEC], prior, checkpoints=progress.checkpoints()))
+    assert again.done == 7 and torch.equal(again.images(), progress.images())
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11])
@@ -68,7 +117,7 @@ CHILD = """
     import sys
     from pathlib import Path
     from bridge_nerf.images.run import optimise_images
-    from tests.images.conftest import SPEC
+    from tests.images.conftest import SPEC, changed
     from tests.nerf.stub import StubPrior
 
     def stand_still(progress):
@@ -169,7 +218,7 @@ def test_frames_and_numbers_that_cannot_be_written_cost_no_run(prior, whole, tmp
 def test_frames_fit_into_a_film(prior, tmp_path, capsys, number, size, frame):
     """In one row, and enlarged, each of these is wider than H.264 can be."""
     prior.encode = lambda images: F.interpolate(images, (SIZE, SIZE))
-    spec = replace(several(range(number)), recipe=replace(SPEC.recipe, steps=1), size=size, canvas="pixels")
+    spec = replace(several(range(number)), config=changed(SPEC.config, steps=1, canvas="pixels"), size=size)
     result = optimise_images(spec, tmp_path / "run", prior)
     assert result.finished and len(result.images) == number
     assert pixels(result.images[0]).shape == (*size, 3)
@@ -211,12 +260,6 @@ def test_a_frame_that_is_not_finite_ends_the_run(prior, tmp_path):
     with pytest.raises(UserError, match="1 of 1 images hold numbers that are not finite"):
         optimise_images(SPEC, tmp_path / "run", prior)
     assert len(frames(tmp_path / "run")) == 4
-
-
-def test_a_run_leaves_the_choice_of_convolutions_alone(prior, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-    optimise_images(SPEC, tmp_path / "run", prior)
-    assert torch.backends.cudnn.benchmark
 
 
 def test_a_finished_run_is_not_made_again(prior, whole):
@@ -261,7 +304,7 @@ def test_the_folder_says_everything(whole):
 
 
 def test_the_errors_of_the_bridge_are_logged_and_change_nothing(prior, whole, tmp_path):
-    spec = replace(SPEC, recipe=replace(SPEC.recipe, errors_every=5))
+    spec = replace(SPEC, config=changed(SPEC.config, errors_every=5))
     stopped = optimise_images(spec, tmp_path / "run", prior, on_step=lambda p: p.done < 7, save_every=3)
     resumed = optimise_images(spec, stopped.folder, prior)
     assert np.array_equal(pixels(resumed.images[0]), pixels(whole.images[0]))
@@ -271,8 +314,8 @@ def test_the_errors_of_the_bridge_are_logged_and_change_nothing(prior, whole, tm
 
 
 def test_errors_have_rows_between_the_frames(prior, tmp_path, monkeypatch):
-    monkeypatch.setattr("bridge_nerf.images.callbacks.FRAMES", 3)
-    spec = replace(SPEC, recipe=replace(SPEC.recipe, errors_every=5))
+    monkeypatch.setattr("bridge_nerf.images.generation.FRAMES", 3)
+    spec = replace(SPEC, config=changed(SPEC.config, errors_every=5))
     result = optimise_images(spec, tmp_path / "run", prior)
     with (result.folder / "metrics.csv").open(newline="") as file:
         rows = {int(row["step"]): row for row in csv.DictReader(file)}
