@@ -17,7 +17,7 @@ try:
         name: MethodSpecification(config=variant_config(name), description=description)
         for name, description in DESCRIPTIONS.items()
     }
-except Exception as error:  # nerfstudio skips what is no MethodSpecification, with a warning of its own
+except Exception as error:  # nerfstudio skips what is not a MethodSpecification, with a warning
     warnings.warn(f"the method bridge-distill is not available: {error!r}", stacklevel=2)
     _methods = {}
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.annealing import TimestepRange
+from bridge_nerf.distillation.config import ObjectiveConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from bridge_nerf.nerf.scene.field import FieldConfig
 
 GUIDANCE = {"sd": 100.0, "sdxl": 100.0, "sd3": 100.0, "if": 20.0}
 """Kind of prior -> guidance of sds and of the bridge's first stage; other objectives have their authors'."""
 
 
-def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTrainerConfig:
-    """A run after the authors' configuration for threestudio in two fifths of its steps, on 16 GB.
+def base(config: BridgeTrainerConfig, name: str, kind: str, objective: str) -> BridgeTrainerConfig:
+    """A run after the authors' configuration for threestudio in two fifths of its steps, on 16 GB; on 8 GB of
+    smaller images of a coarser object (bridge-distill-lite), on 24 GB of a finer one (bridge-distill-big).
 
     Args:
+        name: The method's.
         kind: One of the keys of GUIDANCE.
     """
-    course(config, 10_000)
+    lr_schedule(config, 10_000)
     adam(config)
-    guidance, cameras, model = config.pipeline, config.pipeline.datamanager, config.pipeline.model
-    guidance.guidance_scale = GUIDANCE[kind] if objective in ("sds", "bridge") else None
-    guidance.stage_start = 8000
-    guidance.timestep_final_maximum = 0.5
-    guidance.timestep_anneal_begin, guidance.timestep_anneal_steps = 2000, 1
-    guidance.prior_checkpointing = kind != "if"  # which has no encoder
-    cameras.views = 2
+    pipeline, guidance = config.pipeline, config.pipeline.guidance
+    cameras, model = pipeline.datamanager, pipeline.model
+    scale = GUIDANCE[kind] if objective in ("sds", "bridge") else None
+    guidance.objective = ObjectiveConfig(scale, stage_start=8000)
+    guidance.times = TimestepRange(final_maximum=0.5, anneal_begin=2000, anneal_steps=1)
+    pipeline.prior.checkpointing = kind != "if"  # which has no encoder
+    cameras.cameras_per_step = 2
     cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 64, 256, 2000
     cameras.orbit.distance_range, cameras.orbit.fov_range = (1.0, 1.5), (40.0, 70.0)
     cameras.eval_distance = 2.4  # from further away than they train, to show the whole ball
@@ -33,17 +37,10 @@ def base(config: BridgeTrainerConfig, kind: str, objective: str) -> BridgeTraine
     model.samples, model.eval_samples = 96, 128
     model.field = FieldConfig(encoding="hash", hidden=64)
     if kind == "sd3":  # the noisiest three tenths are never drawn
-        guidance.timestep_maximum = guidance.timestep_final_maximum = 0.7
-        guidance.timestep_anneal_begin = guidance.timestep_anneal_steps = 0
+        guidance.times = TimestepRange(maximum=0.7, final_maximum=0.7)
     if kind == "if":  # it sees 64 pixels, and its gradient is one of pixels
         cameras.final_resolution = None
         model.sparsity_weight, model.entropy_weight = 1.0, 0.0
-    return config
-
-
-def size(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
-    """What sets the methods for 8 and for 24 GB apart: smaller images of a coarser object; a finer one."""
-    cameras, model = config.pipeline.datamanager, config.pipeline.model
     if name == "bridge-distill-lite":
         cameras.final_resolution = cameras.final_resolution and 128
         model.samples = 64
@@ -52,18 +49,17 @@ def size(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
     return config
 
 
-def course(config: BridgeTrainerConfig, steps: int, network: float = 0.001, begin: int | None = None) -> None:
-    """So many steps, at rates that fall from step `begin` on; None keeps them."""
+def lr_schedule(config: BridgeTrainerConfig, steps: int) -> None:
+    """Set the number of steps, and constant rates."""
     config.max_num_iterations = config.steps_per_eval_all_images = steps
     config.steps_per_save, config.steps_per_eval_image = 500, 1000
-    for name, rate in (("encoding", 0.01), ("network", network)):
+    for name, rate in (("encoding", 0.01), ("network", 0.001)):
         optimizer, scheduler = config.optimizers[name].values()
-        optimizer.lr, scheduler.end = rate, steps
-        scheduler.begin = steps if begin is None else begin
+        optimizer.lr, scheduler.begin, scheduler.end = rate, steps, steps
 
 
 def adam(config: BridgeTrainerConfig, weight_decay: float = 0) -> None:
-    """threestudio's optimizer: the gradients of hash entries that few rays reach are so small that an eps of
+    """Set threestudio's optimizer: gradients of hash entries that few rays reach are so small that an eps of
     1e-8 would hold them where they are."""
     for name in ("encoding", "network"):
         optimizer = config.optimizers[name]["optimizer"]

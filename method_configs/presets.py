@@ -5,19 +5,23 @@ A variant is the base with a few numbers changed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 
+from bridge_nerf.annealing import TimestepRange
+from bridge_nerf.guidance.defaults import TOYBOX_OBJECTIVE
 from bridge_nerf.nerf.engine.learning_rate import AdamWConfig, RampSchedulerConfig
 from bridge_nerf.nerf.engine.progress import ProgressConfig
-from bridge_nerf.nerf.engine.run_config import EARLIER, BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
+from bridge_nerf.nerf.scene.field import FieldConfig
 
-from . import card, earlier, release
+from . import card, release
 
-Numbers = Literal["toybox", "sd", "sdxl", "sd3", "if", "stable-diffusion"]
-"""The kinds of priors that numbers were chosen for; the last is that of runs of earlier versions."""
+PriorKind = Literal["toybox", "sd", "sdxl", "sd3", "if"]
+"""The kinds of priors that numbers were chosen for."""
 DESCRIPTIONS = {
     "bridge-distill": (
         "Text to 3D by score distillation as a Schrodinger bridge: SDS, then target minus source."
@@ -27,34 +31,32 @@ DESCRIPTIONS = {
     "bridge-distill-tiny": "The same with the toybox that ships with the package, on any machine.",
 }
 PRIORS = dict(zip(DESCRIPTIONS, ("auto", "sd-2.1", "sdxl", "toybox"), strict=True))
-LARGE: dict[str, Numbers] = {"bridge-distill-lite": "sd", "bridge-distill-big": "sdxl"}
+LARGE: dict[str, PriorKind] = {"bridge-distill-lite": "sd", "bridge-distill-big": "sdxl"}
 """Methods for a GPU alone -> the kind of their prior."""
 
 
 def variant_config(
-    name: str, numbers: Numbers | None = None, objective: str = "bridge"
+    name: str, prior_kind: PriorKind | None = None, objective: str = "bridge"
 ) -> BridgeTrainerConfig:
     """The defaults of a method, by one of the names of DESCRIPTIONS.
 
     Args:
-        numbers: The kind of prior that they are for; None is that of the method's own prior on this machine,
-            and a run with another prior replaces them.
+        prior_kind: Kind of the prior that they are for; None is that of the method's own prior on this
+            machine, and a run with another prior replaces them.
         objective: Decides the guidance; a preset has numbers of its own.
     """
     cuda = torch.cuda.is_available()
-    kind = numbers or LARGE.get(name) or ("sd" if cuda and name == "bridge-distill" else "toybox")
-    config, preset = _base(), objective == "bridge:release-3d"
-    if kind in card.GUIDANCE:
-        config = card.size(card.base(config, kind, objective), name)
-        config = release.scene(release.run(config)) if preset else config
-    else:
-        config = earlier.base(config) if kind == EARLIER else _toybox(config)
-        config = earlier.size(config, name)
-        config = release.run(config) if preset else config
-    config.pipeline.prior = PRIORS[name]
+    kind = prior_kind or LARGE.get(name) or ("sd" if cuda and name == "bridge-distill" else "toybox")
+    config = _base()
+    config = _toybox(config, name) if kind == "toybox" else card.base(config, name, kind, objective)
+    if objective == "bridge:release-3d":
+        release.run(config)
+        if kind != "toybox":
+            release.scene(config)
+    config.pipeline.prior.name = PRIORS[name]
     config.machine.device_type = "cuda" if cuda or name in LARGE else "cpu"
     config.method_name, config.defaults_for = name, variant_config
-    config.numbers = numbers or ""
+    config.prior_kind = prior_kind or ""
     return config
 
 
@@ -83,16 +85,20 @@ def _base() -> BridgeTrainerConfig:
     )
 
 
-def _toybox(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
-    """What was found on the toybox: little guidance, t annealed early, a little entropy against fog.
+def _toybox(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
+    """Numbers found on the toybox: little guidance, t annealed early, a little entropy against fog.
 
     Stage two is SDS in which a part of the null estimate is the source's. With scale 3, anchor 1 and no
     guidance it turned a pineapple red on an earlier prior, which these numbers were found on.
     """
-    guidance = config.pipeline
-    guidance.guidance_scale = 5.0
-    guidance.timestep_final_maximum, guidance.timestep_anneal_steps = 0.6, 500
-    guidance.stage_start = 420
-    guidance.stage_two_scale, guidance.stage_two_anchor, guidance.stage_two_guidance = 1.25, 1.0, 4.0
-    guidance.model.entropy_weight = 20.0
+    pipeline, cameras, model = config.pipeline, config.pipeline.datamanager, config.pipeline.model
+    pipeline.guidance.objective = replace(TOYBOX_OBJECTIVE, stage_start=420)
+    pipeline.guidance.times = TimestepRange(final_maximum=0.6, anneal_steps=500)
+    model.entropy_weight = 20.0
+    pipeline.prior.checkpointing = name in LARGE
+    if name == "bridge-distill-lite":
+        cameras.train_resolution = model.samples = 64
+    if name == "bridge-distill-big":
+        cameras.train_resolution, model.samples, model.eval_samples = 256, 128, 192
+        model.field = FieldConfig(encoding="hash", hidden=128)
     return config

@@ -1,6 +1,6 @@
 """Text to 3D as a nerfstudio method: a small radiance field, optimised by score distillation.
 
-`field`, `rendering`, `regularisers` and `orbit` are plain torch; `model`, `datamanager`, `pipeline` and
-`trainer` put them behind nerfstudio's interfaces. Nothing here imports a diffusion network: the prior is
-loaded through `bridge_nerf.priors.registry`, by name, when training starts.
+`scene` is plain torch: field, rendering, regularisers, background and cameras. `model`, `datamanager` and
+`pipeline` put it behind nerfstudio's interfaces, `engine` trains it. The prior is loaded by name when
+training starts, and distilled by `bridge_nerf.guidance`.
 """

@@ -1,11 +1,12 @@
-"""The viewer's panel: change the prompt while it trains.
+"""The viewer's panel: change the prompt while training goes on.
 
 A text box calls back on every keystroke, and callbacks wait for the training step to end. So boxes call
-nobody: the Apply button notes what they say, and the next training step reads the note.
+nobody: the Apply button notes their values, and the next training step reads the note.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nerfstudio.viewer.viewer_elements import (
@@ -17,14 +18,62 @@ from nerfstudio.viewer.viewer_elements import (
 )
 from torch import nn
 
-from bridge_nerf.nerf.guidance_config import StageChoice, Wishes
+from bridge_nerf.distillation.registry import guidance_of
+from bridge_nerf.errors import UserError
+from bridge_nerf.guidance.config import GuidanceConfig, StageChoice
+from bridge_nerf.guidance.relevance import check_relevant
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
 
-class FirstLook(ViewerControl):
-    """Whoever opens the viewer sees the object from its front: viser's own first camera stands inside it."""
+LABELS = {"target_descriptors": "Target", "source_descriptors": "Source", "guidance_scale": "Guidance"}
+"""Setting -> its name on the panel."""
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """Settings that may be changed while training goes on."""
+
+    prompt: str
+    target_descriptors: str
+    source_descriptors: str
+    guidance_scale: float
+    stage: StageChoice = "auto"
+
+    @classmethod
+    def of(cls, prompt: str, objective: str, guidance: GuidanceConfig) -> LiveSettings:
+        """The settings of a configuration."""
+        words, scale = guidance.prompts, guidance.objective.guidance_scale
+        scale = guidance_of(objective) if scale is None else scale
+        return cls(prompt, words.target_descriptors, words.source_descriptors, scale, guidance.stage)
+
+    def applied(self, guidance: GuidanceConfig) -> GuidanceConfig:
+        """A copy of the configuration with these settings, but for the prompt."""
+        words = replace(
+            guidance.prompts,
+            target_descriptors=self.target_descriptors,
+            source_descriptors=self.source_descriptors,
+        )
+        objective = replace(guidance.objective, guidance_scale=self.guidance_scale)
+        return replace(guidance, prompts=words, objective=objective, stage=self.stage)
+
+    def check_relevant(self, objective: str, guidance: GuidanceConfig) -> None:
+        """Raises UserError where what differs from the configuration would change nothing."""
+        now = LiveSettings.of("", objective, guidance)
+        changed = [name for name in LABELS if getattr(self, name) != getattr(now, name)]
+        flags = [f"pipeline.{name.replace('_', '-')}" for name in changed]
+        try:
+            check_relevant([(objective, self.applied(guidance))], flags, "pipeline.")
+        except UserError as error:
+            message = str(error)
+            for name, label in LABELS.items():
+                message = message.replace(f"--pipeline.{name.replace('_', '-')}", label)
+            raise UserError(message) from None
+
+
+class InitialCamera(ViewerControl):
+    """The first camera of whoever opens the viewer, in front of the object: viser's own stands inside it."""
 
     POSITION = (3.3, 0.0, 0.9)
 
@@ -40,26 +89,30 @@ class FirstLook(ViewerControl):
 
 
 class Controls(nn.Module):
-    """A module only because nerfstudio looks for viewer elements in modules; its attribute name is the
-    folder's."""
+    """The panel's elements; a module because nerfstudio looks for them in modules alone. The name of the
+    attribute that holds it is the folder's in the viewer."""
 
-    def __init__(self, wishes: Wishes) -> None:
+    def __init__(self, settings: LiveSettings) -> None:
         super().__init__()
-        self.a_prompt = ViewerText("Prompt", wishes.prompt)
-        self.b_target = ViewerText("Target", wishes.target_descriptors, hint="Added to say what it should be")
-        self.c_source = ViewerText(
-            "Source", wishes.source_descriptors, hint="Added to say what it is (stage two)"
+        self.a_prompt = ViewerText("Prompt", settings.prompt)
+        self.b_target = ViewerText(
+            "Target", settings.target_descriptors, hint="Added to say what it should be"
         )
-        scale = float(wishes.guidance_scale)
+        self.c_source = ViewerText(
+            "Source", settings.source_descriptors, hint="Added to say what it is (stage two)"
+        )
+        scale = float(settings.guidance_scale)
         self.d_guidance = ViewerSlider("Guidance", scale, 0.0, max(200.0, 2 * scale), 0.5)
-        self.e_stage: ViewerDropdown[StageChoice] = ViewerDropdown("Stage", wishes.stage, ["auto", "1", "2"])
+        self.e_stage: ViewerDropdown[StageChoice] = ViewerDropdown(
+            "Stage", settings.stage, ["auto", "1", "2"]
+        )
         self.f_apply = ViewerButton("Apply", cb_hook=lambda _: self._note())
         self.g_message = ViewerText("Message", "", disabled=True)
-        self.first_look = FirstLook()
-        self._noted: Wishes | None = None
+        self.initial_camera = InitialCamera()
+        self._noted: LiveSettings | None = None
 
     def _note(self) -> None:
-        self._noted = Wishes(
+        self._noted = LiveSettings(
             self.a_prompt.value,
             self.b_target.value,
             self.c_source.value,
@@ -67,11 +120,11 @@ class Controls(nn.Module):
             self.e_stage.value,
         )
 
-    def take(self) -> Wishes | None:
-        """What was applied since the last call."""
+    def take(self) -> LiveSettings | None:
+        """The settings that were applied since the last call."""
         noted, self._noted = self._noted, None
         return noted
 
-    def say(self, message: str) -> None:
+    def show(self, message: str) -> None:
         """Show a line under the button."""
         self.g_message.value = message

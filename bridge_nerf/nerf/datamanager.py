@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -17,32 +17,44 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManag
 from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
+from bridge_nerf.flags import COUNT, Range
 from bridge_nerf.nerf.scene.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
+
+PIXELS = Range(1, 8192)
 
 
 @dataclass
 class OrbitDataManagerConfig(DataManagerConfig):
-    """Which cameras look at the object."""
+    """Cameras that look at the object."""
+
+    RANGES: ClassVar[dict[str, Range]] = {
+        "cameras_per_step": Range(1, 1024),
+        "train_resolution": PIXELS,
+        "final_resolution": PIXELS,
+        "final_resolution_from": COUNT,
+        "eval_resolution": PIXELS,
+        "eval_cameras": Range(1, 10_000),
+    }
 
     _target: type = field(default_factory=lambda: OrbitDataManager)
     train_resolution: int = 64
     """Pixels a side of training images."""
     final_resolution: int | None = None
-    """The same from step `final_resolution_from` on; None keeps it."""
+    """Pixels a side from step `final_resolution_from` on; None keeps them."""
     final_resolution_from: int = 2000
     """Absolute step at which training images change their size."""
-    views: int = 1
-    """Training images a step."""
+    cameras_per_step: int = 1
+    """Cameras, and so images, of a training step."""
     orbit: OrbitConfig = field(default_factory=OrbitConfig)
-    """Where training cameras stand."""
+    """Distribution of the training cameras."""
     eval_resolution: int = 256
     """Pixels a side of turntable images."""
-    eval_views: int = 24
-    """Images around the turntable."""
+    eval_cameras: int = 24
+    """Cameras around the turntable."""
     eval_elevation: float = 15.0
     """Elevation of the turntable's cameras, degrees."""
     eval_distance: float = 3.3
-    """Their distance from the middle, in radii of the unit ball."""
+    """Distance of the turntable's cameras from the middle, in radii of the unit ball."""
 
     def resolution(self, step: int) -> int:
         """Pixels a side of training images at this absolute step."""
@@ -81,19 +93,19 @@ class OrbitDataManager(RandomCamerasDataManager):
         self.eval_dataloader = self.fixed_indices_eval_dataloader
 
     def setup_train(self) -> None:
-        """Nothing to load."""
+        """Load nothing."""
 
     def setup_eval(self) -> None:
-        """Nothing to load."""
+        """Load nothing."""
 
-    def turntable(self, views: int) -> Orbit:
-        """`views` evaluation cameras, evenly spaced."""
+    def turntable(self, cameras: int) -> Orbit:
+        """Evenly spaced evaluation cameras around the object."""
         config = self.config
         fov = sum(config.orbit.fov_range) / 2
-        return turntable(views, config.eval_elevation, config.eval_distance, fov)
+        return turntable(cameras, config.eval_elevation, config.eval_distance, fov)
 
     def _turntable_cameras(self) -> Cameras:
-        orbit, size = self.turntable(self.config.eval_views), self.config.eval_resolution
+        orbit, size = self.turntable(self.config.eval_cameras), self.config.eval_resolution
         # ns-render interpolates between neighbours: the first camera again at the end closes the circle.
         closed = [*range(len(orbit.azimuth)), 0]
         focal, middle = orbit.focal(size)[closed], size / 2
@@ -103,25 +115,25 @@ class OrbitDataManager(RandomCamerasDataManager):
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """All rays of this step's images, and the `Orbit` they come from, in main memory."""
         self.train_count, self.step = self.train_count + 1, step
-        orbit = random_orbit(self.config.orbit, self.config.views, self.seed, step)
+        orbit = random_orbit(self.config.orbit, self.config.cameras_per_step, self.seed, step)
         origins, directions = orbit.to(torch.device(self.device)).rays(self.config.resolution(step))
         pixel_area = torch.ones_like(origins[:, :1])
         return RayBundle(origins=origins, directions=directions, pixel_area=pixel_area), {"orbit": orbit}
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:
-        """As in training: there is no other data."""
+        """The training rays and cameras: there is no other data."""
         return self.next_train(step)
 
     def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
-        """One turntable camera after the other, a golden turn apart."""
+        """The next turntable camera, a golden turn apart from the last."""
         self.eval_count += 1
-        index = int(self.eval_count * GOLDEN * self.config.eval_views) % self.config.eval_views
+        index = int(self.eval_count * GOLDEN * self.config.eval_cameras) % self.config.eval_cameras
         return self.fixed_indices_eval_dataloader.get_camera(index)
 
     def get_train_rays_per_batch(self) -> int:
         """Rays of the training step that was drawn last."""
-        return self.config.views * self.config.resolution(self.step) ** 2
+        return self.config.cameras_per_step * self.config.resolution(self.step) ** 2
 
     def get_datapath(self) -> Path:
-        """Where the viewer keeps camera paths: there is no data folder, so the working directory."""
+        """Folder for the viewer's camera paths: the working directory, as there is no data folder."""
         return Path.cwd()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +14,9 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 from torch.nn import Parameter
 
+from bridge_nerf.annealing import Ramp
 from bridge_nerf.devices import send
+from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SIZE, Range
 from bridge_nerf.nerf.scene.background import Background, BackgroundKind
 from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.scene.regularisers import distortion, entropy, sparsity
@@ -27,12 +29,12 @@ from bridge_nerf.nerf.scene.rendering import (
     sphere_span,
     weights,
 )
-from bridge_nerf.schedules import Ramp
 from bridge_nerf.seeding import generator
 
 OCCUPANCY_CELLS = 48
 POINTS = 1 << 19
-"""Looked at together where no gradient is asked for: most of an image's are not kept."""
+"""Number of points that are looked at together where no gradient is wanted: most of an image's are not
+kept."""
 MARGIN = 0.5
 """Share of the density that could matter at which training already counts a cell as occupied: what is empty
 now may fill before it is looked at again."""
@@ -40,11 +42,23 @@ now may fill before it is looked at again."""
 
 @dataclass
 class BridgeModelConfig(ModelConfig):
-    """What the object is made of, and how it is rendered."""
+    """Field, rendering and regularisers of the object."""
+
+    RANGES: ClassVar[dict[str, Range]] = {
+        "eval_num_rays_per_chunk": COUNT,
+        "samples": Range(1, 10_000),
+        "eval_samples": Range(1, 10_000),
+        "least_weight": Range(0, below=1),
+        "occupancy_every": NOT_NEGATIVE,
+        "sparsity_weight": SIZE,
+        "entropy_weight": SIZE,
+        "distortion_weight": SIZE,
+        "entropy_from": NOT_NEGATIVE,
+    }
 
     _target: type = field(default_factory=lambda: BridgeModel)
     prompt: str | None = "a pineapple"
-    """What to make; `--prompt` is short for it."""
+    """The object to make; `--prompt` is short for it."""
     eval_num_rays_per_chunk: int = 1 << 15
     """Rays rendered at once outside training."""
     field: FieldConfig = field(default_factory=FieldConfig)
@@ -53,16 +67,16 @@ class BridgeModelConfig(ModelConfig):
     """Samples along a ray through the middle of the ball, while training; the random offset of each ray
     counts as stratification."""
     eval_samples: int = 72
-    """The same in images for people, without random offset."""
+    """Samples along that ray in images for people, without random offset."""
     least_weight: float = 1e-3
     """Samples that weigh less in their ray's colour are left out of colour and gradient: most of them, at
     no visible difference."""
     occupancy_every: int = 16
-    """Steps after which training finds again where anything is; elsewhere it takes no samples. 0 takes them
+    """Steps between two searches for occupied cells; training takes no samples in others. 0 takes them
     everywhere: for a check of what this leaves out."""
     background: BackgroundKind = "palette"
-    """Behind the object: "palette" draws white, gray, black or blue each step, "random" any colour; or one
-    learned or fixed colour."""
+    """Background: "palette" draws white, gray, black or blue each step, "random" any colour; or a learned or
+    fixed colour."""
     sparsity_weight: float = 0.0
     """Weight of sqrt(opacity^2 + 0.01): against everything that the prompt does not ask for."""
     entropy_weight: float = 0.0
@@ -92,7 +106,7 @@ class BridgeModel(Model):
     config: BridgeModelConfig
 
     def populate_modules(self) -> None:
-        """Called by nerfstudio once the configuration is in place."""
+        """Make the modules; nerfstudio calls it once the configuration is in place."""
         self.field = BridgeField(self.config.field)
         self.background = Background(self.config.background)
         self.seed = 0
@@ -105,8 +119,7 @@ class BridgeModel(Model):
         self._occupancy: tuple[int, Tensor] | None = None
 
     def update_to_step(self, step: int) -> None:
-        """Everything that changes with training is a function of the step: this is all the schedule state
-        there is."""
+        """Note the step: everything that changes with training is a function of it."""
         self.step = step
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -115,7 +128,7 @@ class BridgeModel(Model):
         return {"encoding": list(self.field.encoding.parameters()), "network": network}
 
     def background_colour(self) -> Float[Tensor, "3"]:
-        """Behind this step's image; the viewer's crop panel may choose another one."""
+        """RGB in [0, 1] behind this step's image; the viewer's crop panel may choose another one."""
         if renderers.BACKGROUND_COLOR_OVERRIDE is not None:
             return renderers.BACKGROUND_COLOR_OVERRIDE.to(self.device)
         return self.background.colour(self.seed, self.step) if self.training else self.background.shown()
@@ -133,7 +146,7 @@ class BridgeModel(Model):
         far = torch.maximum(far, near)
         samples = self._sample(origins, directions, near, far)
         if torch.is_grad_enabled():
-            samples = self._that_matter(samples)
+            samples = self._weighty(samples)
         density, colour = self.field(samples.positions)
         w = weights(density, samples)
         summands = [colour, torch.ones_like(w)[:, None], samples.distances[:, None]]
@@ -162,7 +175,7 @@ class BridgeModel(Model):
         return march(origins, directions, near, far, self.config.samples, offsets=offsets, occupied=occupied)
 
     def _occupied_now(self) -> Bool[Tensor, "r r r"]:
-        """Where anything is, for images; found again whenever a parameter has changed."""
+        """Occupied cells for images, found again whenever a parameter has changed."""
         version = sum(p._version for p in self.field.parameters())
         if self._occupancy is None or self._occupancy[0] != version:
             self._occupancy = (version, self._occupied(self.config.eval_samples))
@@ -174,8 +187,8 @@ class BridgeModel(Model):
         return occupancy(self.field(self.cells)[0], self.config.least_weight * samples / 2)
 
     @torch.no_grad()
-    def _that_matter(self, samples: Samples) -> Samples:
-        """A look without gradient finds the few samples that gradients are worth computing for."""
+    def _weighty(self, samples: Samples) -> Samples:
+        """The few samples that gradients are worth computing for, found without gradient."""
         density = torch.cat([self.field(part)[0] for part in samples.positions.split(POINTS)])
         return samples.only(weights(density, samples) > self.config.least_weight)
 

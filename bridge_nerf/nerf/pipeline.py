@@ -1,59 +1,80 @@
-"""The nerfstudio pipeline: one training step of text to 3D is render, ask the prior, add the regularisers."""
+"""The nerfstudio pipeline: a step of text to 3D renders, asks the prior, and adds the regularisers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any, cast
+from functools import partial
+from typing import Annotated, Any, cast, get_args
 
 import torch
-from nerfstudio.engine.callbacks import (
-    TrainingCallback,
-    TrainingCallbackAttributes,
-    TrainingCallbackLocation,
-)
+import torch.nn.functional as F
+from jaxtyping import Float
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
-from nerfstudio.utils import comms
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
 
-from bridge_nerf.distillation.epsilon import Slot
-from bridge_nerf.distillation.loss import NonFinite, read
+from bridge_nerf.devices import send
+from bridge_nerf.distillation.presets import IMAGE_PRESETS, SCENE_PRESETS
 from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.distillation.stages import Stages
 from bridge_nerf.errors import UserError
-from bridge_nerf.nerf.controls import Controls
+from bridge_nerf.guidance.config import FLAT, GuidanceConfig, Precision, PriorConfig
+from bridge_nerf.guidance.distiller import ADAPTER, DISTILLATION, Distiller, adapter_for, requested_slots
+from bridge_nerf.guidance.prompts import PromptTable
+from bridge_nerf.guidance.rng import PerStepDraws
+from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
+from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
-from bridge_nerf.nerf.guidance import DISTILLATION, Guidance, Judged
-from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
-from bridge_nerf.nerf.prior_config import PriorConfig
-from bridge_nerf.priors.adapter import Adapter, HasNetwork, average_gradients
-from bridge_nerf.priors.autoencoders import deferred_checks
-from bridge_nerf.priors.registry import TOYBOX, load_prior, resolve_prior
-
-ADAPTER = "adapter"
-"""The adapter's name: of its part of the state, of its optimizer and of its loss."""
+from bridge_nerf.nerf.scene.orbit import Orbit
+from bridge_nerf.priors.adapter import Adapter, average_gradients
+from bridge_nerf.priors.registry import TOYBOX
+from bridge_nerf.wording import join_prompt
 
 
 @dataclass
-class BridgePipelineConfig(VanillaPipelineConfig, GuidanceConfig, PriorConfig):
-    """Cameras, object and guidance."""
+class BridgePipelineConfig(VanillaPipelineConfig):
+    """Cameras, object, prior and guidance."""
 
     _target: type = field(default_factory=lambda: BridgePipeline)
     datamanager: OrbitDataManagerConfig = field(default_factory=OrbitDataManagerConfig)
-    """Which cameras look at the object."""
+    """Cameras that look at the object."""
     model: BridgeModelConfig = field(default_factory=BridgeModelConfig)
-    """What the object is made of."""
+    """Object, and how it is rendered."""
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    """Prior."""
+    objective: str = "bridge"
+    """Objective, as in bridge (the paper's two stages), sds or vsd, or the authors' preset for objects,
+    bridge:release-3d, which brings its steps, times and words along; an unknown name is answered with all."""
+    guidance: Annotated[GuidanceConfig, FLAT] = field(default_factory=GuidanceConfig)
+    """Words and numbers of the distillation."""
+    view: ViewConfig = field(default_factory=ViewConfig)
+    """View-dependent words."""
+    background_words: bool = True
+    """Say in the prompt what the background is, where its colour has a name ("white background")."""
+
+    def stages(self) -> Stages:
+        """The stages of the objective.
+
+        Raises:
+            UserError: No such objective, or one that cannot make an object; a number impossible with it.
+        """
+        if self.objective in IMAGE_PRESETS:
+            raise UserError(
+                f"{self.objective} is a preset for images; choose {', '.join(SCENE_PRESETS)}, or "
+                f'"{self.objective.partition(":")[0]}" with numbers of your own'
+            )
+        stages = self.guidance.stages(self.objective)
+        if stages.edits:
+            raise UserError(f"{self.objective} edits one image, which an object is not; choose bridge or sds")
+        return stages
 
 
 class BridgePipeline(VanillaPipeline):
     """Distils a prior into a radiance field.
 
-    The prior is no part of the pipeline's state: it is loaded when a trainer asks for training callbacks or
-    an adapter, which nothing but a trainer does, so that viewing and rendering need none.
+    The prior is not part of the pipeline's state: `setup_guidance` loads it, which only a trainer calls, so
+    that viewing and rendering need none.
     """
 
     config: BridgePipelineConfig
@@ -63,63 +84,82 @@ class BridgePipeline(VanillaPipeline):
 
     def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        self.controls = Controls(Wishes.of(config.model.prompt or "", config))
+        self.controls = Controls(
+            LiveSettings.of(config.model.prompt or "", config.objective, config.guidance)
+        )
         self.adapter = None
-        self._guidance: Guidance | None = None
-        self._on_change: Callable[[], None] = lambda: None
+        self._distiller: Distiller | None = None
 
     @property
     def model(self) -> BridgeModel:
         """The model itself, out of DDP's wrapping."""
         return cast(BridgeModel, super().model)
 
-    @cached_property
-    def prior(self) -> ImagePrior:
-        """As configured; loading says which."""
-        device = self.config.prior_device or self.device
-        name, line = resolve_prior(self.config.prior, device)
-        CONSOLE.print(f"{line} (--pipeline.prior)", highlight=False, markup=False)
-        prior = load_prior(name, device, **self.config.prior_options())
-        if name != TOYBOX:
-            # What "auto" is depends on the machine, and a resumed run should go on with what it had.
-            self.config.prior_dtype = cast(Any, str(prior.dtype).removeprefix("torch."))
-        return prior
+    @property
+    def distiller(self) -> Distiller:
+        """The prior's part of a training step."""
+        assert self._distiller is not None, "setup_guidance comes first"
+        return self._distiller
 
-    def add_adapter(self, seed: int) -> None:
-        """Where the objective asks an adapter there is one from here on; several processes train one and the
-        same, if the seed is that of all.
+    def setup_guidance(self, seed: int, rank: int = 0, prior: ImagePrior | None = None) -> None:
+        """Load the prior, and make all that a training step asks of it.
+
+        Everything random from here on is a pure function of seed, rank and step. Where the objective has an
+        adapter, that is from here on a part of the pipeline.
+
+        Args:
+            seed: The run's. Processes train one and the same adapter.
+            rank: Number of this process: each draws cameras of its own, as nerfstudio seeds them.
+            prior: The prior, where it is loaded already.
 
         Raises:
-            UserError: The prior cannot have one.
+            UserError: The prior cannot read one of the prompts, or cannot have an adapter.
         """
-        if Slot.ADAPTER in self.config.stages().slots:
-            if not isinstance(self.prior, HasNetwork):
-                raise UserError(f"{self.config.objective} needs a prior whose network is known; choose sds")
-            self.adapter = Adapter(self.prior, self.config.adapter_rank, camera=True, seed=seed)
-            if self.world_size > 1:
-                average_gradients(self.adapter)
+        config, name = self.config, self.config.prior.name
+        if prior is None:
+            name, prior = config.prior.load(str(self.device))
+            dtype = str(prior.dtype).removeprefix("torch.")
+            if name != TOYBOX and dtype in get_args(Precision):
+                # "auto" depends on the machine, and a resumed run should go on with what it had.
+                config.prior.dtype = cast(Precision, dtype)
+        self.adapter = adapter_for(prior, config.objective, config.guidance, seed, camera=True)
+        if self.adapter is not None and self.world_size > 1:
+            average_gradients(self.adapter)
+        self.datamanager.seed = self.model.seed = seed + rank
+        table = self._prompt_table(prior, config.model.prompt or "", config.guidance)
+        draws = PerStepDraws(seed + rank)
+        self._distiller = Distiller(
+            prior, name, config.objective, config.guidance, table, draws, self.adapter
+        )
+
+    def _prompt_table(self, prior: ImagePrior, prompt: str, guidance: GuidanceConfig) -> PromptTable:
+        """A row for each of `_rows`."""
+        prior.check_prompts([join_prompt(prompt)])
+        avoid_opposite = guidance.perp_neg > 0
+        texts = view_texts(prompt, guidance.prompts, self.config.view, self._backgrounds(), avoid_opposite)
+        return PromptTable(prior, list(texts.values()), requested_slots(self.config.objective, guidance))
+
+    def _backgrounds(self) -> list[str]:
+        """Backgrounds that prompts tell apart; "" has no words."""
+        return (
+            [name or "" for name in self.model.background.names()] if self.config.background_words else [""]
+        )
+
+    def _rows(self, orbit: Orbit, step: int) -> list[int]:
+        """The prompt table's row of each camera."""
+        backgrounds, name = self._backgrounds(), self.model.background.name(self.model.seed, step)
+        column = backgrounds.index(name or "") if self.config.background_words else 0
+        angles = zip(orbit.azimuth.tolist(), orbit.elevation.tolist(), strict=True)
+        views = [VIEWS.index(self.config.view.view(*pair)) for pair in angles]
+        return [view * len(backgrounds) + column for view in views]
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """The model's, and the adapter's."""
+        """Parameters of the model, and of the adapter."""
         groups = super().get_param_groups()
         return groups if self.adapter is None else {**groups, ADAPTER: list(self.adapter.parameters())}
 
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        """Loads the prior; then, before each step, takes over what was applied in the viewer."""
-        trainer = training_callback_attributes.trainer
-        assert trainer is not None, "training needs a trainer"
-        # As nerfstudio seeds its ranks: each draws views of its own.
-        self.start_training(self.prior, trainer.config.machine.seed + comms.get_rank())
-        self._on_change = partial(trainer.config.save_config, overwrite=True)  # pyright: ignore[reportCallIssue]
-        callbacks = super().get_training_callbacks(training_callback_attributes)
-        before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [*callbacks, TrainingCallback(before, self._apply_wishes)]
-
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        """As nerfstudio does, but all of it: nerfstudio loads what happens to fit and leaves the rest at
-        random.
+        """Load a whole state: nerfstudio itself loads what happens to fit and leaves the rest at random.
 
         The adapter alone may be on one side only: a run may go on with an objective that asks none, or begin
         to, and looking at a run needs none. Which cells are occupied earlier versions did not save: all count
@@ -138,36 +178,28 @@ class BridgePipeline(VanillaPipeline):
         if not any(map(_of_occupancy, loaded_state)):
             mine = {name: value for name, value in self.state_dict().items() if _of_occupancy(name)}
             loaded_state = {**loaded_state, **mine}
-        own, given = shapes(self.state_dict()), shapes(loaded_state)
-        if odd := sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
+        own, loaded = shapes(self.state_dict()), shapes(loaded_state)
+        if odd := sorted(name for name in own.keys() | loaded.keys() if own.get(name) != loaded.get(name)):
             raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
         super().load_pipeline(loaded_state, step)
 
-    def start_training(self, prior: ImagePrior, seed: int) -> None:
-        """Everything random from here on is a pure function of the seed and the step.
-
-        Raises:
-            UserError: The prior cannot read one of the prompts.
-        """
-        self.datamanager.seed = self.model.seed = seed
-        wishes = Wishes.of(self.config.model.prompt or "", self.config)
-        backgrounds = self.model.background.names()
-        self._guidance = Guidance(prior, self.config, wishes, seed, backgrounds, self.adapter)
-
-    def _apply_wishes(self, step: int) -> None:
-        wishes = self.controls.take()
-        if wishes is None:
-            return
-        assert self._guidance is not None
+    def apply_settings(self, step: int) -> bool:
+        """Take over what was applied in the viewer since the last step; True where that changed anything."""
+        settings = self.controls.take()
+        if settings is None:
+            return False
+        config, prior = self.config, self.distiller.prior
+        guidance = settings.applied(config.guidance)
         try:
-            self._guidance.apply(wishes)
+            settings.check_relevant(config.objective, config.guidance)
+            table = self._prompt_table(prior, settings.prompt, guidance)
+            self.distiller.apply(guidance, table)
         except UserError as error:
-            self.controls.say(f"unchanged: {error}")
-            return
-        self.config.model.prompt = wishes.prompt
-        wishes.write(self.config)
-        self._on_change()
-        self.controls.say(f"applied at step {step}")
+            self.controls.show(f"unchanged: {error}")
+            return False
+        config.model.prompt, config.guidance = settings.prompt, guidance
+        self.controls.show(f"applied at step {step}")
+        return True
 
     def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Outputs, losses and metrics of one step.
@@ -175,47 +207,42 @@ class BridgePipeline(VanillaPipeline):
         Raises:
             UserError: A loss is not finite, or the object has vanished; the message names the step.
         """
-        assert self._guidance is not None, "start_training comes first"
+        distiller = self.distiller
         self.model.update_to_step(step)
         rays, batch = self.datamanager.next_train(step)
+        orbit: Orbit = batch["orbit"]
         outputs = self._model(rays)  # not self.model: DDP would not see it
         side = self.config.datamanager.resolution(step)
         images = outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2)
-        background = self.model.background.name(self.model.seed, step)
-        judge = partial(self._guidance.loss, images, batch["orbit"], background, step)
-        with deferred_checks():
-            judged = judge()
-        regularisers, visible = self.model.get_loss_dict(outputs, batch), outputs["accumulation"].any()
-        losses = self._here(judged.losses) | regularisers
-        # All numbers of a step at once: on a card the host waits at every look.
-        numbers = read({**losses, "visible": visible.float()})
-        if not (all(map(math.isfinite, numbers.values())) and numbers["visible"]):
-            judged = judge()  # an autoencoder that overflowed in half precision is asked in float32 now
-            losses = self._here(judged.losses) | regularisers
-            self._check(judged, losses, visible, step)
-        metrics = self.model.get_metrics_dict(outputs, batch) | judged.metrics
-        return outputs, losses, metrics | {"stage": self._guidance.active(step).index + 1}
+        regularisers = self.model.get_loss_dict(outputs, batch)
+        device = distiller.prior.device
+        camera = None if self.adapter is None else send(orbit.poses(), device)
+        visible = {"visible": outputs["accumulation"].any().float()}
+        beside = {name: value.to(device) for name, value in (regularisers | visible).items()}
+        latents, rows = partial(self._latents, images), self._rows(orbit, step)
+        losses, numbers = distiller.step(latents, step, rows, camera, images, beside)
+        if not numbers["visible"]:  # nothing left that a gradient could reach
+            raise UserError(
+                f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
+            )
+        losses = losses | {DISTILLATION: losses[DISTILLATION] / len(images)}
+        here = {name: loss.to(self.device) for name, loss in losses.items()}
+        metrics = {name: value for name, value in numbers.items() if name not in (*losses, *beside)}
+        return outputs, here | regularisers, self.model.get_metrics_dict(outputs, batch) | metrics
+
+    def _latents(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
+        """Latents of images of any size."""
+        prior = self.distiller.prior
+        size = (prior.image_size, prior.image_size)
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        # Under autocast a render may be in half precision.
+        return prior.encode(images.to(prior.device).float())
 
     @torch.no_grad()
     def get_eval_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """The step's losses once more, after its update: there are no images that training never sees."""
         return self.get_train_loss_dict(step)
-
-    def _here(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Also where the prior computes elsewhere."""
-        return {name: loss.to(self.device) for name, loss in losses.items()}
-
-    def _check(self, judged: Judged, losses: Mapping[str, Tensor], visible: Tensor, step: int) -> None:
-        assert self._guidance is not None
-        for name, value in losses.items():
-            if not torch.isfinite(value):
-                cause = ADAPTER if name == ADAPTER else "regulariser"
-                error = NonFinite(cause, f"the {name} loss is {value.item()}")
-                raise self._guidance.explained(judged.why() if name == DISTILLATION else error, step)
-        if not visible:  # nothing left that a gradient could reach
-            raise UserError(
-                f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
-            )
 
 
 def _of_adapter(name: str) -> bool:

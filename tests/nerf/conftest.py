@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from nerfstudio.configs import base_config  # before its writer module: they import each other
 
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from bridge_nerf.nerf.scene.field import FieldConfig
 from tests.nerf.stub import StubPrior
 
@@ -29,7 +28,7 @@ def no_writers_left() -> Iterator[None]:
 def prior(monkeypatch: pytest.MonkeyPatch) -> StubPrior:
     """The stub, in the place of whatever the configuration names."""
     stub = StubPrior()
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda *_, **__: stub)
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda *_, **__: stub)
     return stub
 
 
@@ -46,11 +45,11 @@ def config(tmp_path: Path) -> BridgeTrainerConfig:
     small.machine.device_type = "cpu"
     cameras, model = small.pipeline.datamanager, small.pipeline.model
     cameras.train_resolution = cameras.eval_resolution = 16
-    cameras.eval_views = 4
+    cameras.eval_cameras = 4
     model.field = FieldConfig(grid_resolutions=(4, 8), grid_features=2, hidden=8)
     model.samples = model.eval_samples = 16
-    small.pipeline.prior, small.pipeline.stage_start = "toybox", 3
-    small.numbers = "toybox"  # whatever the prior is called
+    small.pipeline.prior.name, small.pipeline.guidance.objective.stage_start = "toybox", 3
+    small.prior_kind = "toybox"  # whatever the prior is called
     return small
 
 

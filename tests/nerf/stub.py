@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +34,9 @@ class StubPrior:
         self.fingerprint = "a ball on white."
         layer = nn.Linear(3, 3, bias=False).requires_grad_(False)
         layer.weight.copy_(torch.eye(3))
-        self.components = SimpleNamespace(
-            denoiser=nn.ModuleDict({"to_q": layer}), scheduler=SimpleNamespace(config={})
-        )
+        self.network = nn.ModuleDict({"to_q": layer})
+        self.prediction_type = "epsilon"
+        self.uncompiled = nullcontext
         self.asked: list[str] = []
         self.checked: list[str] = []
 
@@ -52,7 +52,7 @@ class StubPrior:
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b c h w"]:
         alpha, sigma = (expand_like(part, x_t) for part in (self.schedule.alpha(t), self.schedule.sigma(t)))
-        image = self.components.denoiser["to_q"](condition.embedding.movedim(1, -1)).movedim(-1, 1)
+        image = self.network["to_q"](condition.embedding.movedim(1, -1)).movedim(-1, 1)
         return (x_t - alpha * image) / sigma
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -3,24 +3,19 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from bridge_nerf.distillation.diagnostics import ERRORS
+from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
-from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.diagnostics import read_errors
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
-from bridge_nerf.nerf.guidance import Guidance
-from bridge_nerf.nerf.scene.orbit import turntable
-from bridge_nerf.priors.adapter import Adapter
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from tests.nerf.engine.test_trainer import same, state
 from tests.nerf.stub import SIZE, StubPrior
-from tests.nerf.test_guidance import CONFIG, guidance
+from tests.nerf.test_guidance import ORBIT, guided, step, texts
 from tests.nerf.test_refusing import refused
 from tests.priors.test_autoencoders import overflowing
 from tests.priors.tiny_families import build
@@ -28,33 +23,24 @@ from tests.priors.tiny_families import build
 Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
 
-def with_adapter() -> Guidance:
-    prior, config = StubPrior(), replace(CONFIG, objective="vsd")
-    return Guidance(prior, config, guidance(config).wishes, 0, adapter=Adapter(prior, 2, camera=True))
-
-
 def test_the_adapter_learns_the_images_and_not_the_other_way_round() -> None:
-    g, orbit = with_adapter(), turntable(4, 15.0, 3.3, 40.0)
-    images = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
-    losses = g.loss(images, orbit, None, 0).losses
+    pipeline = guided(objective="vsd", adapter_rank=2)
+    images, adapter = torch.rand(4, 3, SIZE, SIZE, requires_grad=True), pipeline.adapter
+    losses = step(pipeline, images, ORBIT).losses
     losses["adapter"].backward(retain_graph=True)
     assert images.grad is None
-    assert g.adapter is not None and any(p.grad is not None and p.grad.any() for p in g.adapter.parameters())
-    g.adapter.zero_grad()
+    assert adapter is not None and any(p.grad is not None and p.grad.any() for p in adapter.parameters())
+    adapter.zero_grad()
     losses["distillation"].backward()
-    assert images.grad is not None and all(p.grad is None for p in g.adapter.parameters())
+    assert images.grad is not None and all(p.grad is None for p in adapter.parameters())
 
 
-def test_the_adapter_is_told_the_camera_instead_of_the_view() -> None:
-    g, orbit = with_adapter(), turntable(4, 15.0, 3.3, 40.0)
-    assert isinstance(g.prior, StubPrior)
-    g.prior.asked.clear()
-    g.loss(torch.rand(4, 3, SIZE, SIZE), orbit, "white", 0)
-    (text,) = [text for text in g.prior.asked if text and "view" not in text]
-    assert text.startswith("a ball, white background")
-    problem = g._problem(orbit, "white")
-    cameras = [c.extra["camera"] for slot, c in problem.conditions.items() if slot == "ADAPTER"]
-    assert torch.equal(cameras[0], orbit.poses())
+def test_the_adapter_is_given_the_camera_instead_of_the_view() -> None:
+    pipeline = guided(objective="vsd", adapter_rank=2, background="white")
+    said = set(texts(pipeline, ORBIT, Slot.ADAPTER))
+    assert len(said) == 1 and said.pop().startswith("a ball, white background")
+    problem = pipeline.distiller._problem(pipeline._rows(ORBIT, 0), ORBIT.poses())
+    assert torch.equal(problem.conditions[Slot.ADAPTER].extra["camera"], ORBIT.poses())
 
 
 @pytest.mark.parametrize("stop", [2, 4])
@@ -62,7 +48,7 @@ def test_resuming_with_an_adapter_is_never_having_stopped(
     config: BridgeTrainerConfig, trained: Train, stop: int
 ) -> None:
     config.pipeline.objective = "vsd-bridge"
-    config.pipeline.ode_steps = 2
+    config.pipeline.guidance.objective.ode_steps = 2
     whole = state(trained(deepcopy(config), "whole"))
     assert {"adapter.corrections.to_q.up", "adapter.camera.shift"} <= whole["pipeline"].keys()
     assert whole["pipeline"]["adapter.corrections.to_q.up"].any(), "it has learned"
@@ -85,7 +71,7 @@ def test_looking_at_such_a_run_needs_neither_prior_nor_adapter(
     def forbidden(*_, **__) -> None:
         raise AssertionError("a finished run asked for its prior")
 
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", forbidden)
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", forbidden)
     _, pipeline, _, step = eval_setup(config.get_base_dir() / "config.yml")
     assert step == 5 and pipeline.adapter is None
 
@@ -104,14 +90,13 @@ def test_a_second_stage_from_a_finished_run_also_of_another_prompt(
     first.pipeline.objective = "sds"
     finished = trained(first, "first")
     second = deepcopy(config)
-    second.pipeline.objective, second.pipeline.stage_start = "bridge", 0
+    second.pipeline.objective, second.pipeline.guidance.objective.stage_start = "bridge", 0
     second.pipeline.model.prompt = "an apple"
     prior.asked.clear()
     resumed = go_on(second, trained, finished, 4, "second")
     content = state(resumed)
     assert content["step"] == 9
-    guide = resumed.pipeline._guidance
-    assert guide is not None and [guide.active(step).index for step in (6, 9)] == [1, 1]
+    assert [resumed.pipeline.distiller.active(step).index for step in (6, 9)] == [1, 1]
     assert all(text.startswith("an apple") for text in prior.asked if text)
     assert not same(content["pipeline"], state(finished)["pipeline"])
     assert "'an apple'" in (resumed.base_dir / "commands.txt").read_text()
@@ -132,8 +117,8 @@ def test_an_adapter_comes_and_goes_with_the_objective(
 
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if not stages_for(name).edits])
 def test_every_objective_trains(config: BridgeTrainerConfig, trained: Train, objective: str) -> None:
-    config.pipeline.objective, config.pipeline.ode_steps = objective, 2
-    config.pipeline.stage_start, config.max_num_iterations = 1, 2
+    config.pipeline.objective, config.pipeline.guidance.objective.ode_steps = objective, 2
+    config.pipeline.guidance.objective.stage_start, config.max_num_iterations = 1, 2
     before = {name: value.clone() for name, value in _fresh(config).items()}
     after = state(trained(config, "run"))["pipeline"]
     moved = [not torch.equal(value, after[name]) for name, value in before.items() if "field" in name]
@@ -150,14 +135,14 @@ def _fresh(config: BridgeTrainerConfig) -> dict[str, torch.Tensor]:
 def test_an_adapter_of_another_rank_is_refused(config: BridgeTrainerConfig, trained: Train) -> None:
     config.pipeline.objective = "vsd"
     finished = trained(deepcopy(config), "first")
-    config.pipeline.adapter_rank, config.load_dir = 2, finished.checkpoint_dir
+    config.pipeline.guidance.adapter_rank, config.load_dir = 2, finished.checkpoint_dir
     assert "another model" in refused(config, trained)
 
 
 def test_the_errors_of_the_bridge_are_logged(config: BridgeTrainerConfig, trained: Train) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config.pipeline.objective, config.pipeline.errors_every = "vsd", 3
+    config.pipeline.objective, config.pipeline.guidance.errors_every = "vsd", 3
     trained(config, "run")
     events = EventAccumulator(str(config.get_base_dir()))
     events.Reload()
@@ -168,35 +153,8 @@ def test_the_errors_of_the_bridge_are_logged(config: BridgeTrainerConfig, traine
     series = read_errors(config.get_base_dir())  # without TensorBoard too
     assert series.keys() == set(ERRORS)
     logged = [(e.step, e.value) for e in events.Scalars("Train Metrics Dict/mismatch_adapter")]
-    for (step, value), (other_step, other) in zip(series["mismatch_adapter"], logged, strict=True):
-        assert step == other_step and value == pytest.approx(other)
-
-
-def test_perp_neg_avoids_the_opposite_view() -> None:
-    g, orbit = guidance(replace(CONFIG, perp_neg=1.0)), turntable(4, 15.0, 3.3, 40.0)
-    assert isinstance(g.prior, StubPrior)
-    g.prior.asked.clear()
-    g.loss(torch.rand(4, 3, SIZE, SIZE), orbit, None, 0)
-    views = [text.split(", ")[1] for text in g.prior.asked if text]
-    assert views[:4] == ["front view", "side view", "back view", "side view"]
-    assert views[-4:] == ["back view", "front view", "front view", "front view"]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"objective": "dds"}, "edits one image"),
-        ({"objective": "nfsd", "perp_neg": 1.0}, "negative prompt of its own"),
-        ({"objective": "bridge-ode", "ode_steps": 0}, "ode_steps 0"),
-        ({"weighting": "gaussian"}, "sigma/alpha"),
-        ({"errors_every": -1}, "errors_every -1"),
-        ({"guidance_scale": float("nan")}, "guidance_scale = nan"),
-        ({"objective": "csd", "guidance_rescale": 0.5}, "guidance_rescale"),
-    ],
-)
-def test_what_makes_no_sense_is_said_before_anything_is_loaded(change: dict[str, object], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        replace(CONFIG, **change).stages()
+    for (number, value), (other_number, other) in zip(series["mismatch_adapter"], logged, strict=True):
+        assert number == other_number and value == pytest.approx(other)
 
 
 @pytest.mark.parametrize("objective", ["sds", "vsd"])
@@ -210,13 +168,14 @@ def test_a_step_whose_render_overflows_is_made_again_in_single_precision(
 ) -> None:
     """As if the autoencoder had been looked at from the first; also after a stop."""
     half = overflowing(build("sd-eps", tmp_path / "sd"), torch.float16)
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", lambda *_, **__: half)
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", lambda *_, **__: half)
     config.pipeline.objective, config.max_num_iterations = objective, 4
-    config.pipeline.target_descriptors, config.pipeline.source_descriptors = "sharp", "blurry"
+    words = config.pipeline.guidance.prompts
+    words.target_descriptors, words.source_descriptors = "sharp", "blurry"
     whole = state(trained(deepcopy(config), "whole"))
     first = deepcopy(config)
     first.max_num_iterations = 2
     stopped = trained(first, "first")
     assert same(state(go_on(deepcopy(config), trained, stopped, 2, "second")), whole)
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.deferred_checks", nullcontext)
+    monkeypatch.setattr("bridge_nerf.guidance.distiller.deferred_checks", nullcontext)
     assert same(state(trained(deepcopy(config), "looking")), whole)

@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE
 SMALL = (
     "--vis tensorboard --machine.device-type cpu --steps-per-save 4 --turntable-frames 4 "
     "--pipeline.datamanager.train-resolution 16 --pipeline.datamanager.eval-resolution 16 "
-    "--pipeline.datamanager.eval-views 4 --pipeline.model.field.grid-resolutions 4 8 "
+    "--pipeline.datamanager.eval-cameras 4 --pipeline.model.field.grid-resolutions 4 8 "
     "--pipeline.stage-start 10"
 )
 COMMAND = f"ns-train bridge-distill --prompt 'a pineapple' {SMALL}"

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from inspect import signature
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.engine.learning_rate import RampSchedulerConfig
-from bridge_nerf.priors.registry import load_prior
 
 
 @pytest.mark.parametrize("name", presets.DESCRIPTIONS)
@@ -31,16 +29,16 @@ def test_variants_differ_in_what_they_are_named_for(monkeypatch: pytest.MonkeyPa
         lite, big, tiny = (
             presets.variant_config(f"bridge-distill-{name}") for name in ("lite", "big", "tiny")
         )
-        assert [config.pipeline.prior for config in (lite, big, tiny)] == ["sd-2.1", "sdxl", "toybox"]
+        assert [config.pipeline.prior.name for config in (lite, big, tiny)] == ["sd-2.1", "sdxl", "toybox"]
         assert tiny.machine.device_type == ("cuda" if gpu else "cpu")
         toybox = presets.variant_config("bridge-distill", "toybox")
-        assert tiny.pipeline.guidance_scale == toybox.pipeline.guidance_scale
+        assert tiny.pipeline.guidance == toybox.pipeline.guidance
         assert lite.machine.device_type == big.machine.device_type == "cuda"
         usual = presets.variant_config("bridge-distill", "sd")
         sizes = [config.pipeline.datamanager.final_resolution for config in (lite, usual, big)]
         assert sizes == [128, 256, 256]
         assert [config.pipeline.model.samples for config in (lite, usual, big)] == [64, 96, 128]
-        assert lite.pipeline.prior_checkpointing and big.pipeline.prior_checkpointing
+        assert lite.pipeline.prior.checkpointing and big.pipeline.prior.checkpointing
 
 
 def test_configurations_are_not_shared() -> None:
@@ -49,32 +47,11 @@ def test_configurations_are_not_shared() -> None:
     assert second.pipeline.datamanager.train_resolution != 7
 
 
-def test_where_and_how_the_prior_is_loaded_reaches_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = presets.variant_config("bridge-distill-tiny").pipeline
-    assert config.prior_options() == {
-        "dtype": None,
-        "revision": None,
-        "checkpointing": False,
-        "compiling": False,
-        "graphs": "auto",
-    }
-    config.prior_dtype, config.prior_revision, config.prior_checkpointing = "bfloat16", "v2", True
-    config.prior_compiling, config.prior_graphs = True, "off"
-    assert config.prior_options() == {
-        "dtype": torch.bfloat16,
-        "revision": "v2",
-        "checkpointing": True,
-        "compiling": True,
-        "graphs": "off",
-    }
-    assert set(config.prior_options()) <= set(signature(load_prior).parameters)
-
-
 def test_a_prior_device_that_is_not_there_is_refused_at_once() -> None:
     config = presets.variant_config("bridge-distill-tiny")
     config.pipeline.model.prompt, config.machine.device_type = "a pineapple", "cpu"
     for device, said in (("gpu", 'unknown device "gpu"'), ("cuda:7", "no device cuda:7")):
-        config.pipeline.prior_device = device
+        config.pipeline.prior.device = device
         with pytest.raises(UserError, match=said):
             config.check()
 
@@ -86,7 +63,7 @@ def test_defaults_follow_the_machine(monkeypatch: pytest.MonkeyPatch, gpu: bool,
     assert config.machine.device_type == device
     assert config.viewer.websocket_host == "127.0.0.1"
     assert config.steps_per_eval_batch == 0
-    assert 0 < config.pipeline.stage_start < config.max_num_iterations
+    assert 0 < config.pipeline.guidance.objective.stage_start < config.max_num_iterations
     schedulers = [group["scheduler"] for name, group in config.optimizers.items() if name != "adapter"]
     assert all(isinstance(s, RampSchedulerConfig) and s.end >= config.max_num_iterations for s in schedulers)
 

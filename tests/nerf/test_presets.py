@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from bridge_nerf.method_configs.presets import variant_config
 
 from bridge_nerf.flags import leaves
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from bridge_nerf.nerf.scene import regularisers
 from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.scene.orbit import Orbit, random_orbit
@@ -25,7 +24,7 @@ Train = Callable[[BridgeTrainerConfig, str], BridgeTrainer]
 
 RELEASE_3D = {
     "max-num-iterations": 25_000,
-    "pipeline.datamanager.views": 1,
+    "pipeline.datamanager.cameras-per-step": 1,
     "pipeline.datamanager.train-resolution": 64,
     "pipeline.datamanager.final-resolution": 512,
     "pipeline.datamanager.final-resolution-from": 5000,
@@ -43,11 +42,11 @@ RELEASE_3D = {
     "pipeline.model.entropy-weight": 1000.0,
     "pipeline.model.entropy-from": 10_001,
     "pipeline.model.distortion-weight": 0.0,
-    "pipeline.timestep-minimum": 0.02,
-    "pipeline.timestep-maximum": 0.98,
-    "pipeline.timestep-final-maximum": 0.5,
-    "pipeline.timestep-anneal-begin": 5000,
-    "pipeline.timestep-anneal-steps": 1,
+    "pipeline.times.minimum": 0.02,
+    "pipeline.times.maximum": 0.98,
+    "pipeline.times.final-maximum": 0.5,
+    "pipeline.times.anneal-begin": 5000,
+    "pipeline.times.anneal-steps": 1,
     **{
         f"optimizers.{group}.optimizer.{name}": value
         for group, rate in (("encoding", 0.01), ("network", 0.001))
@@ -67,7 +66,7 @@ CARDS: list[tuple[str, Any]] = [
 
 
 def numbers(config: BridgeTrainerConfig) -> dict[str, Any]:
-    return dict(leaves(config))
+    return {leaf.flag: leaf.value for leaf in leaves(config)}
 
 
 def test_the_authors_configuration_is_theirs() -> None:
@@ -81,8 +80,8 @@ def test_the_authors_configuration_is_theirs() -> None:
 
 def test_large_priors_have_the_authors_numbers_in_two_fifths_of_the_steps() -> None:
     alike = ("lr", "betas", "eps", "distance-range", "fov-range", "sparsity-weight", "entropy-weight")
-    alike += ("train-resolution", "timestep-minimum", "timestep-maximum", "timestep-final-maximum")
-    scaled = ("max-num-iterations", "final-resolution-from", "timestep-anneal-begin")
+    alike += ("train-resolution", "times.minimum", "times.maximum", "times.final-maximum")
+    scaled = ("max-num-iterations", "final-resolution-from", "times.anneal-begin")
     ours = numbers(variant_config("bridge-distill", "sd"))
     for flag, theirs in RELEASE_3D.items():
         if flag.endswith(alike):
@@ -96,7 +95,8 @@ def test_large_priors_have_the_authors_numbers_in_two_fifths_of_the_steps() -> N
 @pytest.mark.parametrize("kind", GUIDANCE)
 def test_guidance_follows_the_family(kind: Any) -> None:
     for objective, scale in (("sds", GUIDANCE[kind]), ("bridge", GUIDANCE[kind]), ("vsd", None)):
-        assert variant_config("bridge-distill", kind, objective).pipeline.guidance_scale == scale
+        guidance = variant_config("bridge-distill", kind, objective).pipeline.guidance
+        assert guidance.objective.guidance_scale == scale
 
 
 @pytest.mark.parametrize(("name", "kind"), CARDS)
@@ -104,7 +104,8 @@ def test_rates_live_until_the_end(name: str, kind: Any) -> None:
     config = variant_config(name, kind)
     for group in ("encoding", "network"):
         ramp = config.optimizers[group]["scheduler"].ramp()
-        assert ramp(config.max_num_iterations - 1) == 1 and config.pipeline.stage_start < 10_000
+        assert ramp(config.max_num_iterations - 1) == 1
+        assert config.pipeline.guidance.objective.stage_start < 10_000
 
 
 def opacity(density: Callable[[torch.Tensor], torch.Tensor], orbit: Orbit, side: int = 24) -> torch.Tensor:
@@ -159,12 +160,16 @@ def small(config: BridgeTrainerConfig, prior: StubPrior) -> Callable[[str, Any],
         preset = variant_config(name, kind)
         for part in ("output_dir", "vis", "turntable_frames", "steps_per_save", "machine"):
             setattr(preset, part, getattr(config, part))
-        preset.max_num_iterations, preset.numbers, preset.prompt = 4, kind, "a ball"
-        preset.pipeline.prior, preset.pipeline.model.prompt = "toybox", "a banana"
-        cameras, model, guidance = preset.pipeline.datamanager, preset.pipeline.model, preset.pipeline
-        cameras.train_resolution, cameras.eval_resolution, cameras.eval_views = 8, 8, 2
+        preset.max_num_iterations, preset.prior_kind, preset.prompt = 4, kind, "a ball"
+        preset.pipeline.prior.name, preset.pipeline.model.prompt = "toybox", "a banana"
+        cameras, model, guidance = (
+            preset.pipeline.datamanager,
+            preset.pipeline.model,
+            preset.pipeline.guidance,
+        )
+        cameras.train_resolution, cameras.eval_resolution, cameras.eval_cameras = 8, 8, 2
         cameras.final_resolution, cameras.final_resolution_from = cameras.final_resolution and 16, 2
-        guidance.timestep_anneal_begin, guidance.stage_start, model.entropy_from = 2, 3, 2
+        guidance.times.anneal_begin, guidance.objective.stage_start, model.entropy_from = 2, 3, 2
         model.samples = model.eval_samples = 12
         model.field.hash_levels, model.field.hash_max_resolution = 2, 24
         return preset
@@ -183,12 +188,12 @@ def test_presets_run_over_the_step_where_they_change(
     config = small(name, kind)
     trainer = trained(deepcopy(config), "whole")
     seen = [trainer.pipeline.get_train_loss_dict(step) for step in (1, 2)]
-    views = config.pipeline.datamanager.views
+    cameras = config.pipeline.datamanager.cameras_per_step
     sides = [8, 8] if kind == "if" else [8, 16]
-    assert [len(outputs["rgb"]) for outputs, *_ in seen] == [views * side**2 for side in sides]
+    assert [len(outputs["rgb"]) for outputs, *_ in seen] == [cameras * side**2 for side in sides]
     assert "sparsity" in seen[0][1] and "entropy" not in seen[0][1]
     assert ("entropy" in seen[1][1]) == (kind != "if")
-    assert trainer.pipeline.datamanager.get_train_rays_per_batch() == views * sides[1] ** 2
+    assert trainer.pipeline.datamanager.get_train_rays_per_batch() == cameras * sides[1] ** 2
     assert not any("background" in text for text in prior.asked)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from tests.nerf.stub import StubPrior
 
 STEPS = 2
@@ -15,11 +15,9 @@ STEPS = 2
 def adapter_states(config: BridgeTrainerConfig, rank: int, world: int) -> tuple[list[Tensor], list[Tensor]]:
     """The adapter's gradients at the first step, and its parameters after a few."""
     torch.manual_seed(0)
-    pipeline, prior = config.pipeline.setup(device="cpu"), StubPrior()
+    pipeline = config.pipeline.setup(device="cpu")
     pipeline.world_size = world  # set afterwards: nerfstudio wraps the model for GPUs only
-    pipeline.__dict__["prior"] = prior
-    pipeline.add_adapter(config.machine.seed)
-    pipeline.start_training(prior, config.machine.seed + rank)
+    pipeline.setup_guidance(config.machine.seed, rank, StubPrior())
     pipeline.train()
     parameters = pipeline.get_param_groups()["adapter"]
     optimizer, gradients = torch.optim.Adam(parameters, lr=0.1), []

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from tests.browsers import CHROMIUM, SLOW, needs_chromium
 from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE

@@ -14,7 +14,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 
 KEYS = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
-"""What nerfstudio's trainer puts into a checkpoint."""
+"""Entries of a checkpoint of nerfstudio's trainer."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -61,22 +61,22 @@ def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU.
 
     Raises:
-        UserError: The file is torn, or no checkpoint of nerfstudio's.
+        UserError: The file is torn, or is not a checkpoint of nerfstudio's.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the broken bytes lead to
         reason = type(error).__name__
         raise UserError(
-            f"{path} is torn or no checkpoint at all ({reason}); choose another, nothing was changed"
+            f"{path} is torn or not a checkpoint at all ({reason}); choose another, nothing was changed"
         ) from error
     if not isinstance(state, dict) or not state.keys() >= KEYS:
-        raise UserError(f"{path} is no nerfstudio checkpoint; choose another, nothing was changed")
+        raise UserError(f"{path} is not a nerfstudio checkpoint; choose another, nothing was changed")
     return state
 
 
 def foreign(path: Path, error: Exception) -> UserError:
-    """What to say of a checkpoint whose content does not fit this model."""
+    """The message for a checkpoint whose content does not fit this model."""
     reason = " ".join(str(error).split())[:160]
     return UserError(
         f"{path} belongs to another model; give the flags of its run, nothing was changed ({reason})"

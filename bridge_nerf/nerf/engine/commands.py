@@ -1,41 +1,37 @@
-"""A run as the commands that repeat, continue and show it."""
+"""Commands that repeat, continue and show a run."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-OWN = {"timestamp", "load_dir", "load_step", "load_checkpoint", "load_config", "prompt", "data"}
-"""Fields that say where a run comes from, not what it is; the commands spell them out themselves."""
+from bridge_nerf.flags import leaves
+
+OWN = {"timestamp", "load-dir", "load-step", "load-checkpoint", "load-config", "prompt", "data"}
+"""Flags that say where a run comes from, not what it is, which the commands spell out themselves."""
 
 
-def differences(config: Any, default: Any, prefix: str = "") -> Iterator[str]:
-    """ns-train's flags, with values, for everything in `config` that differs from `default`."""
-    named = {f.name: f.name for f in fields(config)} if is_dataclass(config) else {key: key for key in config}
-    for name in named:
-        if name.startswith("_") or (not prefix and name in OWN):
-            continue
-        value, usual = (
-            part[name] if isinstance(part, dict) else getattr(part, name) for part in (config, default)
-        )
-        flag = f"{prefix}{name.replace('_', '-')}"
-        if is_dataclass(value) or (isinstance(value, dict) and value.keys() == usual.keys()):
-            yield from differences(value, usual, f"{flag}.")
-        elif value != usual:
-            values = value if isinstance(value, list | tuple) else [value]
-            if isinstance(value, dict):
-                values = chain.from_iterable(value.items())
-            yield f"--{flag} {shlex.join(str(v) for v in values)}"
+def differences(config: Any, default: Any) -> Iterator[tuple[str, str]]:
+    """(flag, values as in a shell) of everything in `config` that differs from `default`."""
+    usual, whole = {leaf.flag: leaf.value for leaf in leaves(default)}, {}
+    for flag, _, name, value in leaves(config):
+        if flag not in usual:  # an entry of a dictionary that is empty by default: tyro takes it as a whole
+            whole.setdefault(flag.rpartition(".")[0], []).extend([name, value])
+        elif value != usual[flag]:
+            yield flag, _shell(value if isinstance(value, list | tuple) else [value])
+    yield from ((flag, _shell(entries)) for flag, entries in whole.items())
+
+
+def _shell(values: Iterable[Any]) -> str:
+    return shlex.join(str(value) for value in values)
 
 
 def train(config: Any, default: Any, without: tuple[str, ...] = ()) -> str:
     """The command that starts the same run again, but for the flags `without`."""
-    left_out = ("pipeline.model.prompt", *without)
-    flags = [f for f in differences(config, default) if f.split()[0][2:] not in left_out]
+    left_out = {"pipeline.model.prompt", *OWN, *without}
+    flags = [f"--{flag} {value}" for flag, value in differences(config, default) if flag not in left_out]
     prompt = shlex.quote(config.pipeline.model.prompt)
     return " ".join([f"ns-train {config.method_name} --prompt {prompt}", *flags])
 
@@ -47,7 +43,7 @@ def resume(config: Any, default: Any, checkpoint: Path, step: int, steps: int) -
     return f"{train(config, default, ('max-num-iterations',))} {where} --max-num-iterations {steps}"
 
 
-def view(config_file: Path) -> str:
+def viewer(config_file: Path) -> str:
     """The command that opens the result in the viewer."""
     # ns-viewer has defaults of its own: open to the network, and cameras drawn in front of the object.
     flags = "--viewer.websocket-host 127.0.0.1 --viewer.max-num-display-images 0"

@@ -8,14 +8,13 @@ from nerfstudio.configs.base_config import writer  # imported by itself, that mo
 from torch import Tensor
 
 from bridge_nerf.nerf.engine import turntable
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 
 
-def optimise(
-    config: BridgeTrainerConfig, views: int = 24, resolution: int = 64
-) -> Float[Tensor, "views 3 resolution resolution"]:
-    """Train as configured and look at the object from `views` evenly spaced sides; RGB in [0, 1].
+def optimise_scene(
+    config: BridgeTrainerConfig, sides: int = 24, resolution: int = 64
+) -> Float[Tensor, "sides 3 resolution resolution"]:
+    """Train as configured and render the object from evenly spaced sides; RGB in [0, 1].
 
     The run's folder holds what `ns-train` leaves: checkpoint, turntable, commands. Raises SystemExit with one
     line for what the user can mend.
@@ -33,6 +32,6 @@ def optimise(
     assert isinstance(trainer, BridgeTrainer)
     trainer.setup()
     trainer.train()
-    orbit = trainer.pipeline.datamanager.turntable(views)
+    orbit = trainer.pipeline.datamanager.turntable(sides)
     frames = turntable.frames(trainer.pipeline.model, orbit, resolution)
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255

@@ -7,13 +7,15 @@ this one computes with Python's floats.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import SchedulerConfig
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from bridge_nerf.schedules import Ramp
+from bridge_nerf.annealing import Ramp
+from bridge_nerf.flags import SIZE, Range
 
 
 @dataclass
@@ -21,14 +23,24 @@ class AdamWConfig(AdamOptimizerConfig):
     """Adam whose weight decay does not go through its averages (Loshchilov & Hutter 2019); without any it is
     Adam, to the bit."""
 
+    RANGES: ClassVar[dict[str, Range]] = {
+        "lr": SIZE,
+        "eps": SIZE,
+        "betas": Range(0, below=1),
+        "weight_decay": SIZE,
+        "max_norm": Range(above=0),
+    }
+
     _target: type = AdamW
     betas: tuple[float, float] = (0.9, 0.999)
-    """How much of the averages of gradient and squared gradient each step keeps."""
+    """Shares of the averages of gradient and squared gradient that each step keeps."""
 
 
 @dataclass
 class RampSchedulerConfig(SchedulerConfig):
     """The learning rate, constant, then falling linearly to a share of itself, then constant again."""
+
+    RANGES: ClassVar[dict[str, Range]] = {"final": SIZE}
 
     _target: type = field(default_factory=lambda: RampScheduler)
     final: float = 0.1
@@ -44,7 +56,7 @@ class RampSchedulerConfig(SchedulerConfig):
 
 
 class RampScheduler:
-    """What nerfstudio asks for a torch scheduler."""
+    """Makes the torch scheduler for nerfstudio."""
 
     def __init__(self, config: RampSchedulerConfig) -> None:
         self.config = config

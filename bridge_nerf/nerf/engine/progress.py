@@ -5,24 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from nerfstudio.configs.base_config import LocalWriterConfig
 from nerfstudio.utils.writer import EVENT_STORAGE, GLOBAL_BUFFER, EventName, LocalWriter
+
+from bridge_nerf.flags import NOT_NEGATIVE, Range
 
 
 @dataclass
 class ProgressConfig(LocalWriterConfig):
     """Progress in the terminal."""
 
+    RANGES: ClassVar[dict[str, Range]] = {"max_log_size": NOT_NEGATIVE, "seconds": NOT_NEGATIVE}
+
     _target: type = field(default_factory=lambda: ProgressWriter)
     enable: bool = True
-    """Show it."""
+    """Show progress."""
     seconds: float = 15.0
-    """Between two lines where the output is no terminal."""
+    """Seconds between two lines where the output is not a terminal."""
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, hours where there are some."""
+    """Seconds as minutes and seconds, or hours and minutes."""
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
@@ -40,7 +45,7 @@ class ProgressWriter(LocalWriter):
             print(message)
 
     def write_stats_log(self, step: int) -> None:
-        """Called by nerfstudio once a step, before it clears its storage."""
+        """Print a line; nerfstudio calls it once a step, before it clears its storage."""
         end = GLOBAL_BUFFER["max_iter"]
         events = {event["name"]: event["event"] for event in EVENT_STORAGE if event["step"] == step}
         per_step = events.get(EventName.ITER_TRAIN_TIME.value)

@@ -1,33 +1,167 @@
-"""nerfstudio's trainer with what it lacks: whole checkpoints, clean errors, results at the end, and a run's
-name.
+"""A run of bridge-distill: its configuration, and nerfstudio's trainer with whole checkpoints, errors of one
+line, and results at the end.
 
-Where nerfstudio 1.1's behaviour is kept: `--max-num-iterations N` after `--load-dir` means N *more* steps.
+As in nerfstudio 1.1, `--max-num-iterations N` after `--load-dir` means N *more* steps.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+import tyro
+import yaml
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.devices import make_current, tune
 from bridge_nerf.distillation.diagnostics import ERRORS
+from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import add_row, auxiliary, write_atomic
-from bridge_nerf.nerf.engine import checkpoint, commands, turntable
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig, default_config, one_line_errors
-from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline
-from bridge_nerf.pixels import video
+from bridge_nerf.flags import follow, given, typed
+from bridge_nerf.nerf.engine import checkpoint, commands, turntable, validation
+from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
+from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline, BridgePipelineConfig
+from bridge_nerf.priors.plugins import is_external
+from bridge_nerf.priors.registry import kind_of
+
+UNRELATED = {"experiment-name", "prior-kind", "defaults-for", "method-name"}
+"""Flags on which neither the prior nor the objective decides."""
+
+
+@dataclass
+class BridgeTrainerConfig(TrainerConfig):
+    """A run of bridge-distill."""
+
+    _target: type = field(default_factory=lambda: BridgeTrainer)
+    pipeline: BridgePipelineConfig = field(default_factory=BridgePipelineConfig)
+    """Cameras, object and guidance."""
+    turntable_frames: int = 48
+    """Frames of the turntable video written at the end."""
+    defaults_for: tyro.conf.Suppress[Callable[..., BridgeTrainerConfig] | None] = None
+    """(method, kind of prior, objective) -> the method's defaults."""
+    prior_kind: tyro.conf.Suppress[str] = ""
+    """Kind of the prior whose defaults were taken for all that was not given; empty until a run begins. A
+    configuration made in Python that names one stays as it is."""
+
+    def set_timestamp(self) -> None:
+        """Check the configuration and take its defaults. ns-train calls this first, before anything is
+        printed, written or overwritten."""
+        with exit_on_user_error():
+            self._check_replay()
+            self.settle()
+            self.check()
+        self._make_paths_absolute()
+        super().set_timestamp()
+
+    def _check_replay(self) -> None:
+        """A configuration that was loaded begins a run of its own, and is all that nerfstudio listens to."""
+        if "load-config" not in (written := typed()):
+            return
+        if others := sorted(written - {"load-config"}):
+            raise UserError(
+                f"--{others[0]} changes nothing beside --load-config, which says everything: leave it out, "
+                "or take the command in the run's commands.txt and change that"
+            )
+        if any(self.get_checkpoint_dir().glob("step-*.ckpt")):
+            self.timestamp = "{timestamp}"  # nerfstudio's placeholder for now
+
+    def settle(self) -> None:
+        """Take the defaults of the prior and the objective that are used for all that was not given: those of
+        the registered method belong to its usual prior. A saved configuration stays as it is.
+
+        Raises:
+            UserError: No such prior or objective, or something was given to no effect.
+        """
+        if self.prior_kind or self.defaults_for is None:
+            return
+        validation.check_machine(self.machine, self.mixed_precision)
+        name, _ = self.pipeline.prior.resolve(self.machine.device_type)
+        guidance_of(self.pipeline.objective)  # raises for an unknown one, before its defaults are asked for
+        explicit = given(self, self._registered())
+        self.prior_kind, guess = kind_of(name)
+        if guess:
+            note(f"note: {guess}")
+        if changed := follow(self, self.default(), explicit | UNRELATED):
+            note(f"numbers for {name} and {self.pipeline.objective}: {' '.join(changed)}")
+        if is_external(name) and "pipeline.prior.checkpointing" not in explicit:
+            self.pipeline.prior.checkpointing = False  # of pipelines of Diffusers
+        validation.check_effective(self, self.pipeline, explicit)
+
+    def default(self) -> TrainerConfig:
+        """The configuration of a run of the same method, prior and objective where nothing else is given, in
+        a folder named after this prompt."""
+        usual = self._registered()
+        if self.prior_kind and self.defaults_for is not None:
+            usual = self.defaults_for(self.method_name, self.prior_kind, self.pipeline.objective)
+        return replace(usual, experiment_name=self.slug())
+
+    def _registered(self) -> TrainerConfig:
+        """The configuration with which the method's command line begins."""
+        from nerfstudio.configs.method_configs import all_methods  # at import it would be circular
+
+        return all_methods.get(self.method_name or "", self)
+
+    def check(self) -> None:
+        """Raises UserError for what is known to be wrong before anything is loaded."""
+        validation.check(self, self.pipeline)
+
+    def _make_paths_absolute(self) -> None:
+        """Make what is noted of the run (config.yml, commands.txt) hold from any folder."""
+        for name in ("output_dir", "load_dir", "load_checkpoint"):
+            if (path := getattr(self, name)) is not None:
+                setattr(self, name, path.absolute())
+        folder, _ = self.pipeline.prior.resolve(self.machine.device_type)
+        if Path(folder).is_absolute():
+            self.pipeline.prior.name = folder
+
+    def get_checkpoint_dir(self) -> Path:
+        """The folder as noted; that of a run that was moved, in the current folder under the name of its
+        output folder.
+
+        ns-viewer, ns-render, ns-export and ns-eval look here for a run. One that is trained has its folder.
+        """
+        noted, base = super().get_checkpoint_dir(), self.get_base_dir()
+        moved = Path(self.output_dir.name).absolute() / noted.relative_to(self.output_dir)
+        return moved if moved.is_dir() and not base.exists() else noted
+
+    def set_experiment_name(self) -> None:
+        """Name the run's folder after the prompt, where it has no name."""
+        if self.experiment_name is None:
+            self.experiment_name = self.slug()
+
+    def slug(self) -> str:
+        """The prompt as a file name."""
+        words = re.findall(r"\w+", (self.pipeline.model.prompt or "").lower())
+        return "-".join(words)[:60] or "unnamed"
+
+    def print_to_terminal(self) -> None:
+        """Print the command that this configuration amounts to; its hundreds of lines stand in config.yml."""
+        self.set_experiment_name()
+        note(commands.train(self, self.default()))
+
+    def save_config(self, overwrite: bool = False) -> None:
+        """Write config.yml, whole; only where `overwrite` is set over that of an earlier run.
+
+        ns-train calls it before anything is loaded: what may yet turn out wrong must not cost a run its
+        configuration. The trainer replaces it once it is set up.
+        """
+        with exit_on_user_error():
+            file = self.get_base_dir() / "config.yml"
+            if overwrite or not file.exists():
+                write_atomic(file, yaml.dump(self).encode())
 
 
 class BridgeTrainer(Trainer):
-    """Overrides nerfstudio's documented steps only."""
+    """nerfstudio's trainer, with its documented steps overridden only."""
 
     config: BridgeTrainerConfig
     pipeline: BridgePipeline
@@ -35,41 +169,47 @@ class BridgeTrainer(Trainer):
     """The checkpoint to go on from, and its step."""
 
     def setup(self, test_mode="val") -> None:
-        """As nerfstudio does; then the results at the end and the right time left after a resume."""
+        """Set up as nerfstudio does, for results at the end and the right time left after a resume."""
         tune(self.device)
         make_current(self.device)
         # ns-train seeds the global generator, other callers may not: the field starts the same for both.
-        with one_line_errors(), torch.random.fork_rng():
+        with exit_on_user_error(), torch.random.fork_rng():
             torch.manual_seed(self.config.machine.seed)
             super().setup(test_mode)
         self._end_step = self._start_step + self.config.max_num_iterations
         writer.GLOBAL_BUFFER["max_iter"] = self._end_step
+        before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN
+        self.callbacks.append(TrainingCallback([before], self._apply_settings))
         if comms.is_main_process():
-            self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._results))
+            self.callbacks.append(TrainingCallback([after], self._results))
             self.config.save_config(overwrite=True)
             self._note_commands()
 
     def setup_optimizers(self) -> Optimizers:
-        """As nerfstudio does, for an adapter too where the objective asks one."""
-        self.pipeline.add_adapter(self.config.machine.seed)
+        """Load the prior first: the adapter of an objective that has one is optimised too."""
+        self.pipeline.setup_guidance(self.config.machine.seed, comms.get_rank())
         return super().setup_optimizers()
 
+    def _apply_settings(self, step: int) -> None:
+        if self.pipeline.apply_settings(step):
+            self.config.save_config(overwrite=True)
+
     def train(self) -> None:
-        """As nerfstudio does; an interrupted run says how it is resumed."""
+        """Train as nerfstudio does; an interrupted run says how it is resumed."""
         try:
-            with one_line_errors():
+            with exit_on_user_error():
                 super().train()
         except (SystemExit, KeyboardInterrupt) as stop:
-            CONSOLE.print(f"\nto resume:\n{self._resume()}", highlight=False, markup=False, soft_wrap=True)
+            note(f"\nto resume:\n{self._resume()}")
             if isinstance(stop, KeyboardInterrupt):
                 raise SystemExit(130) from None
             raise
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
-        """As nerfstudio does; the bridge's errors, at the steps that measure them, go to errors.csv too,
-        which every run can have: the viewer alone keeps no log."""
+        """Make a step as nerfstudio does; the bridge's errors, where they are measured, go to errors.csv too:
+        the viewer alone keeps no log."""
         loss, losses, metrics = super().train_iteration(step)
-        errors = {name: value.item() for name, value in metrics.items() if name in ERRORS}
+        errors = {name: value for name, value in metrics.items() if name in ERRORS}
         if errors and comms.is_main_process():
             path = self.base_dir / "errors.csv"
             with auxiliary(path):
@@ -96,8 +236,8 @@ class BridgeTrainer(Trainer):
         CONSOLE.print(f"resumed from {path}, after step {state['step']}", highlight=False)
 
     def _keep_errors(self, earlier: Path) -> None:
-        """What was measured before goes along: a resumed run has a folder of its own. Rows of steps that are
-        made again go when the first of them is added."""
+        """Copy what was measured before: a resumed run has a folder of its own. Rows of steps that are made
+        again go when the first of them is added."""
         here = self.base_dir / "errors.csv"
         if earlier.is_file() and not here.exists() and comms.is_main_process():
             with auxiliary(here):
@@ -105,7 +245,7 @@ class BridgeTrainer(Trainer):
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Whole or not at all; the older ones go once the new one is there.
+        """Save a checkpoint, whole or not at all; older ones go once it is there.
 
         Raises:
             UserError: A parameter is not finite; the last good checkpoint stays.
@@ -113,7 +253,8 @@ class BridgeTrainer(Trainer):
         pipeline = getattr(self.pipeline, "module", self.pipeline)
         for name, value in pipeline.named_parameters():
             if not torch.isfinite(value).all():
-                more = ", or with --pipeline.prior-dtype float32" if pipeline.prior.dtype.itemsize < 4 else ""
+                half = pipeline.distiller.prior.dtype.itemsize < 4
+                more = ", or with --pipeline.prior.dtype float32" if half else ""
                 raise UserError(f"step {step}: {name} is not finite; resume with a lower learning rate{more}")
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = {
@@ -134,7 +275,7 @@ class BridgeTrainer(Trainer):
 
     def _resume(self) -> str:
         """The command that goes on from here: to the planned end or, past it, as far again."""
-        default = default_config(self.config)
+        default = self.config.default()
         if self._saved is None:
             return commands.train(self.config, default)
         path, step = self._saved
@@ -145,30 +286,26 @@ class BridgeTrainer(Trainer):
         """Keep `commands.txt` true: also after a SIGKILL it says how to go on."""
         config_file = self.base_dir / "config.yml"
         lines = [
-            f"view    {commands.view(config_file)}",
+            f"view    {commands.viewer(config_file)}",
             f"resume  {self._resume()}",
             f"render  {commands.render(config_file)}",
         ]
         write_atomic(self.base_dir / "commands.txt", ("\n".join(lines) + "\n").encode())
 
     def _results(self, step: int) -> None:
-        """Turntable video and contact sheet beside the checkpoint, and how to go on from here."""
-        manager = self.pipeline.datamanager.config
-        film, sheet = (self.base_dir / f"turntable.{kind}" for kind in ("mp4", "png"))
-        for path in (film, sheet):
+        """Write turntable video and contact sheet beside the checkpoint, and print how to go on from here."""
+        files = [self.base_dir / name for name in turntable.FILES]
+        for path in files:
             path.unlink(missing_ok=True)  # of the object as it was when an earlier run of this folder ended
         with auxiliary("the turntable"):
-            views = self.pipeline.datamanager.turntable(self.config.turntable_frames)
+            manager = self.pipeline.datamanager
+            orbit = manager.turntable(self.config.turntable_frames)
             # A viewer that draws meanwhile would put the model back into training between two frames.
             with self.train_lock:
-                frames = turntable.frames(self.pipeline.model, views, manager.eval_resolution)
-            with auxiliary(film):
-                write_atomic(film, video(frames))
-            with auxiliary(sheet):
-                shown = frames[:: -(-len(frames) // manager.eval_views)]
-                write_atomic(sheet, turntable.contact_sheet(shown))
+                frames = turntable.frames(self.pipeline.model, orbit, manager.config.eval_resolution)
+            turntable.write(self.base_dir, frames, manager.config.eval_cameras)
         self._note_commands()
-        for path in (film, sheet, self.base_dir / "commands.txt"):
-            if path.exists():
-                CONSOLE.print(f"{path.name:<15} {path}", highlight=False, soft_wrap=True)
-        print((self.base_dir / "commands.txt").read_text(), flush=True)
+        noted = self.base_dir / "commands.txt"
+        for path in filter(Path.exists, [*files, noted]):
+            CONSOLE.print(f"{path.name:<15} {path}", highlight=False, soft_wrap=True)
+        print(noted.read_text(), flush=True)

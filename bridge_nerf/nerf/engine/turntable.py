@@ -1,23 +1,25 @@
-"""A finished object from all sides: frames, a video, a contact sheet."""
+"""Images of a finished object from all sides."""
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from nerfstudio.cameras.rays import RayBundle
-from PIL import Image
 
+from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.scene.orbit import Orbit
-from bridge_nerf.pixels import side_by_side, to_bytes
+from bridge_nerf.pixels import png, side_by_side, to_bytes, video
+
+FILES = FILM, SHEET = "turntable.mp4", "turntable.png"
 
 
 @torch.no_grad()
 def frames(model: BridgeModel, orbit: Orbit, resolution: int) -> UInt8[np.ndarray, "b h w 3"]:
-    """Square images from all of the orbit's cameras.
+    """Render square images from all of the orbit's cameras.
 
     Raises:
         UserError: A number is not finite.
@@ -35,7 +37,15 @@ def frames(model: BridgeModel, orbit: Orbit, resolution: int) -> UInt8[np.ndarra
 
 
 def contact_sheet(images: UInt8[np.ndarray, "b h w 3"], columns: int = 6) -> bytes:
-    """A png with all images in rows of `columns`."""
-    buffer = io.BytesIO()
-    Image.fromarray(side_by_side(list(images), columns, gap=0)).save(buffer, "png")
-    return buffer.getvalue()
+    """A PNG with all images in rows of `columns`, on white."""
+    return png(side_by_side(list(images), columns, gap=0))
+
+
+def write(folder: Path, images: UInt8[np.ndarray, "b h w 3"], stills: int) -> None:
+    """Write a video of all images, and a contact sheet with at most `stills` of them; one that cannot be made
+    is said and left out."""
+    with auxiliary(folder / FILM):
+        write_atomic(folder / FILM, video(images))
+    with auxiliary(folder / SHEET):
+        shown = images[:: -(-len(images) // stills)]
+        write_atomic(folder / SHEET, contact_sheet(shown))

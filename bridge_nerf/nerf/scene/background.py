@@ -1,5 +1,5 @@
-"""What stands behind the object. In training it may change with every step, so that fog has nothing to
-blend into."""
+"""Background behind the object. In training it may change with every step, so that fog has nothing to blend
+into."""
 
 from __future__ import annotations
 

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge_nerf.flags import Range
 from bridge_nerf.nerf.scene.hash_encoding import HashEncoding, Kernel
 
 PEAK = 200.0
@@ -34,6 +35,15 @@ PEAK = 200.0
 @dataclass
 class FieldConfig:
     """The field's size and its starting blob."""
+
+    RANGES: ClassVar[dict[str, Range]] = {
+        "grid_resolutions": Range(1, 2048),
+        "grid_features": Range(1, 1024),
+        "hash_levels": Range(1, 64),
+        "hash_max_resolution": Range(1, 2**20),
+        "hidden": Range(1, 2**16),
+        "blob_radius": Range(above=0),
+    }
 
     encoding: Literal["grid", "hash"] = "grid"
     """Dense feature grids ("grid"), fast on a CPU, or the hash encoding ("hash"), for fine detail on a
@@ -47,7 +57,7 @@ class FieldConfig:
     hash_max_resolution: int = 512
     """Finest resolution of the hash encoding ("hash" only)."""
     hash_kernel: Kernel = "auto"
-    """What reads the hash encoding ("hash" only): "triton" wants a CUDA device, "torch" takes any, "auto" is
+    """Kernel of the hash encoding ("hash" only): "triton" wants a CUDA device, "torch" takes any, "auto" is
     Triton where it runs."""
     hidden: int = 32
     """Width of the network's hidden layer."""

@@ -27,9 +27,9 @@ from bridge_nerf.errors import UserError
 
 Kernel = Literal["auto", "torch", "triton"]
 ROWS = 2**19
-"""T, rows of one level's table."""
+"""T, number of rows of one level's table."""
 FEATURES = 2
-"""F, read from each level."""
+"""F, number of features of each level."""
 COARSEST = 16
 """Cells a side of the first level."""
 PRIMES = (1, 2654435761 - 2**32, 805459861)
@@ -66,9 +66,11 @@ class HashEncoding(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Float[Tensor, "k 3"]) -> Float[Tensor, "k c"]:
-        """Raises:
-        NotImplementedError: A gradient of the positions is wanted.
-        UserError: Triton was asked for and cannot be had.
+        """Features of the points; the table alone has a gradient.
+
+        Raises:
+            NotImplementedError: A gradient of the positions is wanted.
+            UserError: Triton was asked for and cannot be had.
         """
         if x.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError("the hash encoding has no gradient of positions; the grid encoding has")
@@ -137,7 +139,7 @@ class _Read(torch.autograd.Function):
 
 
 def fused(kernel: Kernel, device: torch.device) -> bool:
-    """Whether the encoding takes the Triton kernel there.
+    """True where the encoding takes the Triton kernel.
 
     Raises:
         UserError: It was asked for and cannot be had.
@@ -152,7 +154,7 @@ def fused(kernel: Kernel, device: torch.device) -> bool:
 
 @cache
 def without_triton(device: torch.device) -> str | None:
-    """Why Triton cannot be had on a device; None where it can.
+    """Reason why Triton cannot be had on a device; None where it can.
 
     It is tried: beside the package it wants a compiler of C, which a small machine may lack.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from bridge_nerf.devices import send
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import SHARE, Range
 from bridge_nerf.seeding import generator
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -25,7 +27,9 @@ LIMITS = {"elevation": (-90.0, 90.0), "distance": (0.0, 1000.0), "fov": (1.0, 17
 
 @dataclass
 class OrbitConfig:
-    """Where training cameras stand. Every range is (lowest, highest)."""
+    """Distribution of the training cameras. Every range is (lowest, highest)."""
+
+    RANGES: ClassVar[dict[str, Range]] = {"overhead_share": SHARE}
 
     elevation_range: tuple[float, float] = (-10.0, 45.0)
     """Degrees above the horizon, uniform."""
@@ -84,7 +88,7 @@ class Orbit:
         return resolution / (2 * torch.tan(torch.deg2rad(self.fov) / 2))
 
     def rays(self, resolution: int) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
-        """Origins and unit directions through all pixels' middles: view by view, row by row."""
+        """Origins and unit directions through all pixels' middles: camera by camera, row by row."""
         poses = self.poses()
         middle = torch.arange(resolution, device=poses.device, dtype=poses.dtype) + 0.5 - resolution / 2
         y, x = torch.meshgrid(-middle, middle, indexing="ij")
@@ -94,16 +98,16 @@ class Orbit:
         return poses[:, None, :, 3].expand_as(directions).reshape(-1, 3), directions.reshape(-1, 3)
 
 
-def random_orbit(config: OrbitConfig, views: int, seed: int, step: int) -> Orbit:
+def random_orbit(config: OrbitConfig, cameras: int, seed: int, step: int) -> Orbit:
     """The cameras of one training step, a pure function of (seed, step).
 
-    Azimuths follow the golden ratio over all views of all steps: random to the eye, yet any stretch of
+    Azimuths follow the golden ratio over all cameras of all steps: random to the eye, yet any stretch of
     steps looks at the object evenly from all sides, which independent draws do not.
     """
     start = torch.rand((), generator=generator(seed, "azimuth")).item()
-    count = torch.arange(step * views, (step + 1) * views, dtype=torch.float64)
+    count = torch.arange(step * cameras, (step + 1) * cameras, dtype=torch.float64)
     azimuth = ((start + GOLDEN * count) % 1 * 360 - 180).float()
-    draws = torch.rand(4, views, generator=generator(seed, "camera", step))
+    draws = torch.rand(4, cameras, generator=generator(seed, "camera", step))
 
     def within(limits: tuple[float, float], u: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         return limits[0] + (limits[1] - limits[0]) * u
@@ -117,7 +121,7 @@ def random_orbit(config: OrbitConfig, views: int, seed: int, step: int) -> Orbit
     )
 
 
-def turntable(views: int, elevation: float, distance: float, fov: float) -> Orbit:
+def turntable(cameras: int, elevation: float, distance: float, fov: float) -> Orbit:
     """Evenly spaced cameras around the object, from its front."""
-    azimuth = torch.arange(views) * (360 / views)
-    return Orbit(azimuth, *(torch.full((views,), value) for value in (elevation, distance, fov)))
+    azimuth = torch.arange(cameras) * (360 / cameras)
+    return Orbit(azimuth, *(torch.full((cameras,), value) for value in (elevation, distance, fov)))

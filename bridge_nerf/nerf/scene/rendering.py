@@ -39,20 +39,20 @@ class Samples:
 
     positions: Float[Tensor, "k 3"]
     distances: Float[Tensor, "k"]
-    """Along their rays."""
+    """Distances along their rays."""
     index: Int[Tensor, "k"]
-    """Where they stand in a table of all n m places, row by row."""
+    """Indices into a table of all n m places, row by row."""
     shape: tuple[int, int]
     """n and m."""
     delta: float
 
     @property
     def rows(self) -> Int[Tensor, "k"]:
-        """The ray of each."""
+        """Index of each sample's ray."""
         return self.index // self.shape[1]
 
     def only(self, keep: Bool[Tensor, "k"]) -> Samples:
-        """Fewer of them."""
+        """The samples to keep."""
         kept = keep.nonzero()[:, 0]
         return replace(
             self,
@@ -62,7 +62,7 @@ class Samples:
         )
 
     def table(self, values: Float[Tensor, "k"]) -> Float[Tensor, "n m"]:
-        """Their values at their places, 0 where there is no sample."""
+        """Values of the samples at their places, 0 where there is no sample."""
         n, m = self.shape
         return values.new_zeros(n * m).index_copy(0, self.index, values).view(n, m)
 
@@ -109,8 +109,8 @@ def cell_middles(cells: int) -> Float[Tensor, "r 3"]:
 
 
 def occupancy(density: Float[Tensor, "k"], least: float) -> Bool[Tensor, "r r r"]:
-    """Which of r^3 = k cells may hold anything, by the densities at their middles: >= least there or next to
-    it."""
+    """Cells, of r^3 = k, that may hold anything: those with a density >= least in their middle, and their
+    neighbours."""
     r = round(len(density) ** (1 / 3))
     solid = (density >= least).to(density.dtype).view(1, 1, r, r, r)
     return F.max_pool3d(solid, 3, stride=1, padding=1)[0, 0] > 0

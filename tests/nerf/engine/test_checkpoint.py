@@ -21,11 +21,11 @@ def test_torn_and_foreign_files_are_refused(tmp_path) -> None:
     bad = {"torn": data[: len(data) // 2], "empty": b"", "text": b"hello"}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match="torn or no checkpoint") as caught:
+        with pytest.raises(UserError, match="torn or not a checkpoint") as caught:
             checkpoint.read(tmp_path / name)
         assert "\n" not in str(caught.value)
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other")
-    with pytest.raises(UserError, match="no nerfstudio checkpoint"):
+    with pytest.raises(UserError, match="not a nerfstudio checkpoint"):
         checkpoint.read(tmp_path / "other")
 
 

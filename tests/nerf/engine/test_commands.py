@@ -11,8 +11,7 @@ import pytest
 import tyro
 
 from bridge_nerf.nerf.engine import checkpoint, commands
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig, default_config
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from bridge_nerf.paths import asset
 
 
@@ -29,7 +28,7 @@ def changed(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
     config.pipeline.objective = "sds"
     config.pipeline.view.front = ""
     config.pipeline.background_words = False
-    config.pipeline.guidance_scale = 12.5
+    config.pipeline.guidance.objective.guidance_scale = 12.5
     config.pipeline.datamanager.orbit.elevation_range = (-5.0, 20.0)
     config.optimizers["encoding"]["optimizer"].lr = 0.07
     config.viewer.websocket_port = 7123
@@ -41,7 +40,7 @@ def changed(config: BridgeTrainerConfig) -> BridgeTrainerConfig:
 def test_a_command_says_all_that_differs_from_the_defaults(config: BridgeTrainerConfig) -> None:
     run = changed(deepcopy(config))
     run.set_experiment_name()
-    command = commands.resume(run, default_config(run), Path("some where/nerfstudio_models/x.ckpt"), 25, 40)
+    command = commands.resume(run, run.default(), Path("some where/nerfstudio_models/x.ckpt"), 25, 40)
     again = parsed(command)
     assert again.prompt == run.pipeline.model.prompt
     again.pipeline.model.prompt = again.prompt
@@ -49,7 +48,7 @@ def test_a_command_says_all_that_differs_from_the_defaults(config: BridgeTrainer
     assert (again.load_step, again.max_num_iterations) == (25, 40)
     again.max_num_iterations = run.max_num_iterations
     again.set_experiment_name()
-    assert commands.train(again, default_config(again)) == commands.train(run, default_config(run))
+    assert commands.train(again, again.default()) == commands.train(run, run.default())
     parts = ("pipeline", "machine", "optimizers", "viewer", "experiment_name", "steps_per_save", "vis")
     for part in (*parts, "gradient_accumulation_steps"):
         assert getattr(again, part) == getattr(run, part)
@@ -58,12 +57,12 @@ def test_a_command_says_all_that_differs_from_the_defaults(config: BridgeTrainer
 def test_defaults_need_no_flags() -> None:
     run = parsed("ns-train bridge-distill --prompt 'a pineapple'")
     run.set_experiment_name()
-    assert commands.train(run, default_config(run)) == "ns-train bridge-distill --prompt 'a pineapple'"
+    assert commands.train(run, run.default()) == "ns-train bridge-distill --prompt 'a pineapple'"
 
 
 def test_an_experiment_name_of_ones_own_is_kept(config: BridgeTrainerConfig) -> None:
     config.experiment_name = "mine"
-    assert "--experiment-name mine" in commands.train(config, default_config(config))
+    assert "--experiment-name mine" in commands.train(config, config.default())
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def relative(
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     shutil.copytree(asset("toybox/prior"), "prior")
-    config.output_dir, config.pipeline.prior = Path("outputs"), "prior"
+    config.output_dir, config.pipeline.prior.name = Path("outputs"), "prior"
     first = deepcopy(config)
     first.max_num_iterations = 2
     trained(first, "first")
@@ -96,7 +95,7 @@ def test_what_is_noted_holds_in_any_folder(relative: Path) -> None:
     noted = dict(re.findall(r"^(\w+) +(.*)$", (run / "commands.txt").read_text(), re.MULTILINE))
     again = parsed(noted["resume"])
     assert again.output_dir == relative / "outputs"
-    assert again.pipeline.prior == str(relative / "prior")
+    assert again.pipeline.prior.name == str(relative / "prior")
     assert checkpoint.chosen(again.load_dir, again.load_step, None) is not None
     for name in ("view", "render"):
         words = shlex.split(noted[name])

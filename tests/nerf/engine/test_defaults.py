@@ -13,8 +13,9 @@ import tyro
 import yaml
 from bridge_nerf.method_configs.presets import variant_config
 
+from bridge_nerf.nerf.controls import LiveSettings
 from bridge_nerf.nerf.engine import commands
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig, default_config
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from bridge_nerf.paths import asset
 from tests.priors.tiny_families import build
 
@@ -39,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
 
 
 def numbers(config: BridgeTrainerConfig) -> tuple:
-    guidance = config.pipeline
+    guidance = config.pipeline.guidance.objective
     rate = config.optimizers["encoding"]["optimizer"].lr
     return guidance.guidance_scale, guidance.stage_start, config.max_num_iterations, rate
 
@@ -56,10 +57,10 @@ def test_numbers_follow_the_prior_and_not_the_machine(run, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setitem(all_methods, "bridge-distill", variant_config("bridge-distill"))
     on_a_card = variant_config("bridge-distill")
-    on_a_card.pipeline.model.prompt, on_a_card.pipeline.prior = "a pineapple", "toybox"
+    on_a_card.pipeline.model.prompt, on_a_card.pipeline.prior.name = "a pineapple", "toybox"
     assert numbers(on_a_card) == STABLE_DIFFUSION and on_a_card.machine.device_type == "cuda"
     on_a_card.settle()
-    assert numbers(on_a_card) == TOYBOX and on_a_card.numbers == "toybox"
+    assert numbers(on_a_card) == TOYBOX and on_a_card.prior_kind == "toybox"
     assert on_a_card.machine.device_type == "cuda"
 
 
@@ -74,7 +75,7 @@ def test_what_was_given_stays_even_where_it_is_the_other_priors_default(run, cap
     said = capsys.readouterr().out
     assert "--pipeline.stage-start 8000" in said and "guidance-scale" not in said
     # The printed command, read anew, is the same run.
-    again = run(commands.train(config, default_config(config)).removeprefix("ns-train "))
+    again = run(commands.train(config, config.default()).removeprefix("ns-train "))
     assert numbers(again) == numbers(config) and again.pipeline == config.pipeline
 
 
@@ -85,59 +86,26 @@ def test_a_saved_configuration_is_taken_as_it_is(run) -> None:
     assert loaded == config
 
 
-def test_a_run_of_an_earlier_version_goes_on_with_the_numbers_that_it_noted(run, tmp_path, capsys) -> None:
-    (tmp_path / "nerfstudio_models").mkdir()
-    state = {"step": 5, "pipeline": {}, "optimizers": {}, "schedulers": {}, "scalers": {}}
-    torch.save(state, tmp_path / "nerfstudio_models" / "step-000000005.ckpt")
-    resume = f"{BEGIN} --pipeline.prior sd-2.1 --load-dir {tmp_path / 'nerfstudio_models'}"
-    (tmp_path / "config.yml").write_text("!!python/object:X\nnumbers: toybox\n")
-    assert numbers(run(resume)) == STABLE_DIFFUSION
-    (tmp_path / "config.yml").write_text("!!python/object:X\nmax_num_iterations: 600\n")
-    assert numbers(run(resume)) == TOYBOX
-    assert "is of an earlier version" in " ".join(capsys.readouterr().out.split())
-
-
-def test_a_run_from_before_kinds_were_told_apart_goes_on_with_the_numbers_of_then(
-    run, tmp_path, capsys
-) -> None:
-    (tmp_path / "nerfstudio_models").mkdir()
-    state = {"step": 5, "pipeline": {}, "optimizers": {}, "schedulers": {}, "scalers": {}}
-    torch.save(state, tmp_path / "nerfstudio_models" / "step-000000005.ckpt")
-    (tmp_path / "config.yml").write_text("!!python/object:X\nnumbers: stable-diffusion\n")
-    for prior in ("sd-2.1", "if"):
-        config = run(f"{BEGIN} --pipeline.prior {prior} --load-dir {tmp_path / 'nerfstudio_models'}")
-        assert "is of an earlier version" in " ".join(capsys.readouterr().out.split())
-        assert config.numbers == "stable-diffusion" and config.pipeline.guidance_scale == 100
-        assert config.pipeline.datamanager.orbit.distance_range == (3.1, 3.7)
-        encoding = config.optimizers["encoding"]
-        assert (encoding["optimizer"].betas, encoding["optimizer"].eps) == ((0.9, 0.999), 1e-8)
-        assert (encoding["scheduler"].begin, config.pipeline.datamanager.train_resolution) == (6000, 128)
-        loaded = yaml.load(yaml.dump(config), Loader=yaml.Loader)
-        loaded.settle()
-        assert loaded == config
-        assert default_config(loaded).pipeline.datamanager == config.pipeline.datamanager
-
-
 def test_numbers_follow_the_family_of_a_prior(run, capsys, tmp_path: Path) -> None:
     for prior, kind, scale in (("sdxl", "sdxl", 100.0), ("sd3.5", "sd3", 100.0), ("if", "if", 20.0)):
         config = run(f"{BEGIN} --pipeline.prior {prior}")
-        assert (config.numbers, config.pipeline.guidance_scale) == (kind, scale)
+        assert (config.prior_kind, config.pipeline.guidance.objective.guidance_scale) == (kind, scale)
     assert "is taken for" not in capsys.readouterr().out
-    assert run(f"{BEGIN} --pipeline.prior {build('if', tmp_path / 'mine')}").numbers == "if"
+    assert run(f"{BEGIN} --pipeline.prior {build('if', tmp_path / 'mine')}").prior_kind == "if"
     for prior, kind, title in (
         ("DeepFloyd/IF-I-XL-v1.0", "if", "DeepFloyd IF, first stage"),
         ("somebody/xl-of-mine@v2", "sdxl", "Stable Diffusion XL"),
         ("stabilityai/stable-diffusion-3-medium-diffusers", "sd3", "Stable Diffusion 3 or 3.5"),
         ("somebody/something", "sd", "Stable Diffusion 1.x or 2.x"),
     ):
-        assert run(f"{BEGIN} --pipeline.prior {prior}").numbers == kind
+        assert run(f"{BEGIN} --pipeline.prior {prior}").prior_kind == kind
         assert f"is taken for a {title}, by its name" in capsys.readouterr().out
 
 
 def test_guidance_is_the_objectives_own_where_the_prior_decides_none(run) -> None:
     for objective, scale in (("sds", 100.0), ("bridge", 100.0), ("vsd", 7.5), ("nfsd", 7.5), ("csd", 40.0)):
         config = run(f"{BEGIN} --pipeline.prior sd-2.1 --pipeline.objective {objective}")
-        assert config.pipeline.guidance() == scale
+        assert LiveSettings.of("", objective, config.pipeline.guidance).guidance_scale == scale
 
 
 def test_a_preset_takes_the_guidance_that_the_viewer_has_noted(run) -> None:
@@ -162,8 +130,8 @@ def test_a_loaded_configuration_begins_a_run_of_its_own(run, tmp_path, monkeypat
 
 def test_the_preset_for_objects_brings_its_numbers(run) -> None:
     config = run(f"{BEGIN} --pipeline.objective bridge:release-3d")
-    assert (config.max_num_iterations, config.pipeline.target_descriptors) == (25_000, "")
-    times = config.pipeline.timesteps()
+    assert (config.max_num_iterations, config.pipeline.guidance.prompts.target_descriptors) == (25_000, "")
+    times = config.pipeline.guidance.times
     assert [times.at(step) for step in (0, 5000, 5001, 25_000)] == [(0.02, 0.98)] * 2 + [(0.02, 0.5)] * 2
     assert [config.pipeline.stages().at(step).index for step in (19_999, 20_000)] == [0, 1]
 
@@ -185,8 +153,8 @@ def test_the_preset_for_objects_brings_its_numbers(run) -> None:
             "--optimizers.encoding.optimizer.lr 1e38",
             "1e+38 makes no sense; give a number from 0 to 1000000",
         ),
-        ("--pipeline.guidance-scale 1e30", "guidance_scale = 1e+30 is impossible"),
-        ("--pipeline.objective alchemy", "unknown method 'alchemy'"),
+        ("--pipeline.guidance-scale 1e30", "--pipeline.guidance-scale 1e+30 makes no sense"),
+        ("--pipeline.objective alchemy", "unknown objective 'alchemy'"),
         ("--pipeline.negative-prompt ugly", "--pipeline.negative-prompt changes nothing in bridge"),
         (
             "--pipeline.objective sds --pipeline.stage-start 420",
@@ -195,7 +163,7 @@ def test_the_preset_for_objects_brings_its_numbers(run) -> None:
         ("--pipeline.objective sds --pipeline.source-prompt apple", "or choose bridge-ode, bridge"),
         ("--pipeline.objective vsd --pipeline.ode-steps 4", "--pipeline.ode-steps changes nothing in vsd"),
         ("--optimizers.adapter.optimizer.lr 0.1", "or choose vsd, vsd-bridge"),
-        ("--pipeline.timestep-anneal-steps 0 --pipeline.timestep-final-maximum 0.4", "anneal-steps is 0"),
+        ("--pipeline.times.anneal-steps 0 --pipeline.times.final-maximum 0.4", "anneal-steps is 0"),
         (
             "--pipeline.model.field.hash-levels 4",
             "changes nothing while --pipeline.model.field.encoding is grid",
@@ -221,7 +189,8 @@ def test_what_would_change_nothing_is_refused(run, flags: str, said: str) -> Non
 
 
 def test_steps_of_a_probability_flow_count_where_errors_are_measured(run) -> None:
-    assert run(f"{BEGIN} --pipeline.errors-every 5 --pipeline.ode-steps 4").pipeline.ode_steps == 4
+    config = run(f"{BEGIN} --pipeline.errors-every 5 --pipeline.ode-steps 4")
+    assert config.pipeline.guidance.objective.ode_steps == 4
 
 
 def test_a_trial_that_ends_before_stage_two_is_told_so(run, capsys) -> None:

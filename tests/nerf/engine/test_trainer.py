@@ -11,8 +11,7 @@ import yaml
 from PIL import Image
 
 from bridge_nerf.nerf.engine import checkpoint, turntable
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer
+from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from tests.nerf.stub import StubPrior
 from tests.priors.tiny import build_tiny_pipeline
 
@@ -48,7 +47,7 @@ def test_a_run_leaves_its_results(config: BridgeTrainerConfig, trained: Train, c
         assert len(list(video.decode(video=0))) == 4
     assert Image.open(folder / "turntable.png").size == (4 * 16, 16)
     said = capsys.readouterr().out
-    assert "(--pipeline.prior)" in said
+    assert "prior: " in said
     assert "ns-viewer --load-config" in said
     assert "--load-dir" in said
     assert "100%" in said and "0 min 00 s left" in said
@@ -63,7 +62,7 @@ def test_a_run_without_its_turntable_is_whole(
         raise RuntimeError("no\ncodec")
 
     places = {
-        "turntable.mp4": "bridge_nerf.nerf.engine.trainer.video",
+        "turntable.mp4": "bridge_nerf.nerf.engine.turntable.video",
         "turntable.png": "bridge_nerf.nerf.engine.turntable.contact_sheet",
         "both": "bridge_nerf.nerf.engine.turntable.frames",
     }
@@ -100,11 +99,11 @@ def test_no_viewer_draws_during_the_turntable(
 def test_a_resumed_run_keeps_the_precision_of_its_prior(
     config: BridgeTrainerConfig, trained: Train, tmp_path: Path
 ) -> None:
-    config.pipeline.prior = str(build_tiny_pipeline(tmp_path / "prior"))
+    config.pipeline.prior.name = str(build_tiny_pipeline(tmp_path / "prior"))
     trainer = trained(config, "run")
-    assert "--pipeline.prior-dtype float32" in (trainer.base_dir / "commands.txt").read_text()
+    assert "--pipeline.prior.dtype float32" in (trainer.base_dir / "commands.txt").read_text()
     again = yaml.load((trainer.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
-    assert again.pipeline.prior_dtype == "float32"
+    assert again.pipeline.prior.dtype == "float32"
 
 
 def test_the_prior_is_in_no_checkpoint(config: BridgeTrainerConfig, trained: Train) -> None:
@@ -124,7 +123,7 @@ def test_resuming_is_never_having_stopped(config: BridgeTrainerConfig, trained: 
     resumed = trained(second, "second")
     assert same(state(resumed), whole)
     assert resumed.pipeline.model.step == 5
-    assert resumed.pipeline._guidance is not None and resumed.pipeline._guidance.active(5).index == 1
+    assert resumed.pipeline.distiller.active(5).index == 1
     other = deepcopy(config)
     other.machine.seed += 1
     assert not same(state(trained(other, "other")), whole)
@@ -144,7 +143,7 @@ def test_a_checkpoint_of_an_earlier_version_knows_no_empty_cells(
 
 
 def test_measured_errors_go_along_with_a_resumed_run(config: BridgeTrainerConfig, trained: Train) -> None:
-    config.pipeline.errors_every = 1
+    config.pipeline.guidance.errors_every = 1
     first = deepcopy(config)
     first.max_num_iterations = 4
     stopped = trained(first, "first")
@@ -164,7 +163,7 @@ def test_a_reloaded_model_knows_its_step_and_needs_no_prior(
     def forbidden(*_) -> None:
         raise AssertionError("a finished run asked for its prior")
 
-    monkeypatch.setattr("bridge_nerf.nerf.pipeline.load_prior", forbidden)
+    monkeypatch.setattr("bridge_nerf.priors.registry.load_prior", forbidden)
     _, pipeline, path, step = eval_setup(config.get_base_dir() / "config.yml")
     assert (path.name, step, pipeline.model.step) == ("step-000000005.ckpt", 5, 5)  # type: ignore[union-attr]
     assert isinstance(pipeline.datamanager.get_datapath(), Path)
@@ -201,10 +200,10 @@ def test_a_prior_that_has_moved_is_said_once(
 ) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(
-        "bridge_nerf.nerf.pipeline.load_prior", lambda name, *_, **__: loaded.append(name) or StubPrior()
+        "bridge_nerf.priors.registry.load_prior", lambda name, *_, **__: loaded.append(name) or StubPrior()
     )
     monkeypatch.setattr("bridge_nerf.priors.registry._cached", lambda name: False)
-    config.pipeline.prior, config.max_num_iterations = "runwayml/stable-diffusion-v1-5", 1
+    config.pipeline.prior.name, config.max_num_iterations = "runwayml/stable-diffusion-v1-5", 1
     trained(config, "run")
     assert loaded == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
     assert "has left the hub" in " ".join(capsys.readouterr().out.split())

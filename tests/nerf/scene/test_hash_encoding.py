@@ -9,7 +9,8 @@ import torch
 from nerfstudio.field_components.encodings import HashEncoding as Theirs
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
+from bridge_nerf.nerf.engine.validation import check_hash_kernel
 from bridge_nerf.nerf.scene import hash_encoding
 from bridge_nerf.nerf.scene.hash_encoding import HashEncoding
 
@@ -88,15 +89,15 @@ def test_triton_is_refused_without_a_card(config: BridgeTrainerConfig) -> None:
 def test_triton_that_does_not_run_is_done_without(
     config: BridgeTrainerConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("hash_encoding", "run_config"):
+    for module in ("scene.hash_encoding", "engine.validation"):
         monkeypatch.setattr(
             f"bridge_nerf.nerf.{module}.without_triton", lambda _: "does not run here (no gcc)"
         )
     assert not hash_encoding.fused("auto", torch.device("cuda"))
     with pytest.raises(UserError, match="no gcc"):
         hash_encoding.fused("triton", torch.device("cuda"))
-    config.machine.device_type, config.pipeline.model.field.encoding = "cuda", "hash"
-    config._check_hash_kernel()
+    config.pipeline.model.field.encoding = "hash"
+    check_hash_kernel(config.pipeline.model.field, torch.device("cuda"))
     assert "far slower: Triton does not run here" in capsys.readouterr().out
 
 

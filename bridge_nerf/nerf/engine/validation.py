@@ -1,0 +1,205 @@
+"""Checks of a run's configuration before anything is loaded or written."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from nerfstudio.configs.base_config import MachineConfig
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from bridge_nerf.distillation.presets import SCENE_PRESETS
+from bridge_nerf.errors import UserError, want_of_memory
+from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SEED, STEPS, Range, check_flags
+from bridge_nerf.guidance.relevance import check_relevant
+from bridge_nerf.nerf.engine import checkpoint
+from bridge_nerf.nerf.engine.learning_rate import RampSchedulerConfig
+from bridge_nerf.nerf.pipeline import BridgePipelineConfig
+from bridge_nerf.nerf.scene.field import FieldConfig
+from bridge_nerf.nerf.scene.hash_encoding import fused, without_triton
+from bridge_nerf.priors.registry import check_graphs, check_words
+from bridge_nerf.wording import join_prompt
+
+RANGES: Mapping[str, Range] = {
+    "machine.seed": SEED,
+    "machine.num-devices": COUNT,
+    "machine.num-machines": COUNT,
+    "machine.machine-rank": NOT_NEGATIVE,
+    "logging.steps-per-log": COUNT,
+    "logging.max-buffer-size": COUNT,
+    "viewer.websocket-port": Range(1, 65535),
+    "viewer.websocket-port-default": Range(1, 65535),
+    "viewer.num-rays-per-chunk": COUNT,
+    "viewer.max-num-display-images": Range(-1),
+    "viewer.jpeg-quality": Range(1, 100),
+    "max-num-iterations": STEPS,
+    "steps-per-save": COUNT,
+    "steps-per-eval-batch": NOT_NEGATIVE,
+    "steps-per-eval-image": NOT_NEGATIVE,
+    "steps-per-eval-all-images": NOT_NEGATIVE,
+    "load-step": NOT_NEGATIVE,
+    "turntable-frames": Range(1, 10_000),
+}
+"""Ranges of nerfstudio's own flags; our configurations have theirs in an attribute of this name."""
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Turn errors that the user can mend into SystemExit with one line, which Python prints without a
+    traceback, with exit code 1."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        what = f"{where}{error.strerror}"
+        raise SystemExit(f"error: {what}; mend that or choose another --output-dir") from None
+    except (RuntimeError, MemoryError) as error:
+        if (reason := want_of_memory(error)) is None:
+            raise
+        sizes = "train-resolution, final-resolution or cameras-per-step of --pipeline.datamanager"
+        smaller = f"{sizes}, --pipeline.model.samples or a smaller field"
+        raise SystemExit(f"error: not enough memory ({reason}); lower {smaller}") from None
+
+
+def note(message: str) -> None:
+    """Print a line as it is, without nerfstudio's markup and line breaks."""
+    CONSOLE.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def check(config: TrainerConfig, pipeline: BridgePipelineConfig) -> None:
+    """Raises UserError for whatever is known to be wrong before anything is loaded."""
+    prompts = [p for p in (config.prompt, pipeline.model.prompt) if p is not None]
+    if not prompts or not all(join_prompt(p) for p in prompts):
+        raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
+    if config.data is not None or pipeline.datamanager.data is not None:
+        raise UserError("bridge-distill makes an object from a prompt; leave --data out")
+    pipeline.datamanager.check()
+    check_flags(config, RANGES)
+    if (size := pipeline.datamanager.eval_resolution) % 2:
+        raise UserError(
+            f"--pipeline.datamanager.eval-resolution {size} is odd, which an H.264 video cannot be; "
+            f"give {size + 1}"
+        )
+    check_machine(config.machine, config.mixed_precision)
+    pipeline.stages()
+    pipeline.model.regularisation()
+    check_hash_kernel(pipeline.model.field, torch.device(config.machine.device_type))
+    for group in config.optimizers.values():
+        if isinstance(scheduler := group["scheduler"], RampSchedulerConfig):
+            scheduler.ramp()
+    check_prior(pipeline, config.machine.device_type)
+    path = checkpoint.chosen(config.load_dir, config.load_step, config.load_checkpoint)
+    begun = checkpoint.read(path)["step"] + 1 if path else 0
+    check_stages_reached(pipeline, begun + config.max_num_iterations)
+
+
+def check_prior(pipeline: BridgePipelineConfig, device_type: str) -> None:
+    """Raises UserError for a prior that does not exist, cannot be loaded so, or does not know the words."""
+    prior, words, prompt = pipeline.prior, pipeline.guidance.prompts, pipeline.model.prompt or ""
+    name, _ = prior.resolve(device_type)
+    check_graphs(prior.graphs, prior.device or device_type)
+    check_words(name, [prompt, words.target_descriptors, words.source_descriptors])
+    check_words(name, [words.source_prompt, words.negative_prompt])
+    for phrase in pipeline.view.front_only:
+        if phrase.lower() not in prompt.lower():
+            raise UserError(
+                f'--pipeline.view.front-only "{phrase}" changes nothing, as the prompt does not say it: '
+                "leave it out"
+            )
+
+
+def check_hash_kernel(field: FieldConfig, device: torch.device) -> None:
+    """Raises UserError where Triton is demanded and absent; says so where it would have been faster."""
+    if field.encoding != "hash" or fused(field.hash_kernel, device):
+        return
+    if field.hash_kernel == "auto" and device.type == "cuda":
+        note(f"note: the hash encoding runs in torch, far slower: Triton {without_triton(device)}")
+
+
+def check_stages_reached(pipeline: BridgePipelineConfig, end: int) -> None:
+    """Print a note where the run ends at step `end` before its last stage begins, as a trial may.
+
+    Raises:
+        UserError: The objective is a preset, which would not be what it is called.
+    """
+    try:
+        if pipeline.guidance.stage == "auto":
+            pipeline.stages().check_reached(end)
+    except UserError as error:
+        if pipeline.objective in SCENE_PRESETS:
+            raise
+        note(f"note: {error}")
+
+
+def check_machine(machine: MachineConfig, mixed_precision: bool) -> None:
+    """Raises UserError for devices or machines that are not there or do not go together."""
+    cuda, there = machine.device_type == "cuda", torch.cuda.device_count()
+    if cuda and not there:
+        raise UserError(
+            "there is no CUDA device; use bridge-distill-tiny, or give --machine.device-type cpu, where "
+            "Stable Diffusion takes hours"
+        )
+    if machine.device_type == "cpu" and mixed_precision:
+        raise UserError(
+            "--mixed-precision True changes nothing on a CPU, where nerfstudio trains in float32: "
+            "leave it out"
+        )
+    if machine.num_devices > (most := there if cuda else 1):
+        raise UserError(
+            f"--machine.num-devices {machine.num_devices} is more than there are: with "
+            f"--machine.device-type {machine.device_type} give {Range(1, most)}"
+        )
+    if machine.num_machines > 1 and not cuda:
+        raise UserError(f"--machine.num-machines {machine.num_machines} wants CUDA devices; give 1")
+    if machine.num_machines > 1 and machine.dist_url == "auto":
+        raise UserError(
+            f"--machine.num-machines {machine.num_machines} wants --machine.dist-url, the same on every "
+            "machine, as in tcp://192.0.2.1:29500"
+        )
+    if machine.machine_rank >= machine.num_machines:
+        raise UserError(
+            f"--machine.machine-rank {machine.machine_rank} makes no sense; give "
+            f"{Range(0, machine.num_machines - 1)}, as --machine.num-machines is {machine.num_machines}"
+        )
+
+
+def check_effective(config: TrainerConfig, pipeline: BridgePipelineConfig, flags: set[str]) -> None:
+    """Refuse flags that make no sense or change nothing.
+
+    Args:
+        flags: Flags that the user set.
+
+    Raises:
+        UserError: A number out of range, or a flag that changes nothing beside the others.
+    """
+    check_flags(config, RANGES)
+    adapter = {"adapter_rate": "optimizers.adapter.optimizer.lr"}
+    check_relevant([(pipeline.objective, pipeline.guidance)], flags, "pipeline.", adapter)
+    for pattern, condition in _ineffective(pipeline):
+        if idle := sorted(flag for flag in flags if re.fullmatch(rf"pipeline\.{pattern}", flag)):
+            raise UserError(f"--{idle[0]} changes nothing while {condition}: leave it out, or change that")
+
+
+def _ineffective(pipeline: BridgePipelineConfig) -> Iterator[tuple[str, str]]:
+    """Pairs of (pattern of flags, condition that holds and under which they change nothing)."""
+    model, field, cameras = pipeline.model, pipeline.model.field, pipeline.datamanager
+    if not (model.sparsity_weight or model.entropy_weight or model.distortion_weight):
+        yield r"model\.regularise-.*", "the weights of sparsity, entropy and distortion are 0"
+    if not model.entropy_weight:
+        yield r"model\.entropy-from", "--pipeline.model.entropy-weight is 0"
+    if cameras.final_resolution in (None, cameras.train_resolution):
+        yield r"datamanager\.final-resolution-from", "training images keep their size"
+    if not cameras.orbit.overhead_share:
+        yield r"datamanager\.orbit\.overhead-range", "--pipeline.datamanager.orbit.overhead-share is 0"
+    if model.background in ("random", "learned"):
+        yield "background-words", f"--pipeline.model.background is {model.background}, which has no name"
+    other = "hash" if field.encoding == "grid" else "grid"
+    yield rf"model\.field\.{other}-.*", f"--pipeline.model.field.encoding is {field.encoding}"
