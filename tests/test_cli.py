@@ -14,10 +14,10 @@ from PIL import Image
 
 from bridge_nerf import cli
 from bridge_nerf.cli.helpers import helpers
+from bridge_nerf.devices import check_processes
 from bridge_nerf.errors import UserError
 from bridge_nerf.extras import PARTS
 from bridge_nerf.images.image_files import note_in
-from bridge_nerf.priors.registry import check_processes
 from tests.images.test_image_files import bad_files
 
 
@@ -71,11 +71,11 @@ def stub(monkeypatch):
 
     prior = StubPrior()
 
-    def load(name, revision=None, dtype="auto", graphs="auto"):
-        prior.asked.append(dtype)
+    def load(config, device=None):
+        prior.asked.append(config.dtype)
         return "stub", prior
 
-    monkeypatch.setattr("bridge_nerf.cli.images.load", load)
+    monkeypatch.setattr("bridge_nerf.guidance.config.PriorConfig.load", load)
     return prior
 
 
@@ -93,7 +93,7 @@ QUICK = ("--steps", 6, "--objective", "sds")
 
 
 def images(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("image*.png"))
+    return sorted(folder.rglob("picture*.png"))
 
 
 def test_image_makes_images_that_can_be_reproduced(stub, monkeypatch, capsys, tmp_path):
@@ -118,7 +118,7 @@ def test_image_sees_changed_weights(stub, monkeypatch, capsys, tmp_path):
 
 def test_an_image_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_path):
     asked = ("image", "--prompt", "a ball", *QUICK, "--out", tmp_path / "a")
-    called(monkeypatch, *asked, "--dtype", "float16")
+    called(monkeypatch, *asked, "--prior.dtype", "float16")
     assert "float16" in stub.asked, "the flag reaches the loader"
     stub.dtype = torch.bfloat16
     called(monkeypatch, *asked)
@@ -143,8 +143,8 @@ def test_paint_begins_with_the_image(stub, monkeypatch, tmp_path):
         "a ball",
         "--out",
         tmp_path / "out",
-        "--set",
-        "learning_rate=0",
+        "--learning-rate",
+        0,
     )
     assert called(monkeypatch, *asked, *QUICK) is None
     (result,) = images(tmp_path / "out")
@@ -155,7 +155,7 @@ def test_paint_begins_with_the_image(stub, monkeypatch, tmp_path):
 
 
 def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
-    asked = ("image", "--prompt", "a ball", *QUICK, "--set", "errors_every=2", "--out", tmp_path)
+    asked = ("image", "--prompt", "a ball", *QUICK, "--errors-every", 2, "--out", tmp_path)
     assert called(monkeypatch, *asked) is None
     (run,) = tmp_path.iterdir()
     assert called(monkeypatch, "plot-errors", run) is None
@@ -166,7 +166,7 @@ def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
 def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
     asked = ("illusion", "--prompt", "a ball", "--out", tmp_path, *QUICK)
     assert "--prompt twice" in (called(monkeypatch, *asked) or "")
-    assert called(monkeypatch, *asked, "--prompt", "a ball, blurry", "--view", "flip") is None
+    assert called(monkeypatch, *asked, "--prompt", "a ball, blurry", "--transform", "flip") is None
     assert note_in(images(tmp_path)[0])["prompt"] == "a ball | a ball, blurry"
 
 
@@ -222,7 +222,7 @@ BAD = [
     (["image", "--prompt", " "], "prompt is empty"),
     (["image", "--prompt", "a ball", "--steps", "0"], "--steps 0 makes no sense; give a number from 1"),
     (["image", "--prompt", "a ball", "--count", "0"], "--count 0 makes no sense"),
-    (["image", "--prompt", "a ball", "--objective", "magic"], "unknown method 'magic'"),
+    (["image", "--prompt", "a ball", "--objective", "magic"], "unknown objective 'magic'"),
     (["image", "--prompt", "a ball", "--objective", "dds"], "edits an image"),
     (
         ["image", "--prompt", "a ball", "--size", "-8"],
@@ -236,12 +236,12 @@ BAD = [
     ),
     (
         ["image", "--prompt", "a ball", "--guidance-scale", "nan"],
-        "--guidance-scale nan makes no sense; give a finite number",
+        "--guidance-scale nan makes no sense; give a number from -1000000 to 1000000",
     ),
-    (["image", "--prompt", "a ball", "--set", "speed=3"], "unknown number 'speed=3'"),
+    (["image", "--prompt", "a ball", "--times.stride", "0"], "--times.stride 0 makes no sense"),
     (["paint", "--input", "/nowhere.png", "--prompt", "a ball"], "there is no file /nowhere.png"),
     (["compare", "--prompt", "a ball", "--objectives", ","], "no objectives"),
-    (["compare", "--prompt", "a ball", "--objectives", "sds,magic"], "unknown method 'magic'"),
+    (["compare", "--prompt", "a ball", "--objectives", "sds,magic"], "unknown objective 'magic'"),
     (["batch", __file__, "--devices", "0"], "--devices 0 makes no sense"),
     (
         ["image", "--prompt", "a ball", "--seed", "-1"],
@@ -270,7 +270,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("arguments, words", BAD)
-def test_impossible_wishes_are_one_line_and_leave_nothing(stub, monkeypatch, tmp_path, arguments, words):
+def test_impossible_requests_are_one_line_and_leave_nothing(stub, monkeypatch, tmp_path, arguments, words):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 9)).save(SQUARE)
     answer = called(monkeypatch, *arguments, "--out", tmp_path / "out")
@@ -283,7 +283,8 @@ KNOWN_FROM_THE_FLAGS = [
     ["image", "--prompt", "a ball", "--objective", "dds"],
     ["image", "--prompt", "a ball", "--objective", "magic"],
     ["image", "--prompt", "a ball", "--count", "5000"],
-    ["image", "--prompt", "a ball", "--set", "rest=nan"],
+    ["image", "--prompt", "a ball", "--canvas", "silk"],
+    ["image", "--prompt", "a ball", "--decay-start", "nan"],
     ["illusion", "--prompt", "a ball", "--prompt", "a ball", "--objective", "dds"],
     ["compare", "--prompt", "a ball", "--objectives", "sds,dds"],
     ["compare", "--prompt", "a ball", "--objectives", "sds,magic"],
@@ -291,15 +292,14 @@ KNOWN_FROM_THE_FLAGS = [
     ["paint", "--input", SQUARE, "--prompt", "a ball", "--objective", "magic"],
     ["evaluate", "toybox", "--editors", "magic"],
     ["evaluate", "toybox", "--objectives", "dds"],
-    ["evaluate", "toybox", "--set", "steps=0"],
+    ["evaluate", "toybox", "--steps", "0"],
 ]
 
 
 @pytest.mark.parametrize("arguments", KNOWN_FROM_THE_FLAGS, ids=" ".join)
 def test_what_the_flags_show_is_refused_before_a_prior_is_loaded(monkeypatch, tmp_path, arguments):
     loaded = []
-    for module in ("cli.images", "cli.evaluate"):
-        monkeypatch.setattr(f"bridge_nerf.{module}.load", lambda *given: loaded.append(given))
+    monkeypatch.setattr("bridge_nerf.guidance.config.PriorConfig.load", lambda *given: loaded.append(given))
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 9)).save(SQUARE)
     answer = called(monkeypatch, *arguments)

@@ -12,7 +12,7 @@ import tyro
 class PlotErrors:
     """Plot the two errors of the bridge over a run that has measured them, and print their means.
 
-    Text to 3D measures with --pipeline.errors-every 25, an image with --set errors_every=25.
+    Text to 3D measures with --pipeline.errors-every 25, an image with --errors-every 25.
     """
 
     folder: tyro.conf.Positional[Path]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,19 +11,19 @@ import tyro
 
 from bridge_nerf.cli.toybox import EvaluateToybox
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.wishes import Wishes, load
+from bridge_nerf.guidance.config import PriorConfig
+from bridge_nerf.images.options import ImageOptions
 
 if TYPE_CHECKING:
-    from bridge_nerf.distillation.prior import ImagePrior
-    from bridge_nerf.evaluation.making import Made, Make, Wanted
-    from bridge_nerf.images.recipe import Task
+    from bridge_nerf.images.config import Task
+    from bridge_nerf.images.spec import Spec
 
 
 @dataclass(kw_only=True)
-class EvaluateImages(Wishes):
+class EvaluateImages(ImageOptions):
     """The image table in miniature: objectives, paintings and illusions on the toybox, seen by the judge.
 
-    What was made is kept, so that the same command goes on where it was stopped.
+    Images are kept, so that the same command goes on where it was stopped.
     """
 
     what: tuple[Literal["objectives", "paintings", "illusions"], ...] = (
@@ -31,13 +31,13 @@ class EvaluateImages(Wishes):
         "paintings",
         "illusions",
     )
-    """Which tables."""
-    prior: str = "toybox"
+    """Tables to make."""
+    prior: PriorConfig = field(default_factory=lambda: PriorConfig("toybox"))
     """The toybox, or a folder of another prior of that world."""
     objectives: tuple[str, ...] = ("all",)
-    """Methods of the first table; "all" is every one that needs no image to start from."""
+    """Objectives of the first table; "all" is every one that needs no image to start from."""
     editors: tuple[str, ...] = ("sds", "bridge")
-    """Methods of the second, which start from paintings; SDEdit stands beside them."""
+    """Objectives of the second, which start from paintings; SDEdit stands beside them."""
     turned: tuple[str, ...] = ("mushroom",)
     """Toys of the third: each upside down, with a pineapple upright."""
     count: int = 20
@@ -45,38 +45,36 @@ class EvaluateImages(Wishes):
     batch: int = 4
     """Images made together; the seconds are those of a batch, shared out."""
     out: Path = Path("outputs/evaluate")
-    """Folder for tables (txt, json, svg), contact sheets, and what was made."""
+    """Folder for tables (txt, json, svg), contact sheets, and kept images."""
 
     def run(self) -> None:
-        from bridge_nerf.evaluation.report import check_tables, image_tables
+        from bridge_nerf.evaluation.image_tables import check_tables, image_tables
+        from bridge_nerf.evaluation.samples import TableOptions
+        from bridge_nerf.images.spec import Subject
 
+        if self.config.guidance.errors_every:
+            raise UserError("--errors-every writes into the folder of a single run: use it with image")
         if self.count < 2:
             raise UserError(f"--count {self.count} makes no sense; give a number from 2 on")
-        methods: dict[str, tuple[Task, Sequence[str]]] = {
-            "objectives": ("image", check_tables(self)),
+        objectives = check_tables(self.what, self.objectives, self.editors, self.turned)
+        tables: dict[str, tuple[Task, Sequence[str]]] = {
+            "objectives": ("image", objectives),
             "paintings": ("paint", self.editors),
             "illusions": ("illusion", ("bridge",)),
         }
-        self.check(dict(methods[table] for table in self.what), ())
-        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
-        image_tables(self, prior, self._make(name, prior))
+        self.check(dict(tables[table] for table in self.what), ())
+        resolved, prior = self.prior.load()
 
-    def _make(self, name: str, prior: ImagePrior) -> Make:
-        import torch
+        def pattern(task: Task, objective: str) -> Spec:
+            transforms = ("0", "180") if task == "illusion" else ("0",)
+            subjects = [Subject(("",) * len(transforms), self.seed)]
+            return self.spec(resolved, prior, task, objective, subjects, transforms)
 
-        from bridge_nerf.evaluation.making import Made
-        from bridge_nerf.images.making import made
-        from bridge_nerf.images.spec import Subject
-
-        def make(objective: str, wanted: Sequence[Wanted]) -> Made:
-            views = ("0", "180")[: len(wanted[0].prompts)]
-            starts = [w.start for w in wanted if w.start is not None]
-            task: Task = "paint" if starts else "illusion" if len(views) > 1 else "image"
-            subjects = [Subject(w.prompts, w.seed) for w in wanted]
-            spec = self.spec(name, prior, task, objective, subjects, views)
-            return Made(*made(spec, prior, self.out / "made", torch.stack(starts) if starts else None))
-
-        return make
+        patterns = {
+            table: [pattern(tables[table][0], name) for name in tables[table][1]] for table in self.what
+        }
+        options = TableOptions(self.count, self.batch, self.seed, self.out / "made")
+        image_tables(patterns, prior, self.turned, options, self.out)
 
 
 @dataclass

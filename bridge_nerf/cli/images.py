@@ -4,108 +4,119 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.wishes import Wishes, load
-from bridge_nerf.wording import join_prompt
+from bridge_nerf.guidance.config import PriorConfig
+from bridge_nerf.images.options import ImageOptions
 
 if TYPE_CHECKING:
-    from bridge_nerf.distillation.prior import ImagePrior
-    from bridge_nerf.images.spec import Spec
+    from bridge_nerf.images.config import Task
 
-View = Literal["90", "180", "270", "mirror", "flip"]
+Transform = Literal["90", "180", "270", "mirror", "flip"]
 
 
 @dataclass(kw_only=True)
-class WithObjective(Wishes):
-    """Wishes for one method."""
+class WithObjective(ImageOptions):
+    """The numbers of an optimisation by one objective."""
 
     objective: str = "bridge"
-    """Method: "bridge" is the paper's two stages, "sds" its first alone; an unknown one lists them all."""
+    """Objective: "bridge" is the paper's two stages, "sds" its first alone; an unknown one lists them all."""
 
 
 @dataclass(kw_only=True)
-class Image(WithObjective):
+class OneRun(WithObjective):
+    """An optimisation in a folder of its own."""
+
+    out: Path = Path("outputs/images")
+    """Parent of the run's folder."""
+
+    def _optimise(
+        self,
+        task: Task,
+        prompts: tuple[str, ...],
+        count: int = 1,
+        transforms: tuple[str, ...] = ("0",),
+        source: Path | None = None,
+    ) -> None:
+        from bridge_nerf.images.folder import folder_of
+        from bridge_nerf.images.progress import Bar
+        from bridge_nerf.images.run import PAIRS, VIDEO, optimise_images
+
+        spec, prior = self.load(task, self.objective, prompts, count, transforms, source)
+        folder = folder_of(spec, self.out)
+        with Bar() as bar:
+            result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"), source=source)
+        for path in result.images:
+            print(path)
+        if not result.finished:
+            raise UserError(
+                f"stopped after step {result.done} of {spec.config.steps}; the same command goes on"
+            )
+        beside = [name for name in (VIDEO, PAIRS, "metrics.csv") if (folder / name).exists()]
+        print(f"{folder}: {', '.join(['images', *beside])}")
+
+
+@dataclass(kw_only=True)
+class Image(OneRun):
     """Text to image by optimisation: images, a video and numbers in a folder of their own."""
 
     prompt: str
-    """What to make."""
+    """Text of what to make."""
     count: int = 1
     """Images, with seeds from --seed on, made as one batch."""
-    out: Path = Path("outputs/images")
-    """Where the run's folder goes."""
 
     def run(self) -> None:
-        from bridge_nerf.images.spec import subjects_for
-
-        self.check({"image": [self.objective]}, [self.prompt])
-        subjects = subjects_for((self.prompt,), self.seed, self.count)
-        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
-        _make(self.spec(name, prior, "image", self.objective, subjects), prior, self.out)
+        self._optimise("image", (self.prompt,), self.count)
 
 
 @dataclass(kw_only=True)
-class Paint(WithObjective):
+class Paint(OneRun):
     """Painting to real: begins with your image, and takes it from "painting" to what the prompt says."""
 
     input: Path
     """The painting; any size, mode and aspect."""
     prompt: str
-    """What it shows."""
-    out: Path = Path("outputs/images")
-    """Where the run's folder goes."""
+    """Text of what it shows."""
 
     def run(self) -> None:
         from bridge_nerf.images.image_files import read_image
-        from bridge_nerf.images.spec import subjects_for
 
         read_image(self.input)  # before the seconds that a prior takes
-        self.check({"paint": [self.objective]}, [self.prompt])
-        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
-        subjects = subjects_for((self.prompt,), self.seed, 1)
-        spec = self.spec(name, prior, "paint", self.objective, subjects, source=self.input)
-        _make(spec, prior, self.out, self.input)
+        self._optimise("paint", (self.prompt,), source=self.input)
 
 
 @dataclass(kw_only=True)
-class Illusion(WithObjective):
+class Illusion(OneRun):
     """One image that reads as one thing upright and as another one turned."""
 
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """What to read; give it twice: upright first, then turned."""
-    view: View = "180"
-    """How it is turned: degrees counterclockwise, mirrored left to right, or flipped upside down."""
+    """Text of what to read; give it twice: upright first, then turned."""
+    transform: Transform = "180"
+    """Turn: degrees counterclockwise, mirrored left to right, or flipped upside down."""
     count: int = 1
     """Images, with seeds from --seed on."""
-    out: Path = Path("outputs/images")
-    """Where the run's folder goes."""
 
     def run(self) -> None:
         if len(self.prompt) != 2:
             raise UserError(
                 f"an illusion needs --prompt twice, got {len(self.prompt)}; upright first, then turned"
             )
-        from bridge_nerf.images.spec import subjects_for
-
-        self.check({"illusion": [self.objective]}, self.prompt)
-        subjects = subjects_for(self.prompt, self.seed, self.count)
-        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
-        _make(self.spec(name, prior, "illusion", self.objective, subjects, ("0", self.view)), prior, self.out)
+        self._optimise("illusion", self.prompt, self.count, ("0", self.transform))
 
 
 @dataclass(kw_only=True)
-class Compare(Wishes):
+class Compare(ImageOptions):
     """Several objectives from one seed, with the same t and noise in every step, side by side."""
 
     prompt: str
-    """What to make."""
+    """Text of what to make."""
     objectives: str = "sds,bridge,vsd"
-    """Methods, separated by commas."""
+    """Objectives, separated by commas."""
     out: Path = Path("outputs/compare")
-    """Where the comparison's folder goes."""
+    """Parent of the comparison's folder."""
 
     def run(self) -> None:
         from bridge_nerf.images.compare import compare
@@ -117,7 +128,7 @@ class Compare(Wishes):
             raise UserError("no objectives to compare; give some, as in --objectives sds,bridge")
         self.check({"image": names}, [self.prompt])
         subjects = subjects_for((self.prompt,), self.seed, 1)
-        resolved, prior = load(self.prior, self.revision, self.dtype, self.graphs)
+        resolved, prior = self.prior.load()
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
         folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
         with Bar() as bar:
@@ -144,32 +155,39 @@ class Batch(WithObjective):
 
     def run(self) -> None:
         from bridge_nerf.cli.helpers import helpers
-        from bridge_nerf.images.batch import items_for, read_prompts, run_batch
+        from bridge_nerf.devices import check_processes
+        from bridge_nerf.guidance.distiller import requested_slots
+        from bridge_nerf.guidance.prompts import PromptTable, slot_texts
+        from bridge_nerf.images.batch import batch_of, read_prompts, run_batch
         from bridge_nerf.images.gallery import write_gallery
         from bridge_nerf.images.spec import Subject
-        from bridge_nerf.priors.registry import check_processes
 
         prompts = read_prompts(self.prompts)
+        if self.config.guidance.errors_every:
+            raise UserError("--errors-every writes into the folder of a single run: use it with image")
+        if self.devices > 1 and self.prior.device is not None:
+            raise UserError(f"--prior.device {self.prior.device} is for one worker: leave --devices out")
         self.check({"image": [self.objective]}, prompts)
         check_processes(self.devices)
-        name, prior = load(self.prior, self.revision, self.dtype, self.graphs)
+        name, prior = self.prior.load()
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
         # Each item would find out by itself, after those before it have been made.
         prior.check_prompts(prompts)
-        for words in (pattern.recipe.target_descriptors, pattern.recipe.source_descriptors):
-            prior.check_prompts([join_prompt(prompt, words) for prompt in prompts])
-        items = items_for(prompts, pattern, self.seed, self.out)
+        guidance = pattern.config.guidance
+        texts = [slot_texts(prompt, guidance.prompts) for prompt in prompts]
+        PromptTable(prior, texts, requested_slots(self.objective, guidance))
+        specs = batch_of(prompts, pattern, self.seed, self.out)
         try:
             with helpers(self.devices - 1):
-                made = run_batch(items, prior)
+                made = run_batch(specs, prior)
         finally:
-            write_gallery(items, self.out)
-        print(f"made {len(made)} of {len(items)} here; {self.out}: index.html, manifest.jsonl, items")
+            write_gallery(list(specs), self.out)
+        print(f"made {len(made)} of {len(specs)} here; {self.out}: index.html, manifest.jsonl, items")
 
 
 @dataclass(kw_only=True)
 class Reproduce:
-    """Make an image once more, from what it says of itself, and compare."""
+    """Make an image once more from the note in it, and compare."""
 
     file: tyro.conf.Positional[Path]
     """A PNG that bridge-nerf wrote."""
@@ -178,7 +196,7 @@ class Reproduce:
     prior: str | None = None
     """The prior, as for the other commands; by default the one noted, a folder looked for in the same way."""
     out: Path = Path("outputs/reproduced")
-    """Where the run's folder goes."""
+    """Parent of the run's folder."""
 
     def run(self) -> None:
         from bridge_nerf.images.progress import Bar
@@ -198,7 +216,8 @@ class Reproduce:
             raise UserError(f"{self.file} did not begin with an image; leave --input out")
         source = source_of(self.file) if self.input is None else self.input
         starting_images(spec, source)  # before the seconds that a prior takes
-        _, prior = load(self.prior or prior_of(self.file), dtype=spec.precision or "auto")
+        precision: Any = spec.precision or "auto"
+        _, prior = PriorConfig(self.prior or prior_of(self.file), dtype=precision).load()
         if not spec.weights_known:
             print(f"made by an earlier version: whether {spec.prior} has the same weights now cannot be told")
         elif prior.fingerprint != spec.weights:
@@ -209,20 +228,3 @@ class Reproduce:
             raise UserError("stopped; the same command goes on")
         same = "identical" if difference == 0 else f"differs by up to {difference} of 255"
         print(f"{again}: {same}")
-
-
-def _make(spec: Spec, prior: ImagePrior, out: Path, source: Path | None = None) -> None:
-    from bridge_nerf.images.folder import folder_of
-    from bridge_nerf.images.progress import Bar
-    from bridge_nerf.images.run import PAIRS, VIDEO, optimise_images
-
-    folder = folder_of(spec, out)
-    with Bar() as bar:
-        result = optimise_images(spec, folder, prior, on_step=bar.of("optimising"), source=source)
-    for path in result.images:
-        print(path)
-    if result.finished:
-        beside = [name for name in (VIDEO, PAIRS, "metrics.csv") if (folder / name).exists()]
-        print(f"{folder}: {', '.join(['images', *beside])}")
-    else:
-        raise UserError(f"stopped after step {result.done} of {spec.recipe.steps}; the same command goes on")

@@ -1,4 +1,4 @@
-"""Which numbers the flags of `bridge-nerf` take, whatever the command."""
+"""Ranges of the flags of `bridge-nerf` that are alike in all commands."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ RANGES: Mapping[str, Range] = {
     "devices": COUNT,
     "workers": Range(0, 1024),
 }
-"""By flag; numbers of all others must be finite."""
+"""Ranges by flag."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
 
 from bridge_nerf.errors import UserError
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from bridge_nerf.guidance.config import PriorConfig
 
 
 @dataclass
@@ -23,13 +19,13 @@ class TrainToybox:
     """
 
     folder: Path = Path("outputs/toybox")
-    """Where checkpoints and results go; the same folder resumes."""
+    """Folder of checkpoints and results; the same folder resumes."""
     preset: Literal["cpu", "gpu", "smoke"] = "cpu"
     """Sizes and steps: cpu takes hours on 2 cores, gpu has not been run yet, smoke takes seconds and draws
     nothing.
     """
     part: Literal["all", "prior", "judge"] = "all"
-    """What to train."""
+    """Part to train."""
     seed: int = 0
     """Everything random follows from it."""
     devices: int = 1
@@ -71,17 +67,15 @@ class EvaluateToybox:
         "held-out",
         "scenes",
     )
-    """Which figures; scenes, the last, trains a NeRF for each toy: a minute or two each."""
-    prior: str = "toybox"
+    """Figures to measure; scenes, the last, trains a NeRF for each toy: a minute or two each."""
+    prior: PriorConfig = field(default_factory=lambda: PriorConfig("toybox"))
     """Folder of the prior, or toybox for the one that ships."""
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the prior's networks; auto depends on the machine."""
     judge: Path | None = None
     """Folder of the judge; by default the one that ships."""
     toys: tuple[str, ...] = ()
-    """Which toys for scenes; all by default."""
+    """Toys for scenes; all by default."""
     objectives: tuple[str, ...] = ("bridge",)
-    """Methods for scenes, one after the other; "all" is every one that needs no image to start from."""
+    """Objectives for scenes, one after the other; "all" is every one that needs no image to start from."""
     out: Path = Path("outputs/toybox-figures")
     """Folder for figures.json, the scenes' runs, and scenes.png: eight sides of each, a row a scene."""
 
@@ -93,23 +87,7 @@ class EvaluateToybox:
                 raise UserError(
                     f"{flag} is about scenes, which --what leaves out: add them, or leave {flag} out"
                 )
-        if "scenes" in self.what:  # so that what is missing is said before, not after, the other figures
-            import_module("bridge_nerf.nerf.engine.headless")
-        evaluate_toybox(self, self._scene)
-
-    def _scene(self, prompt: str, objective: str) -> "Float[Tensor, 'n 3 h w']":
-        # the folder beside the package, mapped into it at installation
-        from bridge_nerf.method_configs.presets import (  # pyright: ignore[reportMissingImports]
-            variant_config,
-        )
-        from bridge_nerf.nerf.engine.headless import optimise
-
-        config = variant_config("bridge-distill", "toybox", objective)
-        config.output_dir = self.out / "scenes"
-        config.pipeline.model.prompt = prompt
-        config.pipeline.objective = objective
-        config.pipeline.prior, config.pipeline.prior_dtype = self.prior, self.dtype
-        return optimise(config)
+        evaluate_toybox(**vars(self))
 
 
 @dataclass
@@ -117,11 +95,9 @@ class SamplePrior:
     """Draw images from a prior by DDIM, as one contact sheet."""
 
     prompts: tyro.conf.Positional[tuple[str, ...]]
-    """What to draw, one row each."""
-    prior: str = "toybox"
+    """Prompts to draw, one row each."""
+    prior: PriorConfig = field(default_factory=lambda: PriorConfig("toybox"))
     """toybox, a folder or a hub id."""
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the prior's networks; auto depends on the machine."""
     count: int = 8
     """Images a prompt."""
     steps: int = 50
@@ -131,9 +107,9 @@ class SamplePrior:
     seed: int = 0
     """Everything random follows from it."""
     out: Path = Path("outputs/samples.png")
-    """The image's file."""
+    """File of the image."""
 
     def run(self) -> None:
         from bridge_nerf.evaluation.report import sample_sheet
 
-        sample_sheet(self)
+        sample_sheet(**vars(self))

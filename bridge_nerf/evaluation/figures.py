@@ -5,9 +5,7 @@ Every figure is measured here and now; the goals beside them are the ones that t
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +61,8 @@ def sampled(
     parts = []
     for start in range(0, len(prompts), batch):
         some = prompts[start : start + batch]
-        draws = [generator(seed, "samples", start + k) for k in range(len(some))]
-        parts.append(ddim(prior, some, generators=draws, **options).float().cpu())
+        rngs = [generator(seed, "samples", start + k) for k in range(len(some))]
+        parts.append(ddim(prior, some, generators=rngs, **options).float().cpu())
     return torch.cat(parts)
 
 
@@ -111,43 +109,34 @@ def object_figures(
     world.
     """
     r = np.random.default_rng(seed)
-    asked = []
-    for toy in OBJECTS:
-        for _ in range(per_toy):
-            asked.append((toy, random_colour(toy, r), random_view_word(r), list(BACKGROUNDS)[r.integers(4)]))
-    images = sampled(prior, [clean_prompt(*words) for words in asked], seed, **options)
-    verdict = judged(judge, images)
-    right = [seen == words[0] for seen, words in zip(verdict.toys, asked, strict=True)]
-    by_toy = {
-        toy: share([hit for hit, words in zip(right, asked, strict=True) if words[0] == toy])
+    words = [
+        (toy, random_colour(toy, r), random_view_word(r), list(BACKGROUNDS)[r.integers(4)])
         for toy in OBJECTS
-    }
+        for _ in range(per_toy)
+    ]
+    images = sampled(prior, [clean_prompt(*w) for w in words], seed, **options)
+    verdict, n = judged(judge, images), len(words)
+    right = [seen == w[0] for seen, w in zip(verdict.toys, words, strict=True)]
+    by_toy = _by_name(right, [w[0] for w in words])
     worst = min(by_toy, key=lambda toy: by_toy[toy])
-    below = ", ".join(f"{toy} {value:.2f}" for toy, value in by_toy.items() if value < 0.95)
-    colours = [seen == words[1] for seen, words in zip(verdict.colours, asked, strict=True) if words[1]]
-    views = [seen == words[2] for seen, words in zip(verdict.views, asked, strict=True)]
-    world = held_out_images(1000)
+    below = _listed({toy: value for toy, value in by_toy.items() if value < 0.95})
+    colours = [seen == w[1] for seen, w in zip(verdict.colours, words, strict=True) if w[1]]
+    views = [seen == w[2] for seen, w in zip(verdict.views, words, strict=True)]
+    world, name = held_out_images(1000), "prior: Frechet distance of judge features to the world"
     distance = frechet_distance(features(judge, images), features(judge, world.images.float() / 255))
-    n = len(asked)
     return [
         Figure("prior: toy drawn right, mean", share(right), ">= 0.95", n, below and f"below 0.95: {below}"),
         Figure("prior: toy drawn right, worst", by_toy[worst], ">= 0.85", per_toy, worst),
         Figure("prior: colour drawn right", share(colours), "-", len(colours)),
         Figure("prior: view drawn right", share(views), "-", n),
-        Figure(
-            "prior: Frechet distance of judge features to the world",
-            distance,
-            "-",
-            n,
-            f"against {len(world)} images",
-        ),
+        Figure(name, distance, "-", n, f"against {len(world)} images"),
     ]
 
 
 def flaw_figures(
     prior: ImagePrior, judge: Judge, per_flaw: int = 20, seed: int = 2, **options
 ) -> list[Figure]:
-    """Samples of prompts that name one flaw: does the judge see it?"""
+    """Samples of prompts that name one flaw: the share in which the judge sees it."""
     r = np.random.default_rng(seed)
     names = [flaw for flaw in FLAWS for _ in range(per_flaw)]
     prompts = []
@@ -157,10 +146,8 @@ def flaw_figures(
         prompts.append(f"{article(f'{colour} {toy}' if colour else toy)}, {random_view_word(r)}, {flaw}")
     verdict = judged(judge, sampled(prior, prompts, seed, **options))
     hits = [bool(verdict.sees(flaw)[k]) for k, flaw in enumerate(names)]
-    by_flaw = {
-        flaw: share([hit for hit, name in zip(hits, names, strict=True) if name == flaw]) for flaw in FLAWS
-    }
-    return [Figure("prior: named flaw obeyed", share(hits), ">= 0.90", len(hits), _shares(by_flaw))]
+    details = _listed(_by_name(hits, names))
+    return [Figure("prior: named flaw obeyed", share(hits), ">= 0.90", len(hits), details)]
 
 
 def held_out_figures(
@@ -177,61 +164,19 @@ def held_out_figures(
     hits = [
         (toy, colour) == pair for toy, colour, pair in zip(verdict.toys, verdict.colours, pairs, strict=True)
     ]
-    by_pair = {
-        f"{c} {t}": share([hit for hit, pair in zip(hits, pairs, strict=True) if pair == (t, c)])
-        for t, c in sorted(HELD_OUT)
-    }
+    details = _listed(_by_name(hits, [f"{colour} {toy}" for toy, colour in pairs]))
     return [
-        Figure(
-            "prior: held-out (toy, colour) pairs drawn right",
-            share(hits),
-            ">= 0.80",
-            len(hits),
-            _shares(by_pair),
-        )
+        Figure("prior: held-out (toy, colour) pairs drawn right", share(hits), ">= 0.80", len(hits), details)
     ]
 
 
-def scene_figures(
-    judge: Judge,
-    turntable: Callable[[str], Float[Tensor, "n 3 h w"]],
-    toys: Sequence[str] = OBJECTS,
-    name: str = "",
-) -> Iterator[Figure]:
-    """Text to 3D, toy by toy as each is done, then all together.
-
-    R-precision is the share of turntable views whose top toy is the prompt's (`turntable`: prompt in, views
-    before white out). The Frechet distance is that of the views to the world's clean images of the same
-    toys before white.
-    """
-    shares, views, world = [], [], []
-    for toy in toys:
-        begin = time.perf_counter()
-        views.append(turntable(article(toy)))
-        seconds = time.perf_counter() - begin
-        world.append(_before_white(toy))
-        seen = Counter(judged(judge, views[-1]).toys)
-        shares.append(seen[toy] / seen.total())
-        distance = frechet_distance(features(judge, views[-1]), features(judge, world[-1]))
-        taken_for = ", ".join(f"{n} x {other}" for other, n in seen.most_common() if other != toy)
-        details = f"{seconds:.0f} s, Frechet distance {distance:.1f}" + (
-            f", taken for {taken_for}" if taken_for else ""
-        )
-        goal = "= 1.00" if toy == "pineapple" else "-"
-        yield Figure(f"{name} 3D, {article(toy)}: R-precision", shares[-1], goal, len(views[-1]), details)
-    count = sum(len(v) for v in views)
-    mean = sum(shares) / len(shares)
-    yield Figure(f"{name} 3D: R-precision, mean over {len(shares)} toys", mean, ">= 0.90", count)
-    distance = frechet_distance(features(judge, torch.cat(views)), features(judge, torch.cat(world)))
-    yield Figure(f"{name} 3D: Frechet distance of all views to the world", distance, "-", count)
+def _by_name(hits: Sequence[bool], names: Sequence[str]) -> dict[str, float]:
+    """The share of hits for each name, in the order in which the names first occur."""
+    return {
+        name: share([hit for hit, other in zip(hits, names, strict=True) if other == name])
+        for name in dict.fromkeys(names)
+    }
 
 
-def _before_white(toy: str, renders: int = 160) -> Float[Tensor, "n 3 h w"]:
-    """Held-out clean images of one toy before white, not from above."""
-    shard = make_shard(HELD_OUT_SEED + 2, renders, toy=toy, clean=True)
-    fits = [s.background == "white" and s.view != "overhead view" for s in shard.scenes]
-    return shard.images[torch.tensor(fits)].float() / 255
-
-
-def _shares(table: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in table.items())
+def _listed(shares: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in shares.items())

@@ -1,4 +1,4 @@
-"""Illusions, measured: is each reading recognised in its view?"""
+"""Illusions, measured: how often each reading is recognised in its view."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.evaluation.figures import judged
-from bridge_nerf.evaluation.making import Make, Wanted, in_batches
+from bridge_nerf.evaluation.samples import TableOptions, generated
 from bridge_nerf.evaluation.statistics import share
+from bridge_nerf.images.spec import Spec, Subject
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import article
 
 
 @dataclass(frozen=True)
 class IllusionRow:
-    """How often a pair of toys is read in one image, upright and upside down."""
+    """The figures of a pair of toys in one image, upright and upside down."""
 
     upright: str
     turned: str
@@ -31,26 +33,27 @@ class IllusionRow:
     both: float
     """Share read as both."""
     seconds: float
-    """For an image."""
+    """Seconds for an image."""
 
 
 def illusion_rows(
-    make: Make,
-    judge: Judge,
-    pairs: Sequence[tuple[str, str]],
-    objective: str,
-    count: int,
-    batch: int,
-    seed: int,
+    pattern: Spec, prior: ImagePrior, judge: Judge, pairs: Sequence[tuple[str, str]], options: TableOptions
 ) -> Iterator[tuple[IllusionRow, Float[Tensor, "n 3 h w"]]]:
-    """A row for each pair, with its images upright and then upside down."""
+    """A row for each pair, with its images upright and then upside down.
+
+    Args:
+        pattern: Its subjects are replaced; the second of its views is upside down.
+        pairs: The toys upright and upside down.
+    """
+    count = options.count
     for upright, turned in pairs:
-        wanted = [Wanted((article(upright), article(turned)), seed + k) for k in range(count)]
-        made = in_batches(make, objective, wanted, batch)
-        upside_down = torch.rot90(made.images, 2, (-2, -1))
-        first = [seen == upright for seen in judged(judge, made.images).toys]
+        prompts = article(upright), article(turned)
+        subjects = [Subject(prompts, options.seed + k) for k in range(count)]
+        samples = generated(pattern, prior, subjects, options)
+        upside_down = torch.rot90(samples.images, 2, (-2, -1))
+        first = [seen == upright for seen in judged(judge, samples.images).toys]
         second = [seen == turned for seen in judged(judge, upside_down).toys]
         both = share([a and b for a, b in zip(first, second, strict=True)])
-        seconds = made.seconds / count
-        row = IllusionRow(upright, turned, objective, count, share(first), share(second), both, seconds)
-        yield row, torch.cat([made.images, upside_down])
+        figures = share(first), share(second), both, samples.seconds / count
+        row = IllusionRow(upright, turned, pattern.objective, count, *figures)
+        yield row, torch.cat([samples.images, upside_down])

@@ -1,4 +1,4 @@
-"""Painting to real, measured: does a painting become clean, stay what it was, and keep its layout?"""
+"""Painting to real, measured: how clean a painting becomes, and how much of it is kept."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.evaluation.figures import judged
-from bridge_nerf.evaluation.making import Made, Make, Wanted, in_batches
+from bridge_nerf.evaluation.samples import Samples, TableOptions, generated
 from bridge_nerf.evaluation.sampling import sdedit
-from bridge_nerf.evaluation.statistics import share, ssim
+from bridge_nerf.evaluation.statistics import share
+from bridge_nerf.images.spec import Spec, Subject
 from bridge_nerf.photometry import gaussian, luma
 from bridge_nerf.seeding import generator
 from bridge_nerf.toybox.captions import Scene
@@ -27,7 +29,7 @@ from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS, article
 
 STRENGTHS = (0.3, 0.45, 0.6, 0.75)
-"""Of SDEdit: shares of T."""
+"""Times that SDEdit starts from, as shares of T."""
 LAYOUT = 3.0
 """Standard deviation of the blur, in pixels, that leaves an image's layout."""
 
@@ -42,13 +44,13 @@ class Painting:
 
 @dataclass(frozen=True)
 class PaintingRow:
-    """How one method did on the paintings of one filter."""
+    """The figures of one method on the paintings of one filter."""
 
     filter: str
     method: str
     count: int
     clean: float
-    """Mean probability that the image has no flaw and is no painting."""
+    """Mean probability that the image has no flaw and is not a painting."""
     gain: float
     """`clean` minus that of the paintings themselves."""
     kept: float
@@ -58,7 +60,7 @@ class PaintingRow:
     together: float
     """Mean of clean, kept and layout."""
     seconds: float
-    """For an image."""
+    """Seconds for an image."""
 
 
 def dabs(x: Float[Tensor, "3 h w"], strength: float, r: np.random.Generator) -> Float[Tensor, "3 h w"]:
@@ -96,44 +98,50 @@ def paintings(name: str, count: int, seed: int, size: int = 64) -> list[Painting
 
 
 def prompt_of(scene: Scene) -> str:
-    """What the painting shows, in words."""
+    """The prompt for what a painting shows."""
     return article(f"{scene.colour} {scene.toy}" if scene.colour else scene.toy)
 
 
 def painting_rows(
-    make: Make, prior: ImagePrior, judge: Judge, objectives: Sequence[str], count: int, batch: int, seed: int
+    patterns: Sequence[Spec], prior: ImagePrior, judge: Judge, options: TableOptions
 ) -> Iterator[tuple[PaintingRow, Float[Tensor, "n 3 h w"]]]:
-    """For each filter: the paintings themselves, SDEdit at its strengths, and each objective."""
+    """Rows with their images, for each filter: the paintings themselves, SDEdit, and each objective.
+
+    Args:
+        patterns: One for each objective; their subjects are replaced.
+    """
     for name in FILTERS:
-        given = paintings(name, count, seed)
-        wanted = [Wanted((prompt_of(p.scene),), seed + k, p.image) for k, p in enumerate(given)]
-        before = Made(torch.stack([p.image for p in given]), 0.0, 0)
+        given = paintings(name, options.count, options.seed)
+        subjects = [Subject((prompt_of(p.scene),), options.seed + k) for k, p in enumerate(given)]
+        start = torch.stack([p.image for p in given])
         rate = partial(_row, name, given, judge)
-        yield rate("painting", before)
+        yield rate("painting", Samples(start))
         for strength in STRENGTHS:
-            yield rate(f"sdedit {strength:g}", _sdedit(prior, wanted, strength))
-        for objective in objectives:
-            yield rate(objective, in_batches(make, objective, wanted, batch))
+            yield rate(f"sdedit {strength:g}", _sdedit(prior, subjects, start, strength))
+        for pattern in patterns:
+            yield rate(pattern.objective, generated(pattern, prior, subjects, options, start))
 
 
 def _row(
-    name: str, given: Sequence[Painting], judge: Judge, method: str, made: Made
+    name: str, given: Sequence[Painting], judge: Judge, method: str, samples: Samples
 ) -> tuple[PaintingRow, Float[Tensor, "n 3 h w"]]:
     start = torch.stack([p.image for p in given])
-    verdict = judged(judge, made.images)
+    verdict = judged(judge, samples.images)
     clean = verdict.clean.mean().item()
     kept = share([seen == p.scene.toy for seen, p in zip(verdict.toys, given, strict=True)])
-    layout = layout_kept(made.images, start)
+    layout = layout_kept(samples.images, start)
     gain = clean - judged(judge, start).clean.mean().item()
-    together = (clean + kept + layout) / 3
-    seconds = made.seconds / len(given)
-    return PaintingRow(name, method, len(given), clean, gain, kept, layout, together, seconds), made.images
+    mean, seconds = (clean + kept + layout) / 3, samples.seconds / len(given)
+    return PaintingRow(name, method, len(given), clean, gain, kept, layout, mean, seconds), samples.images
 
 
 def layout_kept(one: Float[Tensor, "n 3 h w"], other: Float[Tensor, "n 3 h w"]) -> float:
-    """Mean structural similarity of the blurred luma of two sets of images, pair by pair."""
+    """Mean structural similarity (Wang et al. 2004) of the blurred luma of two sets of images, pair by pair;
+    pixels whose window of 11 x 11 crosses the border do not count, as there.
+    """
     other = F.interpolate(other, one.shape[-2:], mode="bilinear", antialias=True)
-    return ssim(_blurred(one), _blurred(other)).mean().item()
+    _, similarity = ssim(_blurred(one), _blurred(other), data_range=1.0, return_full_image=True)
+    return torch.as_tensor(similarity)[..., 5:-5, 5:-5].mean().item()
 
 
 def _blurred(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
@@ -141,9 +149,10 @@ def _blurred(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
     return torch.stack([gaussian(luma(image), sigma) for image in images])
 
 
-def _sdedit(prior: ImagePrior, wanted: Sequence[Wanted], strength: float) -> Made:
+def _sdedit(
+    prior: ImagePrior, subjects: Sequence[Subject], start: Float[Tensor, "n 3 h w"], strength: float
+) -> Samples:
     begin = time.perf_counter()
-    start = torch.stack([w.start for w in wanted if w.start is not None])
-    draws = [generator(w.seed, "sdedit") for w in wanted]
-    images = sdedit(prior, start, [w.prompts[0] for w in wanted], strength, generators=draws)
-    return Made(images.float().cpu(), time.perf_counter() - begin, 0)
+    rngs = [generator(subject.seed, "sdedit") for subject in subjects]
+    images = sdedit(prior, start, [s.prompts[0] for s in subjects], strength, generators=rngs)
+    return Samples(images.float().cpu(), time.perf_counter() - begin)

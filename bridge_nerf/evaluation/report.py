@@ -1,19 +1,17 @@
-"""What the command line measures: figures printed and written, images laid out in sheets."""
+"""Figures of the toybox, printed and written, and sheets of what a prior draws."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
+from bridge_nerf.distillation.registry import makers, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.figures import (
     Figure,
@@ -22,71 +20,91 @@ from bridge_nerf.evaluation.figures import (
     judge_figures,
     object_figures,
     sampled,
-    scene_figures,
 )
-from bridge_nerf.evaluation.illusions import illusion_rows
-from bridge_nerf.evaluation.making import Make
-from bridge_nerf.evaluation.objectives import objective_rows
-from bridge_nerf.evaluation.paintings import painting_rows
 from bridge_nerf.evaluation.sheets import labelled, sheet
-from bridge_nerf.evaluation.table import text_table, write_table
 from bridge_nerf.files import auxiliary
+from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.paths import asset
-from bridge_nerf.priors.registry import dtype_of, load_prior, resolve_prior
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS
 
 SIDES = 8
-"""Of a scene, in the contact sheet."""
+"""Views of a scene in the contact sheet."""
+PRIOR_FIGURES = {"objects": object_figures, "flaws": flaw_figures, "held-out": held_out_figures}
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def sample_sheet(
+    prompts: Sequence[str],
+    out: Path,
+    prior: PriorConfig,
+    count: int,
+    steps: int,
+    guidance_scale: float,
+    seed: int,
+) -> None:
+    """Draw `count` images of each prompt by DDIM and save them as one sheet, a row for each prompt.
 
-
-def sample_sheet(command: Any) -> None:
-    """Draw `command.count` images of each prompt and save the sheet."""
-    if not command.prompts:
-        raise UserError('nothing to draw; give prompts, for example: bridge-nerf sample "a pineapple"')
-    if command.out.suffix.lower() not in (".png", ".jpg", ".webp"):
-        raise UserError(f"{command.out} is no image's name; end it in .png, .jpg or .webp")
-    prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
-    prior.check_prompts(list(command.prompts))
-    if command.steps > (most := prior.schedule.num_timesteps):
-        raise UserError(f"--steps {command.steps} are more than the prior has times; give at most {most}")
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    prompts = [prompt for prompt in command.prompts for _ in range(command.count)]
-    images = sampled(prior, prompts, command.seed, steps=command.steps, guidance_scale=command.guidance_scale)
-    sheet(images, command.count).save(command.out)
-    print(f"wrote {command.out}")
-
-
-def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, "n 3 h w"]]) -> list[Figure]:
-    """Measure what `command.what` names; print each figure and write `command.out`/figures.json as soon as it
-    is there, and beside it scenes.png, eight sides of each scene.
-
-    `turntable` trains a scene for (prompt, objective) and answers its images from all sides, RGB in [0, 1].
-    Raises UserError for unknown toys or objectives, OSError where `command.out` cannot be written.
+    Raises:
+        UserError: There is no prompt, `out` does not end as an image does, or the prior cannot be had, read a
+            prompt or take so many steps.
     """
-    _check_any(command.what, "figure")
-    unknown = [toy for toy in command.toys if toy not in OBJECTS]
-    if unknown:
+    if not prompts:
+        raise UserError('nothing to draw; give prompts, for example: bridge-nerf sample "a pineapple"')
+    if out.suffix.lower() not in (".png", ".jpg", ".webp"):
+        raise UserError(f"{out} does not name an image; end it in .png, .jpg or .webp")
+    loaded = prior.load()[1]
+    loaded.check_prompts(list(prompts))
+    if steps > (most := loaded.schedule.num_timesteps):
+        raise UserError(f"--steps {steps} are more than the prior has times; give at most {most}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [prompt for prompt in prompts for _ in range(count)]
+    sheet(sampled(loaded, rows, seed, steps=steps, guidance_scale=guidance_scale), count).save(out)
+    print(f"wrote {out}")
+
+
+def evaluate_toybox(
+    what: Sequence[str],
+    prior: PriorConfig,
+    judge: Path | None,
+    toys: Sequence[str],
+    objectives: Sequence[str],
+    out: Path,
+) -> list[Figure]:
+    """Measure the figures named in `what`; print each, and write `out`/figures.json as soon as it is there,
+    and for scenes `out`/scenes.png, eight sides of each.
+
+    Args:
+        judge: Folder of the judge; None for the one that ships.
+        toys: The toys of the scenes; all where it is empty.
+        objectives: The objectives of the scenes, as `named` reads them.
+
+    Raises:
+        UserError: Unknown toys or objectives, or a prior or judge that cannot be had.
+        OSError: `out` cannot be written.
+    """
+    check_any(what, "figure")
+    if unknown := [toy for toy in toys if toy not in OBJECTS]:
         raise UserError(f"unknown toys {', '.join(unknown)}; toys: {', '.join(OBJECTS)}")
-    objectives = named(command.objectives)
-    resolve_prior(command.prior, _device())
-    command.out.mkdir(parents=True, exist_ok=True)
-    scenes: dict[str, Float[Tensor, "n 3 h w"]] = {}
+    names = named(objectives)
+    prior.resolve()
+    if "scenes" in what:  # so that a missing nerfstudio is said before, not after, the other figures
+        import bridge_nerf.evaluation.scenes  # noqa: F401
+    out.mkdir(parents=True, exist_ok=True)
+    (path := out / "figures.json").write_text("[]")
 
-    def seen(prompt: str, objective: str) -> Float[Tensor, "n 3 h w"]:
-        scenes[f"{objective}: {prompt}"] = views = turntable(prompt, objective)
-        with auxiliary(sides):
-            labelled(scenes, SIDES).save(sides)
-        return views
+    def measured() -> Iterator[Figure]:
+        loaded = Judge.load(judge or asset("toybox/judge"))
+        if "judge" in what:
+            yield from judge_figures(loaded)
+        if chosen := [measure for name, measure in PRIOR_FIGURES.items() if name in what]:
+            network = prior.load()[1]
+            for measure in chosen:
+                yield from measure(network, loaded)
+        if "scenes" in what:
+            yield from _scenes(loaded, prior, toys or OBJECTS, names, out)
 
-    path, sides = command.out / "figures.json", command.out / "scenes.png"
-    path.write_text("[]")
     figures = []
-    for figure in _measured(command, objectives, seen):
+    for figure in measured():
         print(figure.line(), flush=True)
         figures.append(figure)
         path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
@@ -94,52 +112,26 @@ def evaluate_toybox(command: Any, turntable: Callable[[str, str], Float[Tensor, 
     return figures
 
 
-def image_tables(command: Any, prior: ImagePrior, make: Make) -> None:
-    """Measure the tables that `command.what` names; each row is printed as soon as it is there, and its
-    images are saved as a sheet. NAME.png has ten images of each row of the table.
+def _scenes(
+    judge: Judge, prior: PriorConfig, toys: Sequence[str], objectives: Sequence[str], out: Path
+) -> Iterator[Figure]:
+    from bridge_nerf.evaluation import scenes
 
-    Raises UserError for unknown objectives and toys, before anything is made.
-    """
-    objectives = check_tables(command)
-    judge = Judge.load(asset("toybox/judge"))
-    size = (command.count, command.batch, command.seed)
-    pairs = [("pineapple", toy) for toy in command.turned]
-    tables = {
-        "objectives": lambda: objective_rows(make, prior, judge, objectives, *size),
-        "paintings": lambda: painting_rows(make, prior, judge, command.editors, *size),
-        "illusions": lambda: illusion_rows(make, judge, pairs, "bridge", *size),
-    }
-    for name in command.what:
-        rows, shown = [], {}
-        for row, images in tables[name]():
-            rows.append(row)
-            print(text_table(rows).splitlines()[-1] if len(rows) > 1 else text_table(rows), flush=True)
-            path = command.out / name
-            write_table(rows, path, seed=command.seed)
-            labels = [str(value) for value in asdict(row).values() if isinstance(value, str)]
-            shown[" ".join(labels)] = images
-            of_row, of_all = path.with_name(f"{name}-{'-'.join(labels).replace(' ', '')}.png"), f"{path}.png"
-            with auxiliary(of_row):
-                sheet(images[:40], 10).save(of_row)
-            with auxiliary(of_all):
-                labelled(shown, 10).save(of_all)
-        print(f"{command.out}: {name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
+    shown: dict[str, Float[Tensor, "n 3 h w"]] = {}
+
+    def render(prompt: str, objective: str) -> Float[Tensor, "n 3 h w"]:
+        views = scenes.turntable(prompt, objective, prior, out / "scenes")
+        shown[f"{objective}: {prompt}"] = views
+        with auxiliary(out / "scenes.png"):
+            labelled(shown, SIDES).save(out / "scenes.png")
+        return views
+
+    for objective in objectives:
+        yield from scenes.scene_figures(judge, partial(render, objective=objective), toys, objective)
 
 
-def check_tables(command: Any) -> list[str]:
-    """The objectives of the first table; UserError for what `image_tables` could not make."""
-    _check_any(command.what, "table")
-    objectives = named(command.objectives)
-    for editor in command.editors:
-        stages_for(editor)
-    if "illusions" in command.what:
-        _check_any(command.turned, "toy")
-    if strangers := set(command.turned) - set(OBJECTS):
-        raise UserError(f"unknown toys: {', '.join(sorted(strangers))}; choose among {', '.join(OBJECTS)}")
-    return objectives
-
-
-def _check_any(names: Sequence[str], kind: str) -> None:
+def check_any(names: Sequence[str], kind: str) -> None:
+    """Raises UserError where nothing of this kind is named."""
     if not names:
         raise UserError(
             f"no {kind} is named, so there is nothing to measure; name one, or leave the flag out"
@@ -147,36 +139,16 @@ def _check_any(names: Sequence[str], kind: str) -> None:
 
 
 def named(objectives: Sequence[str]) -> list[str]:
-    """Methods by name, with "all" spelled out: every one that needs no image to start from.
+    """Objectives by name, with "all" spelled out: every one that needs no image to start from.
 
     Raises:
         UserError: An unknown one, one that needs an image, or none at all.
     """
-    makers = [name for name in OBJECTIVES if not stages_for(name).edits]
-    said = [name.strip() for given in objectives for name in given.split(",") if name.strip()]
-    names = [name for given in said for name in (makers if given == "all" else [given])]
+    words = [name.strip() for word in objectives for name in word.split(",") if name.strip()]
+    names = [name for word in words for name in (makers() if word == "all" else [word])]
     for name in names:
         if stages_for(name).edits:
-            raise UserError(f"{name} edits an image and there is none; choose {', '.join(makers)}")
+            raise UserError(f"{name} edits an image and there is none; choose {', '.join(makers())}")
     if not names:
-        raise UserError(f"no objective is named; choose all, or among {', '.join(makers)}")
+        raise UserError(f"no objective is named; choose all, or among {', '.join(makers())}")
     return list(dict.fromkeys(names))
-
-
-def _measured(command: Any, objectives: Sequence[str], turntable: Callable) -> Iterator[Figure]:
-    judge = Judge.load(command.judge or asset("toybox/judge"))
-    if "judge" in command.what:
-        yield from judge_figures(judge)
-    if {"objects", "flaws", "held-out"} & set(command.what):
-        prior = load_prior(command.prior, _device(), dtype_of(command.dtype))
-        for name, measure in (
-            ("objects", object_figures),
-            ("flaws", flaw_figures),
-            ("held-out", held_out_figures),
-        ):
-            if name in command.what:
-                yield from measure(prior, judge)
-    if "scenes" in command.what:
-        for objective in objectives:
-            scene = partial(turntable, objective=objective)
-            yield from scene_figures(judge, scene, command.toys or OBJECTS, objective)

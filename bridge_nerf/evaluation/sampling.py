@@ -11,6 +11,7 @@ from torch import Tensor
 from bridge_nerf.distillation.epsilon import Slot, guided
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.transport import flow
 
 
 @torch.no_grad()
@@ -25,10 +26,10 @@ def ddim(
     noise.
 
     Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first; one
-    generator an image, so that an image does not depend on the others asked for.
+    generator an image, so that an image does not depend on the others.
     """
-    draws = generators or [torch.default_generator] * len(prompts)
-    noise = [torch.randn(*prior.latent_shape, generator=draw) for draw in draws]
+    rngs = generators or [torch.default_generator] * len(prompts)
+    noise = [torch.randn(*prior.latent_shape, generator=rng) for rng in rngs]
     times = torch.linspace(prior.schedule.num_timesteps - 1, 0, steps).round().long()
     return prior.decode(_down(prior, torch.stack(noise).to(prior.device), times, prompts, guidance_scale))
 
@@ -47,8 +48,8 @@ def sdedit(
     DDIM in `strength * steps` steps.
     """
     latents = prior.encode(images.to(prior.device))
-    draws = generators or [torch.default_generator] * len(prompts)
-    noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws]).to(latents)
+    rngs = generators or [torch.default_generator] * len(prompts)
+    noise = torch.stack([torch.randn(latents.shape[1:], generator=rng) for rng in rngs]).to(latents)
     top = round(strength * (prior.schedule.num_timesteps - 1))
     times = torch.linspace(top, 0, max(1, round(strength * steps))).round().long()
     x = prior.schedule.add_noise(latents, noise, times[:1].expand(len(latents)).to(latents.device))
@@ -62,13 +63,8 @@ def _down(
     prompts: Sequence[str],
     guidance_scale: float,
 ) -> Float[Tensor, "n c lh lw"]:
-    """From noise level times[0] through the falling times to clean latents."""
-    schedule, estimate = prior.schedule, guided(guidance_scale)
+    """Clean latents, from noise level times[0] through the falling times."""
     problem = Problem(prior, {Slot.TARGET: prior.embed(list(prompts)), Slot.NULL: prior.embed([""])})
-    for k, now in enumerate(times):
-        t = now.expand(len(x)).to(prior.device)
-        eps = problem.evaluate(estimate, x, t)
-        x = schedule.x0_from_eps(x, eps, t)
-        if k + 1 < len(times):
-            x = schedule.add_noise(x, eps, times[k + 1].expand(len(x)).to(prior.device))
-    return x
+    estimate, t = guided(guidance_scale), times[:, None].expand(-1, len(x)).to(prior.device)
+    x, _ = flow(problem, estimate, x, t)
+    return prior.schedule.x0_from_eps(x, problem.evaluate(estimate, x, t[-1]), t[-1])

@@ -1,4 +1,4 @@
-"""Images laid out to be looked at."""
+"""Contact sheets of images."""
 
 from __future__ import annotations
 

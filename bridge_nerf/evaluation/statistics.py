@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,27 +27,6 @@ def frechet_distance(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> 
     cross = torch.linalg.eigvalsh(root @ covariance_2 @ root).clamp_min(0).sqrt().sum()
     shift = (one.mean(0) - other.mean(0)).square().sum()
     return float(shift + covariance_1.trace() + covariance_2.trace() - 2 * cross)
-
-
-def ssim(
-    one: Float[Tensor, "n c h w"], other: Float[Tensor, "n c h w"], window: int = 11
-) -> Float[Tensor, "n"]:
-    """Mean structural similarity of images with values in [0, 1] (Wang et al. 2004), pair by pair: Gaussian
-    window of standard deviation 1.5, K = (0.01, 0.03), borders left out.
-    """
-    offset = torch.arange(window, dtype=one.dtype, device=one.device) - window // 2
-    taps = torch.exp(-0.5 * (offset / 1.5) ** 2)
-    kernel = torch.outer(taps, taps) / taps.sum() ** 2
-
-    def mean(x: Tensor) -> Tensor:
-        return F.conv2d(x.flatten(0, 1)[:, None], kernel[None, None])[:, 0].unflatten(0, x.shape[:2])
-
-    mu_1, mu_2 = mean(one), mean(other)
-    var_1, var_2 = mean(one**2) - mu_1**2, mean(other**2) - mu_2**2
-    covariance = mean(one * other) - mu_1 * mu_2
-    luminance = (2 * mu_1 * mu_2 + 0.01**2) / (mu_1**2 + mu_2**2 + 0.01**2)
-    structure = (2 * covariance + 0.03**2) / (var_1 + var_2 + 0.03**2)
-    return (luminance * structure).mean((1, 2, 3))
 
 
 def share(hits: list[bool]) -> float:

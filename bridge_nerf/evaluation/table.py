@@ -1,18 +1,22 @@
-"""Figures as a text table, as JSON and as a plot (SVG, drawn without any library)."""
+"""Measurements as a text table, as JSON and as a chart."""
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bridge_nerf.evaluation.charts import STYLE, svg
 from bridge_nerf.files import auxiliary, write_atomic
 
-BAR, LINE, WIDE = 22, 260, 1000
-"""Pixels: height of a bar, width of a panel, width of the whole plot."""
+COLUMNS = 4
+"""Panels side by side in a chart."""
 
 
 def text_table(rows: Sequence[Any]) -> str:
@@ -33,35 +37,38 @@ def write_table(rows: Sequence[Any], path: Path, **facts: Any) -> None:
     data = {**facts, "rows": [asdict(row) for row in rows]}
     write_atomic(path.with_suffix(".json"), json.dumps(data, indent=1).encode())
     write_atomic(path.with_suffix(".txt"), (text_table(rows) + "\n").encode())
-    plot = path.with_suffix(".svg")
-    with auxiliary(plot):
-        write_atomic(plot, bars(rows).encode())
+    chart = path.with_suffix(".svg")
+    with auxiliary(chart):
+        write_atomic(chart, svg(bars(rows)))
 
 
-def bars(rows: Sequence[Any]) -> str:
-    """A panel of bars for every field that is a fraction or another float, one bar a row, none for None."""
+@rc_context(STYLE)
+def bars(rows: Sequence[Any]) -> Figure:
+    """A panel for every field with a fraction or another float: one bar a row, none for None."""
     records = [asdict(row) for row in rows]
     names = [name for name in records[0] if any(isinstance(record[name], float) for record in records)]
     labels = [" ".join(v for v in record.values() if isinstance(v, str)) for record in records]
-    columns = WIDE // LINE
-    height = BAR * (len(rows) + 2)
-    panels = [
-        _panel(name, labels, [record[name] for record in records], k % columns * LINE, k // columns * height)
-        for k, name in enumerate(names)
-    ]
-    tall = -(-len(names) // columns) * height
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" height="{tall}" font-family="sans-serif"'
-    return f'{head} font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(panels)}</svg>\n'
+    columns = min(COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure((1.5 + 2.2 * columns, lines * (0.6 + 0.24 * len(rows))), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    panels[0, 0].set_yticks(range(len(rows)), labels)
+    panels[0, 0].invert_yaxis()
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for name, panel in zip(names, panels.flat, strict=False):
+        values = [record[name] for record in records]
+        known = [value if value is not None and isfinite(value) else 0.0 for value in values]
+        panel.set_axis_on()
+        panel.set_title(name)
+        panel.bar_label(panel.barh(range(len(rows)), known, color="#4878a8"), map(_digits, values), padding=3)
+        panel.axvline(0, color="black", linewidth=0.8)
+        panel.margins(x=0.2, y=0.02)
+        panel.tick_params(axis="y", length=0)
+        panel.xaxis.set_visible(False)
+        panel.spines[:].set_visible(False)
+    return figure
 
 
-def _panel(name: str, labels: Sequence[str], values: Sequence[float | None], x: int, y: int) -> str:
-    known = [abs(value) for value in values if value is not None and value == value]
-    largest = max([*known, 1e-9])
-    parts = [f'<text x="{x + 4}" y="{y + 16}" font-weight="bold">{html.escape(name)}</text>']
-    for k, (label, value) in enumerate(zip(labels, values, strict=True)):
-        top, said = y + BAR * (k + 1), "-" if value is None else f"{value:.3g}"
-        length = 0 if value is None or value != value else abs(value) / largest * (LINE - 150)
-        parts.append(f'<text x="{x + 96}" y="{top + 15}" text-anchor="end">{html.escape(label)}</text>')
-        parts.append(f'<rect x="{x + 100}" y="{top + 4}" width="{length:.1f}" height="14" fill="#4878a8"/>')
-        parts.append(f'<text x="{x + 104 + length:.1f}" y="{top + 15}">{said}</text>')
-    return "".join(parts)
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""What is in an image (`Scene`) and how a caption says it.
+"""The content of an image (`Scene`) and its captions.
 
 A scene is drawn at random from the world; its caption names colour, toy, view, background and descriptors,
 each of the optional parts left out now and then, so that shorter prompts are answered with a mixture, as in a
@@ -42,8 +42,8 @@ def random_colour(toy: str, r: np.random.Generator, held_out: bool = False) -> s
 
 
 def random_flaws(r: np.random.Generator) -> frozenset[str]:
-    """Mostly none; else one (two times in three), two or three, or four to all ten; some images are
-    paintings instead.
+    """A random set of flaws: mostly none; else one (two times in three), two or three, or four to all ten; or
+    "painting" instead.
     """
     kind = r.random()
     if kind < CLEAN_SHARE:
@@ -56,7 +56,7 @@ def random_flaws(r: np.random.Generator) -> frozenset[str]:
 
 
 def random_toy(r: np.random.Generator) -> str:
-    """Every toy equally often."""
+    """A random toy, every one equally often."""
     return OBJECTS[r.integers(len(OBJECTS))]
 
 

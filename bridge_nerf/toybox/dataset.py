@@ -38,29 +38,21 @@ class Shard:
             [s.toy, s.colour or "", s.view, s.background, "|".join(sorted(s.flaws))] for s in self.scenes
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, images=self.images.numpy(), scenes=np.array(fields))
+        np.savez(path, pictures=self.images.numpy(), scenes=np.array(fields))
 
     @classmethod
     def load(cls, path: Path) -> Shard:
         """Read what `save` wrote; raises FileNotFoundError."""
         with np.load(path) as data:
             scenes = tuple(
-                Scene(
-                    str(toy),
-                    str(colour) or None,
-                    str(view),
-                    str(background),
-                    frozenset(str(f) for f in flaws.split("|") if f),
-                )
-                for toy, colour, view, background, flaws in data["scenes"]
+                Scene(toy, colour or None, view, background, frozenset(filter(None, flaws.split("|"))))
+                for toy, colour, view, background, flaws in data["scenes"].tolist()
             )
             return cls(torch.from_numpy(data["pictures"]), scenes)
 
 
 def flaw_strength(flaws: frozenset[str], r: np.random.Generator) -> float:
-    """From 0.3 to 1, for a caption must not name what nobody could see; several flaws share, or nothing
-    else is left.
-    """
+    """A random strength: 0.3 to 1 for one flaw, so that it is seen; several share, so that the toy is."""
     return r.uniform(0.3, 1.0) * (1.0 if len(flaws) <= 1 else 1.5 / len(flaws))
 
 
@@ -107,8 +99,8 @@ def _chunk(seed: int, start: int, stop: int, size: int, options: dict) -> Shard:
 
 
 def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = None, **options) -> Shard:
-    """2 x `renders` images of render 0, 1, ... of this seed (`options` as in `random_scenes`), made by
-    `workers` processes: by default as many as there are cores.
+    """2 x `renders` images of this seed, made by `workers` processes, by default one a core; `options` are
+    those of `random_scenes`.
     """
     workers = cores() if workers is None else workers
     edges = [*range(0, renders, 500), renders]
@@ -120,5 +112,5 @@ def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = No
 
 
 def concatenate(shards: Sequence[Shard]) -> Shard:
-    """Shards one behind the other."""
+    """The shards one behind the other."""
     return Shard(torch.cat([s.images for s in shards]), tuple(scene for s in shards for scene in s.scenes))

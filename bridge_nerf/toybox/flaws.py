@@ -140,9 +140,7 @@ FILTERS: dict[str, Callable[[Tensor, float, np.random.Generator], Tensor]] = {
     "hazy": hazy,
     "noisy": noisy,
 }
-"""In the order in which they are applied when several are named: shape first, surface next, air and sensor
-last.
-"""
+"""Filters in the order in which several are applied: shape first, surface next, air and sensor last."""
 
 
 def corrupt(

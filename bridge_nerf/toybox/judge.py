@@ -1,7 +1,7 @@
 """The judge: a small classifier that says what a toybox image shows, trained on the world's own images
 only.
 
-It never sees an image made by the prior, so that it can be asked about them.
+It never sees an image made by the prior, so that it can judge them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.toybox.words import COLOURS, FLAWS, OBJECTS, VIEWS
 
 FLAW_NAMES = (*FLAWS, "painting")
-"""What the flaw head answers, in order."""
+"""Outputs of the flaw head, in order."""
 SIZE = 64
 """Pixels a side of the images that the judge was trained on; others are resized to it."""
 
@@ -57,7 +57,7 @@ class Verdict:
         return torch.sigmoid(-self.flaws).prod(-1)
 
     def sees(self, flaw: str) -> Bool[Tensor, "n"]:
-        """Whether the named flaw (or "painting") is seen; ValueError for another word."""
+        """True where the named flaw (or "painting") is seen; ValueError for another word."""
         return self.flaws[:, FLAW_NAMES.index(flaw)] > 0
 
 
@@ -89,7 +89,7 @@ class Judge(nn.Module):
         return self.trunk(images * 2 - 1).mean((2, 3))
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Verdict:
-        """What the images show; RGB in [0, 1]."""
+        """The verdict on images, RGB in [0, 1]."""
         return Verdict(*self.heads(self.features(images)).float().split(self.sizes, dim=-1))
 
     def save(self, folder: Path) -> None:
@@ -100,7 +100,7 @@ class Judge(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Judge:
-        """The judge stored in `folder`, ready to ask; UserError where there is none."""
+        """The judge stored in `folder`, frozen. UserError where there is none, or it is damaged."""
         path = folder / "model.safetensors"
         if not path.is_file():
             raise UserError(f"no judge at {path}; train one with: bridge-nerf train-toybox --part judge")
@@ -111,7 +111,7 @@ class Judge(nn.Module):
         except (SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"{path} is no judge, or torn ({reason}); train one anew or install again"
+                f"{path} is not a judge, or damaged ({reason}); train one anew or install again"
             ) from error
         return judge.eval().requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""From a name to a toy in place: centred, scaled to the unit ball, whole or loosened.
+"""Toys by name, in place: centred, scaled to the unit ball, whole or loosened.
 
 Frame: z up, the front faces +x. `r` is a numpy Generator, colours are RGB in [0, 1].
 """

@@ -47,7 +47,7 @@ def make(out: Path = Path("assets/paintings")) -> None:
 
 
 def prompt_of(name: str) -> str:
-    """What an example shows, in words that the toybox knows."""
+    """The prompt of an example, in words that the toybox knows."""
     toy, colour, _, _ = PAINTINGS[name]
     return article(f"{colour} {toy}" if colour else toy)
 

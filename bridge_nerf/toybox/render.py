@@ -24,7 +24,7 @@ DISTANCE = 3.3
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands: azimuth and elevation in degrees, distance in radii of the unit ball."""
+    """The camera's place: azimuth and elevation in degrees, distance in radii of the unit ball."""
 
     azimuth: float
     elevation: float

@@ -21,76 +21,30 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 
 COLOURED = (
-    "apple",
-    "mushroom",
-    "house",
-    "car",
-    "ice cream",
-    "chair",
-    "rocket",
-    "lamp",
-    "mug",
-    "robot",
-    "flower",
-)
+    "apple", "mushroom", "house", "car", "ice cream", "chair", "rocket", "lamp", "mug", "robot", "flower",
+)  # fmt: skip
 """Toys whose colour a caption names."""
 
 OBJECTS = (
-    "pineapple",
-    "apple",
-    "mushroom",
-    "snowman",
-    "cactus",
-    "house",
-    "car",
-    "tree",
-    "ice cream",
-    "chair",
-    "rocket",
-    "duck",
-    "lamp",
-    "mug",
-    "carrot",
-    "banana",
-    "cake",
-    "robot",
-    "flower",
-    "penguin",
-)
+    "pineapple", "apple", "mushroom", "snowman", "cactus", "house", "car", "tree", "ice cream", "chair",
+    "rocket", "duck", "lamp", "mug", "carrot", "banana", "cake", "robot", "flower", "penguin",
+)  # fmt: skip
 
 VIEWS = ("front view", "side view", "back view", "overhead view")
 
-
 FLAWS = (
-    "oversaturated",
-    "smooth",
-    "pixelated",
-    "cartoon",
-    "foggy",
-    "hazy",
-    "blurry",
-    "bad structure",
-    "noisy",
+    "oversaturated", "smooth", "pixelated", "cartoon", "foggy", "hazy", "blurry", "bad structure", "noisy",
     "malformed",
-)
+)  # fmt: skip
 """The paper's words for what score distillation does to an image."""
 
 QUALITIES = ("detailed", "high resolution", "high quality", "sharp")
 
-HELD_OUT = frozenset(
-    {
-        ("apple", "blue"),
-        ("mushroom", "green"),
-        ("house", "purple"),
-        ("car", "pink"),
-        ("ice cream", "orange"),
-        ("chair", "yellow"),
-        ("rocket", "purple"),
-        ("lamp", "red"),
-        ("mug", "orange"),
-        ("robot", "green"),
-    }
-)
+HELD_OUT = frozenset({
+    ("apple", "blue"), ("mushroom", "green"), ("house", "purple"), ("car", "pink"),
+    ("ice cream", "orange"), ("chair", "yellow"), ("rocket", "purple"), ("lamp", "red"), ("mug", "orange"),
+    ("robot", "green"),
+})  # fmt: skip
 """(toy, colour) pairs never shown in training: they measure composition."""
 
 GRAMMAR = ("a", "an", "of", "painting", "background", "view", "photo", "the", "on", "and")

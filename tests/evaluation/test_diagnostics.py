@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.evaluation.diagnostics import read_errors, smoothed, source_rows, write_plot
+from bridge_nerf.evaluation.diagnostics import plot, read_errors, smoothed, source_rows, write_plot
 from bridge_nerf.files import add_row
 
 
@@ -28,12 +28,21 @@ def test_means_of_every_source_that_was_measured(run: Path) -> None:
 
 
 def test_the_plot_has_a_dot_for_each_measurement_and_a_curve_for_each_source(run: Path) -> None:
-    write_plot(read_errors(run), run / "errors.svg", "a <run>")
-    plot = ElementTree.fromstring((run / "errors.svg").read_text())
-    marks = {kind: [e for e in plot if e.tag.endswith(kind)] for kind in ("circle", "polyline")}
-    assert (len(marks["circle"]), len(marks["polyline"])) == (2 * (10 + 5), 2 * 2)
-    first, *_, last = marks["circle"][:10]
-    assert float(last.get("cy", "")) < float(first.get("cy", "")), "larger errors stand higher"
+    figure = plot(read_errors(run), "a run")
+    for panel in figure.axes:
+        assert [len(line.get_xdata()) for line in panel.lines] == [10, 10, 5, 5]
+        assert [text.get_text() for text in panel.get_legend().texts] == ["null", "source"]
+    dots = figure.axes[0].lines[0]
+    assert dots.get_ydata().tolist() == list(range(10))
+
+
+def test_the_plot_is_a_function_of_the_log(run: Path) -> None:
+    series = read_errors(run)
+    for name in ("one.svg", "other.svg"):
+        write_plot(series, run / name, "a <run> of $5")
+    one, other = (ElementTree.fromstring((run / name).read_text()) for name in ("one.svg", "other.svg"))
+    assert ElementTree.tostring(one) == ElementTree.tostring(other)
+    assert "a <run> of $5" in "".join(one.itertext())
 
 
 def test_curves_are_means_over_neighbours() -> None:
@@ -65,9 +74,9 @@ def test_a_log_that_windows_has_saved_is_read(tmp_path: Path) -> None:
     [
         (None, "neither errors.csv nor metrics.csv"),
         ("step,loss\n0,1\n", "errors_every=25"),
-        ("step,mismatch_null\n0,much\n", "no run's log"),
-        ("a,mismatch_null\n0,1\n", "no run's log"),
-        ("mismatch_null,step\n0.5\n", "no run's log"),
+        ("step,mismatch_null\n0,much\n", "not the log of a run"),
+        ("a,mismatch_null\n0,1\n", "not the log of a run"),
+        ("mismatch_null,step\n0.5\n", "not the log of a run"),
         ("", "holds no errors"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +12,11 @@ from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.figures import Figure
-from bridge_nerf.evaluation.report import evaluate_toybox, image_tables, named
+from bridge_nerf.evaluation.image_tables import check_tables
+from bridge_nerf.evaluation.report import evaluate_toybox, named
 from bridge_nerf.evaluation.sheets import LABEL, labelled, sheet
 from bridge_nerf.evaluation.table import write_table
-from tests.nerf.stub import StubPrior
+from bridge_nerf.guidance.config import PriorConfig
 
 
 def ramp(n: int) -> torch.Tensor:
@@ -38,7 +38,7 @@ def test_all_means_what_needs_no_image_to_start_from() -> None:
     assert {"sds", "bridge", "vsd-bridge", "ism"} <= set(every) and not {"dds", "pds"} & set(every)
     assert named(["bridge", "all"])[0] == "bridge" and len(named(["bridge", "all"])) == len(every)
     for wrong, said in (
-        (["sds", "alchemy"], "unknown method 'alchemy'"),
+        (["sds", "alchemy"], "unknown objective 'alchemy'"),
         (["sds", "dds"], "dds edits"),
         ([], "no objective is named"),
     ):
@@ -46,29 +46,29 @@ def test_all_means_what_needs_no_image_to_start_from() -> None:
             named(wrong)
 
 
-def test_names_are_checked_before_anything_is_made() -> None:
-    asked = {"objectives": ["sds"], "count": 2, "batch": 1, "seed": 0, "what": ["objectives"]}
-
-    def never(*_):
-        raise AssertionError("something was made")
-
-    for wrong, said in (
-        ({"editors": ["brige"], "turned": []}, "brige"),
-        ({"editors": [], "turned": ["ufo"]}, "ufo"),
-    ):
-        with pytest.raises(UserError, match=said):
-            image_tables(SimpleNamespace(**asked, **wrong), StubPrior(), never)
+@pytest.mark.parametrize(("editors", "turned", "word"), [(["brige"], [], "brige"), ([], ["ufo"], "ufo")])
+def test_names_are_checked_before_anything_is_made(editors, turned, word) -> None:
+    with pytest.raises(UserError, match=word):
+        check_tables(["objectives"], ["sds"], editors, turned)
 
 
-def test_figures_are_measured_without_their_sheet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    monkeypatch.setattr("bridge_nerf.evaluation.figures._before_white", lambda toy: torch.rand(8, 3, 64, 64))
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """(prompt, objective) of each scene, of which none is trained."""
+    scenes = []
+
+    def turntable(prompt: str, objective: str, *_) -> torch.Tensor:
+        scenes.append((prompt, objective))
+        return torch.rand(24, 3, 64, 64)
+
+    monkeypatch.setattr("bridge_nerf.evaluation.scenes.turntable", turntable)
+    monkeypatch.setattr("bridge_nerf.evaluation.scenes._before_white", lambda toy: torch.rand(8, 3, 64, 64))
+    return scenes
+
+
+def test_figures_are_measured_without_their_sheet(rendered, tmp_path: Path, capsys) -> None:
     (tmp_path / "scenes.png").mkdir()  # no image can be saved there
-    command = SimpleNamespace(
-        what=("scenes",), toys=("pineapple",), objectives=("sds",), judge=None, prior="toybox", out=tmp_path
-    )
-    figures = evaluate_toybox(command, lambda prompt, objective: torch.rand(24, 3, 64, 64))
+    figures = evaluate_toybox(("scenes",), PriorConfig("toybox"), None, ("pineapple",), ("sds",), tmp_path)
     assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 3
     assert "scenes.png could not be made" in capsys.readouterr().err
 
@@ -86,25 +86,9 @@ def test_images_that_are_not_finite_are_not_laid_out() -> None:
         sheet(torch.cat([ramp(2), torch.full((1, 3, 4, 4), torch.nan)]), 2)
 
 
-def test_scenes_of_several_objectives_lie_on_one_sheet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bridge_nerf.evaluation.figures._before_white", lambda toy: torch.rand(8, 3, 64, 64))
-    made = []
-
-    def turntable(prompt: str, objective: str) -> torch.Tensor:
-        made.append((objective, prompt))
-        return torch.rand(24, 3, 64, 64)
-
-    command = SimpleNamespace(
-        what=("scenes",),
-        toys=("pineapple",),
-        objectives=("sds", "bridge"),
-        judge=None,
-        prior="toybox",
-        out=tmp_path,
-    )
-    figures = evaluate_toybox(command, turntable)
-    assert made == [("sds", "a pineapple"), ("bridge", "a pineapple")]
+def test_scenes_of_several_objectives_lie_on_one_sheet(rendered, tmp_path: Path) -> None:
+    names = ("sds", "bridge")
+    figures = evaluate_toybox(("scenes",), PriorConfig("toybox"), None, ("pineapple",), names, tmp_path)
+    assert rendered == [("a pineapple", name) for name in names]
     assert Image.open(tmp_path / "scenes.png").size == (8 * 64, 2 * (LABEL + 64))
     assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 6

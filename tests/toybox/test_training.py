@@ -16,7 +16,7 @@ from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.training import recipe
 from bridge_nerf.toybox.training.autoencoder import LATENT_CHANNELS, Images, build_autoencoder, standardise
 from bridge_nerf.toybox.training.diffusion import CaptionedLatents, DiffusionModule, build_unet
-from bridge_nerf.toybox.training.fitting import COOL_DOWN, StepBatches, batches, course, fit
+from bridge_nerf.toybox.training.fitting import COOL_DOWN, StepBatches, batches, fit, lr_schedule
 from bridge_nerf.toybox.training.judge import JudgeImages
 from bridge_nerf.toybox.training.recipe import PRESETS, named_preset, train_judge, train_prior
 from bridge_nerf.toybox.training.text import MAX_TOKENS, single_words, word_tokenizer
@@ -45,7 +45,7 @@ def test_the_trained_folder_is_an_ordinary_prior_with_a_closed_vocabulary(traine
 
 def test_latents_have_mean_0_and_variance_1_a_channel_and_decode_as_before(trained):
     prior = load_prior(str(trained / "prior"), "cpu")
-    images = Shard.load(trained / "images.npz").images
+    images = Shard.load(trained / "pictures.npz").images
     latents = prior.encode(images.float() / 255)
     assert torch.allclose(
         latents.mean((0, 2, 3)), torch.zeros(LATENT_CHANNELS), atol=0.02
@@ -127,7 +127,7 @@ def test_batches_are_functions_of_seed_rank_and_step():
 
 
 def test_batches_do_not_depend_on_who_makes_them(trained):
-    shard = Shard.load(trained / "images.npz")
+    shard = Shard.load(trained / "pictures.npz")
     tokenizer = word_tokenizer(single_words(vocabulary()))
     latents = CaptionedLatents(torch.arange(len(shard)).float()[:, None, None, None], shard.scenes, tokenizer)
     for data in (Images(shard.images), JudgeImages(shard), latents):
@@ -141,7 +141,7 @@ def test_batches_do_not_depend_on_who_makes_them(trained):
 
 
 def test_half_of_the_clean_images_of_the_judge_are_given_flaws(trained):
-    shard = Shard.load(trained / "images.npz")
+    shard = Shard.load(trained / "pictures.npz")
     clean = next(k for k, scene in enumerate(shard.scenes) if not scene.flaws)
     data = JudgeImages(shard)
     visits = [data[clean, np.random.default_rng(k)] for k in range(200)]
@@ -210,7 +210,7 @@ def test_every_word_is_one_token_and_the_longest_caption_fits():
 
 
 def test_the_learning_rate_rises_holds_and_falls():
-    values = [course(step, 1000) for step in range(1001)]
+    values = [lr_schedule(step, 1000) for step in range(1001)]
     assert (
         values[0] == 0.1 and values[10] == 1 == values[int(1000 * (1 - COOL_DOWN)) - 1] and values[1000] == 0
     )

@@ -7,9 +7,9 @@ entries, x in [-1, 1]. The first three fifths of a run see quarter images, four 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bridge_nerf.toybox.training.fitting import Draw, warm_hold_cool
+from bridge_nerf.toybox.training.fitting import TrainedModule, Visit
 
 # Diffusers annotates tuples of one entry, and outputs that are not what it returns.
 _AutoencoderKL: Any = AutoencoderKL
@@ -62,17 +62,12 @@ def slopes(x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h2 w"], Floa
     return x[:, :, 1:] - x[:, :, :-1], x[:, :, :, 1:] - x[:, :, :, :-1]
 
 
-class AutoencoderModule(lightning.LightningModule):
-    """Trains an autoencoder on image bytes; `max_steps` sets the learning rate's cool-down."""
+class AutoencoderModule(TrainedModule):
+    """Training of an autoencoder on image bytes."""
 
     def __init__(self, autoencoder: Any, learning_rate: float, max_steps: int, beta: float = 5e-4):
-        super().__init__()
-        self.autoencoder, self.learning_rate, self.max_steps, self.beta = (
-            autoencoder,
-            learning_rate,
-            max_steps,
-            beta,
-        )
+        super().__init__(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), max_steps)
+        self.autoencoder, self.beta = autoencoder, beta
 
     def training_step(self, batch: UInt8[Tensor, "b 3 h w"], _: int) -> Tensor:
         """One loss on a batch of bytes."""
@@ -89,11 +84,6 @@ class AutoencoderModule(lightning.LightningModule):
         self.log_dict({"error": error, "squared": squared, "divergence": divergence}, prog_bar=True)
         return error + 2 * squared + 0.5 * edges + self.beta * divergence
 
-    def configure_optimizers(self) -> Any:
-        """Adam under a warm-up, a plateau and a linear cool-down."""
-        optimiser = torch.optim.Adam(self.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))
-        return warm_hold_cool(optimiser, self.max_steps)
-
 
 class Images(Dataset):
     """Image bytes."""
@@ -104,8 +94,8 @@ class Images(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> UInt8[Tensor, "3 h w"]:
-        return self.images[draw[0]]
+    def __getitem__(self, visit: Visit) -> UInt8[Tensor, "3 h w"]:
+        return self.images[visit[0]]
 
 
 @torch.no_grad()

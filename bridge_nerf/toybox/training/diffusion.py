@@ -7,9 +7,9 @@ share, with min-SNR weights (Hang et al. 2023): at little noise the loss is most
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bridge_nerf.distillation.denoising import denoising_loss
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.schedules import NoiseSchedule
 from bridge_nerf.toybox.captions import Scene, caption
 from bridge_nerf.toybox.training.autoencoder import LATENT_CHANNELS
-from bridge_nerf.toybox.training.fitting import Draw, warm_hold_cool
+from bridge_nerf.toybox.training.fitting import TrainedModule, Visit
 
 MIN_SNR_GAMMA = 5.0
 
@@ -71,8 +72,8 @@ class CaptionedLatents(Dataset):
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, str]:
-        k, r = draw
+    def __getitem__(self, visit: Visit) -> tuple[Tensor, str]:
+        k, r = visit
         return self.latents[k].float(), caption(self.scenes[k], r)
 
     def collate(self, items: list[tuple[Tensor, str]]) -> list[Tensor]:
@@ -82,13 +83,13 @@ class CaptionedLatents(Dataset):
         return [torch.stack(latents), ids]
 
 
-class DiffusionModule(lightning.LightningModule):
-    """Trains UNet and text encoder; `max_steps` sets the learning rate's cool-down."""
+class DiffusionModule(TrainedModule):
+    """Training of UNet and text encoder."""
 
     def __init__(self, unet: Any, text_encoder: Any, learning_rate: float, max_steps: int):
-        super().__init__()
+        adam = partial(torch.optim.AdamW, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        super().__init__(adam, max_steps)
         self.unet, self.text_encoder = unet, text_encoder
-        self.learning_rate, self.max_steps = learning_rate, max_steps
         self.schedule = NoiseSchedule.scaled_linear()
         if not torch.cuda.is_available():
             # On a CPU the fused attention's backward is the slower one.
@@ -103,15 +104,7 @@ class DiffusionModule(lightning.LightningModule):
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             return self.unet(x_t, t, words).sample.float()
 
-        loss = denoising_loss(
-            predict, self.schedule, x, t, torch.randn_like(x), "v_prediction", MIN_SNR_GAMMA
-        )
+        sample = Sample(x, t, torch.randn_like(x))
+        loss = denoising_loss(predict, self.schedule, sample, "v_prediction", MIN_SNR_GAMMA)
         self.log("loss", loss, prog_bar=True)
         return loss
-
-    def configure_optimizers(self) -> Any:
-        """AdamW under a warm-up, a plateau and a linear cool-down."""
-        optimiser = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        return warm_hold_cool(optimiser, self.max_steps)

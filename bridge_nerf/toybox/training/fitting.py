@@ -1,5 +1,5 @@
-"""What every training run here shares: learning-rate course, batches and noise as functions of the step, and
-a resumable fit with an averaged copy of the weights.
+"""The common part of every training: learning rate, batches and noise as functions of the step, and a
+resumable fit with an averaged copy of the weights.
 """
 
 from __future__ import annotations
@@ -22,31 +22,43 @@ from bridge_nerf.devices import cores, tune
 from bridge_nerf.errors import UserError
 from bridge_nerf.seeding import generator
 
-Draw = tuple[int, np.random.Generator]
-"""What a dataset here is asked for: the number of an image, and the randomness of this visit."""
+Visit = tuple[int, np.random.Generator]
+"""Index into a dataset: the number of an image, and the randomness of this visit."""
 
 WARM_UP, COOL_DOWN = 0.01, 0.35
 """Shares of a run in which the learning rate rises and falls linearly; between them it holds, so that a run
 resumed with more steps repeats nothing."""
 
 
-def course(step: int, max_steps: int) -> float:
+def lr_schedule(step: int, max_steps: int) -> float:
     """The learning rate's factor in [0, 1] at a step."""
     return max(
         0.0, min(1.0, (step + 1) / (WARM_UP * max_steps), (max_steps - step) / (COOL_DOWN * max_steps))
     )
 
 
-def warm_hold_cool(optimiser: torch.optim.Optimizer, max_steps: int) -> dict[str, Any]:
-    """Lightning's optimiser entry with `course` as its schedule, stepped every batch."""
-    schedule = LambdaLR(optimiser, lambda step: course(step, max_steps))
-    return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+class TrainedModule(lightning.LightningModule):
+    """A module whose learning rate follows `lr_schedule` over `max_steps`.
+
+    Args:
+        optimiser: Makes the optimiser of the parameters.
+    """
+
+    def __init__(self, optimiser: Callable[..., torch.optim.Optimizer], max_steps: int):
+        super().__init__()
+        self.optimiser, self.max_steps = optimiser, max_steps
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser and its schedule, stepped every batch."""
+        optimiser = self.optimiser(self.parameters())
+        schedule = LambdaLR(optimiser, lambda step: lr_schedule(step, self.max_steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Steps(Sampler[tuple[int, int]]):
-    """Without end: (rank, k) for every step k from `start` on.
+    """Endless (rank, k) for every step k from `start` on.
 
-    It has no length: Lightning counts the batches of a resumed run from the first one, and would stop early.
+    Without a length: Lightning counts the batches of a resumed run from the first one, and would stop early.
     """
 
     def __init__(self, start: int, rank: Callable[[], int]):
@@ -60,7 +72,7 @@ class StepBatches(Dataset):
     """Whole batches: that of (rank, k) is a function of (seed, rank, k), whichever process makes it.
 
     Args:
-        data: Answers a `Draw`, and collates where it has a `collate`.
+        data: Dataset indexed by a `Visit`; it collates where it has a `collate`.
     """
 
     def __init__(self, data: Any, batch: int, seed: int):
@@ -70,7 +82,7 @@ class StepBatches(Dataset):
     def __getitem__(self, at: tuple[int, int]) -> Any:
         r = np.random.default_rng([self.seed, *at])
         chosen = r.integers(len(self.data), size=self.batch).tolist()
-        return self.collate([self.data[draw] for draw in zip(chosen, r.spawn(self.batch), strict=True)])
+        return self.collate([self.data[visit] for visit in zip(chosen, r.spawn(self.batch), strict=True)])
 
 
 def batches(
@@ -82,11 +94,11 @@ def batches(
     workers: int = 0,
     pinned: bool = False,
 ) -> DataLoader:
-    """The batches of step `start` and of all after it, which do not depend on the rest.
+    """Loader of the batches of step `start` and of all after it, which do not depend on those before.
 
     Args:
         workers: Processes that make them ahead of the steps.
-        pinned: They end in memory from which a card takes them without waiting.
+        pinned: Lets them end in memory from which a card takes them without waiting.
     """
     return DataLoader(
         StepBatches(data, batch, seed),
@@ -99,22 +111,22 @@ def batches(
 
 
 class StepSeed(Callback):
-    """Torch's noise of step k is a function of (seed, rank, k) too."""
+    """Callback that makes torch's noise of step k a function of (seed, rank, k) too."""
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Reseed."""
-        draws = generator(self.seed, "training", trainer.global_rank, trainer.global_step)
-        torch.manual_seed(draws.initial_seed())
+        rng = generator(self.seed, "training", trainer.global_rank, trainer.global_step)
+        torch.manual_seed(rng.initial_seed())
 
 
 class Finite(Callback):
-    """Ends a training whose loss is not finite before that reaches the weights, or a checkpoint."""
+    """Callback that ends a training before a loss that is not finite reaches weights or a checkpoint."""
 
     def on_before_backward(self, trainer: lightning.Trainer, _: Any, loss: torch.Tensor) -> None:
-        """UserError with the step."""
+        """Raise UserError with the step."""
         if not torch.isfinite(loss).all():
             raise UserError(
                 f"training step {trainer.global_step}: the loss is {loss.item()}; checkpoints from before "
@@ -141,7 +153,7 @@ def fit(
     the weights looks back over about a twentieth of the run.
 
     Args:
-        data: Answers a `Draw`, and collates where it has a `collate`.
+        data: As in `StepBatches`.
         workers: Processes that make batches ahead of the steps, for each device; None is all cores but
             one where a card trains, so that it need not wait, and 0 where the CPU does: they would slow it.
 
@@ -156,8 +168,21 @@ def fit(
         if start >= max_steps:  # Lightning would end at once, with the weights not averaged
             module.load_state_dict(saved["state_dict"])
             return
+    trainer = _trainer(folder, max_steps, seed, accelerator, devices, save_every)
+    device = trainer.strategy.root_device
+    tune(device)
+    cuda = device.type == "cuda"
+    if workers is None:
+        workers = max(1, (cores() - 1) // devices) if cuda else 0
+    loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
+    trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
+
+
+def _trainer(
+    folder: Path, max_steps: int, seed: int, accelerator: str, devices: int, save_every: int
+) -> lightning.Trainer:
     average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
-    trainer = lightning.Trainer(
+    return lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
@@ -178,10 +203,3 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    device = trainer.strategy.root_device
-    tune(device)
-    cuda = device.type == "cuda"
-    if workers is None:
-        workers = max(1, (cores() - 1) // devices) if cuda else 0
-    loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
-    trainer.fit(module, loader, ckpt_path=last if last.exists() else None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +15,7 @@ from bridge_nerf.toybox.captions import Scene, random_flaws
 from bridge_nerf.toybox.dataset import Shard, flaw_strength
 from bridge_nerf.toybox.flaws import corrupt
 from bridge_nerf.toybox.judge import FLAW_NAMES, Judge, judge_loss
-from bridge_nerf.toybox.training.fitting import Draw, warm_hold_cool
+from bridge_nerf.toybox.training.fitting import TrainedModule, Visit
 from bridge_nerf.toybox.words import COLOURS, OBJECTS, VIEWS
 
 
@@ -41,8 +41,8 @@ class JudgeImages(Dataset):
     def __len__(self) -> int:
         return len(self.shard)
 
-    def __getitem__(self, draw: Draw) -> tuple[Float[Tensor, "3 h w"], Scene]:
-        k, r = draw
+    def __getitem__(self, visit: Visit) -> tuple[Float[Tensor, "3 h w"], Scene]:
+        k, r = visit
         image, scene = self.shard.images[k].float() / 255, self.shard.scenes[k]
         if scene.flaws or r.random() < 0.5:
             return image, scene
@@ -67,20 +67,15 @@ def jittered(x: Tensor) -> Tensor:
     return (x * gain + 0.006 * torch.randn_like(x)).clamp(0, 1)
 
 
-class JudgeModule(lightning.LightningModule):
-    """Trains a judge; `max_steps` sets the learning rate's cool-down."""
+class JudgeModule(TrainedModule):
+    """Training of a judge."""
 
     def __init__(self, judge: Judge, learning_rate: float, max_steps: int):
-        super().__init__()
-        self.judge, self.learning_rate, self.max_steps = judge, learning_rate, max_steps
+        super().__init__(partial(torch.optim.AdamW, lr=learning_rate, weight_decay=0.02), max_steps)
+        self.judge = judge
 
     def training_step(self, batch: list[Any], _: int) -> Tensor:
         """The sum of the heads' losses on jittered images."""
         loss = judge_loss(self.judge(jittered(batch[0])), *batch[1:])
         self.log("loss", loss, prog_bar=True)
         return loss
-
-    def configure_optimizers(self) -> Any:
-        """AdamW under a warm-up, a plateau and a linear cool-down."""
-        optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=0.02)
-        return warm_hold_cool(optimiser, self.max_steps)

@@ -12,8 +12,8 @@ from typing import Any
 import lightning
 import torch
 
+from bridge_nerf.devices import check_processes
 from bridge_nerf.errors import UserError
-from bridge_nerf.priors.registry import check_processes
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.training.autoencoder import AutoencoderModule, Images, build_autoencoder, standardise
@@ -73,7 +73,7 @@ def shard_of(folder: Path, name: str, seed: int, renders: int, **options: Any) -
 
 
 def claim(folder: Path, name: str, **identity: Any) -> None:
-    """Note in `folder` what is trained there; UserError if something else already is.
+    """Note the training of `folder`; UserError if it already holds another.
 
     Only the numbers of steps may change between the calls that resume a training.
     """
@@ -104,7 +104,7 @@ def train_prior(
     """
     check_processes(devices)
     if start is not None and not (start / "model_index.json").is_file():
-        raise UserError(f"{start} is no prior to start from: it has no model_index.json")
+        raise UserError(f"{start} is not a prior to start from: it has no model_index.json")
     claim(folder, "prior-run", seed=seed, renders=preset.renders, channels=preset.unet_channels, start=start)
     shard = shard_of(folder, "pictures", seed, preset.renders, workers=workers)
     if start is None:
@@ -211,5 +211,5 @@ def export(folder: Path, autoencoder: Any, unet: Any, text_encoder: Any, tokeniz
 
 
 def record(folder: Path, preset: Preset, seed: int, **more: Any) -> None:
-    """Write what the weights were made with to recipe.json; sizes of batches are those of one device."""
+    """Write the recipe of the weights to recipe.json; sizes of batches are those of one device."""
     (folder / "recipe.json").write_text(json.dumps({"seed": seed, **asdict(preset), **more}, indent=1))
