@@ -33,8 +33,8 @@ with required("visitors.py"):
     from gradio_client.exceptions import AppError
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 600.0
-"""Seconds that a request may wait; one that waits longer counts as lost."""
+REQUEST_TIMEOUT_S = 600.0
+"""Maximum time of a request; one that takes longer counts as lost."""
 IMAGE = {
     "objective": "sds",
     "randomise": True,
@@ -44,22 +44,22 @@ IMAGE = {
     "api_name": "/text_to_image",
 }
 SHORT, LONG = 20, 1000
-"""Steps."""
+"""Steps of a run."""
 
 
 @dataclass
 class Tally:
-    """What became of the requests."""
+    """Outcomes of requests, times and memory."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    """Of each that was answered."""
+    """Time of each request that was answered."""
     memory: list[tuple[float, float]] = field(default_factory=list)
     """(seconds since the start, MiB of the app and what it started)."""
 
 
 def visitor(url: str, number: int, until: float, tally: Tally) -> None:
-    """One request after the other until the time is over."""
+    """Send one request after the other until the time is over."""
     draw, client = random.Random(number), None
     while time.monotonic() < until:
         kind = draw.choices(["short", "plane", "refused", "cancelled"], [4, 3, 2, 2])[0]
@@ -82,29 +82,29 @@ def visitor(url: str, number: int, until: float, tally: Tally) -> None:
 
 
 def _request(client: Client, kind: str, draw: random.Random) -> str:
-    """What became of it, in words; raises where it was refused or lost."""
+    """Outcome of a request in words; raises where it was refused or lost."""
     if kind == "plane":
-        wish = {"noise_level": draw.uniform(0.1, 0.9), "api_name": "/how_it_works"}
+        inputs = {"noise_level": draw.uniform(0.1, 0.9), "api_name": "/how_it_works"}
     else:
         prompt = "a zeppelin" if kind == "refused" else draw.choice(["a duck", "a red apple", "a house"])
-        wish = IMAGE | {"prompt": prompt, "steps": LONG if kind == "cancelled" else SHORT}
-    job = client.submit(**wish)
+        inputs = IMAGE | {"prompt": prompt, "steps": LONG if kind == "cancelled" else SHORT}
+    job = client.submit(**inputs)
     if kind == "cancelled":
         _wait_for_a_frame(job)
         job.cancel()
         return "given up"
-    job.result(timeout=PATIENCE)
+    job.result(timeout=REQUEST_TIMEOUT_S)
     return "answered"
 
 
 def _wait_for_a_frame(job) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + REQUEST_TIMEOUT_S
     while not job.outputs() and not job.done() and time.monotonic() < end:
         time.sleep(0.05)
     if job.done():
         job.result()
     if not job.outputs():
-        raise TimeoutError(f"no image in {PATIENCE} s")
+        raise TimeoutError(f"no image in {REQUEST_TIMEOUT_S} s")
 
 
 def watch(process: psutil.Process, begun: float, until: float, tally: Tally) -> None:
@@ -120,7 +120,7 @@ def stranger(url: str) -> float:
     """Seconds until somebody who comes after all of them has an image."""
     begun = time.monotonic()
     client = Client(url, verbose=False, download_files=False)
-    client.submit(**IMAGE, prompt="a mushroom", steps=SHORT).result(timeout=PATIENCE)
+    client.submit(**IMAGE, prompt="a mushroom", steps=SHORT).result(timeout=REQUEST_TIMEOUT_S)
     return time.monotonic() - begun
 
 

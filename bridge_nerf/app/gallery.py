@@ -1,4 +1,4 @@
-"""Makes the gallery of scenes from finished runs of `ns-train`:
+"""Maker of the gallery of scenes from finished runs of `ns-train`:
 
     python -m bridge_nerf.app.gallery outputs/*/bridge-distill*/*
 
@@ -25,10 +25,10 @@ from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.spec import slug
 from bridge_nerf.pixels import video
 
-LARGEST = 300_000
-"""Bytes of a file: the gallery is part of the repository."""
+MAX_BYTES = 300_000
+"""Maximum size of a file: the gallery is part of the repository."""
 SIDES = (256, 192, 128)
-"""Pixels a side to try, until the video is small enough."""
+"""Pixels a side to try, from the largest, until the video is small enough."""
 MESHES = ("mesh.glb", "mesh.obj", "mesh.ply")
 
 
@@ -37,10 +37,10 @@ def make(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("assets/
 
     Args:
         runs: Folders of finished runs.
-        out: Where the gallery goes; what it held before is replaced.
+        out: Folder of the gallery; what it held before is replaced.
 
     Raises:
-        UserError: A folder holds no finished run, or a file would be too large.
+        UserError: A folder does not hold a finished run, or a file would be too large.
     """
     found = [(run, _command(run), _frames(run)) for run in runs]
     shutil.rmtree(out, ignore_errors=True)
@@ -52,25 +52,25 @@ def make(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("assets/
 def _scene(run: Path, command: str, frames: UInt8[np.ndarray, "b h w 3"], out: Path) -> Scene:
     words = shlex.split(command)
     prompt = words[words.index("--prompt") + 1]
-    stem = _free(out, slug(prompt))
+    stem = _unused_name(out, slug(prompt))
     write_atomic(out / f"{stem}.mp4", _small_video(frames, run))
     poster = io.BytesIO()
     Image.fromarray(_resized(frames[:1], SIDES[0])[0]).save(poster, "webp", quality=85)
     write_atomic(out / f"{stem}.webp", poster.getvalue())
     model = ""
     for mesh in (run / name for name in MESHES if (run / name).is_file()):
-        if mesh.stat().st_size > LARGEST:
-            raise UserError(f"{mesh} has {mesh.stat().st_size} bytes; give a mesh of at most {LARGEST}")
+        if mesh.stat().st_size > MAX_BYTES:
+            raise UserError(f"{mesh} has {mesh.stat().st_size} bytes; give a mesh of at most {MAX_BYTES}")
         model = f"{stem}{mesh.suffix}"
         shutil.copy(mesh, out / model)
     return Scene(prompt, command, f"{stem}.mp4", f"{stem}.webp", model)
 
 
 def _command(run: Path) -> str:
-    """What made the run: the command that goes on from it, without the place where it stands."""
+    """The command of the run: that which resumes it, without the flags that say where it stands."""
     path = run / "commands.txt"
     if not path.is_file():
-        raise UserError(f"{run} holds no run of ns-train: there is no {path.name}; give finished runs")
+        raise UserError(f"{run} is not a run of ns-train: it lacks {path.name}; give finished runs")
     lines = [shlex.split(line) for line in read_text(path).splitlines()]
     resumes = [words[1:] for words in lines if words[:2] == ["resume", "ns-train"]]
     if not resumes:
@@ -97,10 +97,10 @@ def _frames(run: Path) -> UInt8[np.ndarray, "b h w 3"]:
 
 def _small_video(frames: UInt8[np.ndarray, "b h w 3"], run: Path) -> bytes:
     for side in SIDES:
-        film = video(_resized(frames, side))
-        if len(film) <= LARGEST:
-            return film
-    raise UserError(f"the turntable of {run} does not fit into {LARGEST} bytes; render fewer frames")
+        encoded = video(_resized(frames, side))
+        if len(encoded) <= MAX_BYTES:
+            return encoded
+    raise UserError(f"the turntable of {run} does not fit into {MAX_BYTES} bytes; render fewer frames")
 
 
 def _resized(frames: UInt8[np.ndarray, "b h w 3"], side: int) -> UInt8[np.ndarray, "b hh ww 3"]:
@@ -109,8 +109,8 @@ def _resized(frames: UInt8[np.ndarray, "b h w 3"], side: int) -> UInt8[np.ndarra
     )
 
 
-def _free(out: Path, stem: str) -> str:
-    """The stem, with a number where a scene has that name already."""
+def _unused_name(out: Path, stem: str) -> str:
+    """The stem, numbered where a scene has that name already."""
     names: Sequence[str] = [stem, *(f"{stem}-{k}" for k in range(2, 1000))]
     return next(name for name in names if not (out / f"{name}.mp4").exists())
 

@@ -1,15 +1,15 @@
 """The paper's idea in the plane: two distributions in closed form, a cloud of points, the way between them.
 
 A world is a Gaussian mixture with three groups of components: "source" is where the points are, "target"
-where they should go, "told" is what the method believes of the source. That belief is `source` moved aside,
-so how wrong a description is becomes a number.
+where they should go, "described" is the description of the source that an objective uses: the source,
+shifted, so that the error of a description is a number.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -20,43 +20,41 @@ from torch import Tensor
 from bridge_nerf.distillation.diagnostics import first_order_error
 from bridge_nerf.distillation.epsilon import NOISE, NULL, SOURCE, TARGET, Epsilon, Slot
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.distillation.transport import Jump, flow, levels
 from bridge_nerf.priors.gaussian_mixture import GaussianMixture
 from bridge_nerf.schedules import expand_like
 from bridge_nerf.seeding import generator
 
 POINTS = 160
-"""In the cloud."""
-SPAN = 4.0
-"""The drawing shows [-SPAN, SPAN] in both directions."""
-ASIDE = (0.4, -0.9)
-"""Where to a wrong description moves the source, in units of "how wrong"."""
+"""Number of points."""
+SHIFT = (0.4, -0.9)
+"""Direction in which a wrong description shifts the source."""
 
 BELIEFS: dict[str, Epsilon] = {
     "the noise itself (SDS)": NOISE,
     "any image, the null prompt (CSD)": NULL,
     "a description of the source (this paper)": SOURCE,
 }
-"""Where a method believes the points to be."""
+"""Label -> the estimate that an objective uses in place of the source's."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A Gaussian: middle, standard deviations along its axes, and how they are turned, in degrees."""
+    """A Gaussian: mean, standard deviations along its axes, and their rotation in degrees."""
 
-    middle: tuple[float, float]
+    mean: tuple[float, float]
     widths: tuple[float, float]
-    turned: float = 0.0
+    rotation: float = 0.0
 
 
 Blobs = tuple[Blob, ...]
 
 
-def _ring(count: int, radius: float, width: float, middle: tuple[float, float]) -> Blobs:
+def _ring(count: int, radius: float, width: float, mean: tuple[float, float]) -> Blobs:
     angles = [2 * math.pi * k / count for k in range(count)]
     return tuple(
-        Blob((middle[0] + radius * math.cos(a), middle[1] + radius * math.sin(a)), (width, width))
-        for a in angles
+        Blob((mean[0] + radius * math.cos(a), mean[1] + radius * math.sin(a)), (width, width)) for a in angles
     )
 
 
@@ -79,29 +77,30 @@ WORLDS: dict[str, tuple[Blobs, Blobs]] = {
 
 @dataclass(frozen=True, eq=False)
 class Landings:
-    """Where the points are taken."""
+    """The points before and after."""
 
     cloud: Float[Tensor, "b 2"]
+    """The points of the source."""
     one_step: Float[Tensor, "b 2"]
-    """By the method's single linear step."""
+    """The points after the objective's single linear step."""
     paths: Float[Tensor, "n b 2"]
-    """By the true bridge: up under the true source, down under the target; the last row is the landing."""
+    """Paths of the true bridge: up under the true source, down under the target; the last row is the end."""
 
     @property
-    def apart(self) -> float:
-        """Root mean square distance between the method's landings and the bridge's."""
+    def distance(self) -> float:
+        """Root mean square distance between the ends of the step and of the bridge."""
         return (self.one_step - self.paths[-1]).square().sum(1).mean().sqrt().item()
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A world, and what a method believes of its source.
+    """A world, and the belief of an objective about its source.
 
     Args:
         world: One of WORLDS.
         belief: One of BELIEFS.
-        wrong: How far the description is from the true source, in units of the drawing.
-        seed: Of the points and their noise.
+        wrong: Factor on SHIFT: the distance of the description from the true source.
+        seed: Seed of the points and their noise.
     """
 
     world: str
@@ -113,24 +112,22 @@ class Plane:
     def prior(self) -> GaussianMixture:
         """Every distribution of this plane, as prompts of one prior."""
         source, target = WORLDS[self.world]
-        aside = tuple(self.wrong * part for part in ASIDE)
-        told = tuple(
-            Blob((b.middle[0] + aside[0], b.middle[1] + aside[1]), b.widths, b.turned) for b in source
-        )
-        return _mixture({"source": source, "target": target, "told": told})
+        dx, dy = (self.wrong * part for part in SHIFT)
+        described = tuple(replace(blob, mean=(blob.mean[0] + dx, blob.mean[1] + dy)) for blob in source)
+        return _mixture({"source": source, "target": target, "described": described})
 
     def prompt(self, *groups: str) -> str:
-        """Names all components of the groups."""
+        """The prompt that names all components of the groups."""
         return " ".join(name for name in self.prior.names if name.rstrip("0123456789") in groups)
 
     def problem(self, source: str) -> Problem:
-        """The prior told the target, a source (a group), and for NULL both of the real ones."""
-        asked = {
+        """The problem with the target, a source (a group), and for NULL both of the real ones."""
+        prompts = {
             Slot.TARGET: self.prompt("target"),
             Slot.SOURCE: self.prompt(source),
             Slot.NULL: self.prompt("source", "target"),
         }
-        return Problem(self.prior, {slot: self.prior.embed([text]) for slot, text in asked.items()})
+        return Problem(self.prior, {slot: self.prior.embed([text]) for slot, text in prompts.items()})
 
     @cached_property
     def cloud(self) -> Float[Tensor, "b 2"]:
@@ -140,7 +137,7 @@ class Plane:
 
     @cached_property
     def noise(self) -> Float[Tensor, "b 2"]:
-        """Unit Gaussian, one for each point."""
+        """Standard normal noise, one for each point."""
         return torch.randn(self.cloud.shape, generator=generator(self.seed, "noise"), dtype=self.cloud.dtype)
 
     def times(self, level: float) -> Int[Tensor, "b"]:
@@ -148,9 +145,10 @@ class Plane:
         return torch.full((POINTS,), round(level * (self.prior.schedule.num_timesteps - 1)))
 
     def landings(self, level: float, steps: int) -> Landings:
-        """By both ways at a noise level; the bridge in `steps` steps each way."""
+        """The points after both ways at a noise level; the bridge takes `steps` steps up and as many down."""
         t, schedule = self.times(level), self.prior.schedule
-        pull = Jump()(self.problem("told"), TARGET, BELIEFS[self.belief], self.cloud, t, self.noise)
+        sample = Sample(self.cloud, t, self.noise)
+        pull = Jump()(self.problem("described"), TARGET, BELIEFS[self.belief], sample)
         one_step = self.cloud - expand_like(schedule.sigma(t) / schedule.alpha(t), pull) * pull
         true, up = self.problem("source"), levels(t, steps)
         paths = [self.cloud]
@@ -162,19 +160,20 @@ class Plane:
     def errors(self, at: Sequence[float], steps: int) -> dict[str, list[float]]:
         """Both errors of the paper at some noise levels, means over the cloud.
 
-        The first-order error is that of a method which knows the true source: one linear step in the place of
+        The first-order error is that of an objective which knows the true source: one linear step instead of
         two ODEs of `steps` steps. The source mismatch is the mean square of the belief's estimate minus the
-        true source's: in expectation what `source_mismatch` measures above the least possible. It says so of
-        SDS too, whose source is the noise itself.
+        true source's: in expectation what `source_mismatch` measures above the least possible, also for SDS,
+        whose source is the noise itself.
         """
         t = torch.cat([self.times(level) for level in at])
         cloud, noise = (part.repeat(len(at), 1) for part in (self.cloud, self.noise))
-        told, true = self.problem("told"), self.problem("source")
-        x_t = self.prior.schedule.add_noise(cloud, noise, t)
-        astray = told.evaluate(BELIEFS[self.belief], x_t, t, noise) - true.evaluate(SOURCE, x_t, t)
+        described, true = self.problem("described"), self.problem("source")
+        sample = Sample(cloud, t, noise)
+        x_t = sample.x_t(self.prior.schedule)
+        mismatch = described.evaluate(BELIEFS[self.belief], x_t, t, noise) - true.evaluate(SOURCE, x_t, t)
         measured = {
-            "first-order error": first_order_error(true, TARGET, SOURCE, cloud, t, noise, steps),
-            "source mismatch": astray.square().mean(1),
+            "first-order error": first_order_error(true, TARGET, SOURCE, sample, steps),
+            "source mismatch": mismatch.square().mean(1),
         }
         return {name: values.view(len(at), -1).mean(1).tolist() for name, values in measured.items()}
 
@@ -182,15 +181,14 @@ class Plane:
 def _mixture(groups: Mapping[str, Blobs]) -> GaussianMixture:
     """Components named after their group and number; those of a group are equally likely."""
     named = {f"{group}{k}": blob for group, blobs in groups.items() for k, blob in enumerate(blobs)}
-    means, covariances = [], []
-    for blob in named.values():
-        angle = math.radians(blob.turned)
-        turn = torch.tensor(
-            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64
-        )
-        means.append(torch.tensor(blob.middle, dtype=torch.float64))
-        covariances.append(turn @ torch.diag(torch.tensor(blob.widths, dtype=torch.float64) ** 2) @ turn.T)
-    weights = [1.0 / len(blobs) for blobs in groups.values() for _ in blobs]
-    return GaussianMixture(
-        tuple(named), torch.stack(means), torch.stack(covariances), torch.tensor(weights, dtype=torch.float64)
+    means, widths = (
+        torch.tensor([getattr(blob, name) for blob in named.values()], dtype=torch.float64)
+        for name in ("mean", "widths")
     )
+    turns = [math.radians(blob.rotation) for blob in named.values()]
+    axes = torch.tensor(
+        [[[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]] for a in turns], dtype=torch.float64
+    )
+    covariances = axes @ torch.diag_embed(widths**2) @ axes.mT
+    weights = [1.0 / len(blobs) for blobs in groups.values() for _ in blobs]
+    return GaussianMixture(tuple(named), means, covariances, torch.tensor(weights, dtype=torch.float64))

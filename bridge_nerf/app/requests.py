@@ -1,7 +1,6 @@
-"""From what a visitor asks for to specifications, and to the command that makes the same.
+"""Requests for images: checked, and turned into specifications and the command that makes the same.
 
-Whatever comes through the app's API is checked here once more: widgets bound what people enter, programs may
-send anything.
+The app's API is checked here as well: widgets bound what people enter, programs may send anything.
 """
 
 from __future__ import annotations
@@ -18,29 +17,30 @@ from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
-from bridge_nerf.distillation.requested import Listener
+from bridge_nerf.distillation.registry import OBJECTIVES, makers
+from bridge_nerf.distillation.requested import ConfiguredObjective
 from bridge_nerf.errors import UserError
+from bridge_nerf.guidance.config import PriorConfig
+from bridge_nerf.images.config import ImageConfig, Task
+from bridge_nerf.images.defaults import default_config
 from bridge_nerf.images.image_files import read_image, to_tensor
 from bridge_nerf.images.noting import noted_prior
-from bridge_nerf.images.recipe import Recipe, Task, recipe_for
+from bridge_nerf.images.options import ImageOptions
 from bridge_nerf.images.spec import Spec, slug, subjects_for
-from bridge_nerf.images.wishes import Wishes
+from bridge_nerf.priors.registry import kind_of
 
-STEPS = (10, 1000)
-"""Fewest and most steps."""
-GUIDANCE = (0.0, 100.0)
-USUAL_GUIDANCE = 40.0
-"""Where the slider stands for a prior whose numbers leave guidance to the objective."""
-SEEDS = (0, 2**31 - 1)
-LETTERS = 300
-"""Of the longest text that is read."""
-RACERS = (2, 4)
-"""Fewest and most objectives of a race."""
-PIXELS = 20_000_000
-"""Of the largest painting: the app's own, lower limit, because visitors share its memory."""
-BYTES = 10 * 2**20
-"""Of its file."""
+STEPS_RANGE = (10, 1000)
+GUIDANCE_RANGE = (0.0, 100.0)
+SEED_RANGE = (0, 2**31 - 1)
+COMPARED_RANGE = (2, 4)
+"""Fewest and most objectives of a comparison."""
+DEFAULT_GUIDANCE = 40.0
+"""Guidance on the slider for a prior whose numbers leave it to the objective."""
+MAX_PROMPT_CHARS = 300
+MAX_PIXELS = 20_000_000
+"""Maximum size of a painting: lower than elsewhere, because visitors share the app's memory."""
+MAX_UPLOAD_BYTES = 10 * 2**20
+"""Maximum size of an uploaded file."""
 
 LABELS = {
     "--guidance-scale": "Guidance",
@@ -54,21 +54,19 @@ STRENGTHS = {
     "balanced": 1.0,
     "bold: the prompt before the painting": 1.3,
 }
-"""Plain words -> what times and learning rate of the recipe are multiplied with."""
+"""Label -> factor on the times and the learning rate."""
 BALANCED = "balanced"
-GUIDED = tuple(name for name in OBJECTIVES if Listener(name).hears("guidance_scale"))
-"""Objectives that have a guidance scale."""
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class ImageRequest:
     """Images to be made together, from one start.
 
     Args:
         specs: One for each image.
-        command: Makes the same at a terminal.
-        start: What all begin with; None for noise.
-        notes: What had to be guessed or left out of the image that it starts from, a line each.
+        command: The command that makes the same at a terminal.
+        start: The image that all start from; None for noise.
+        notes: Warnings about how that image was read, a line each.
     """
 
     specs: tuple[Spec, ...]
@@ -78,24 +76,24 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Equal for orders whose results are equal."""
+        """A text that is equal for requests whose results are equal."""
         return " ".join(spec.digest for spec in self.specs)
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Names, in the order of the images."""
+        """Names of the objectives, in the order of the images."""
         return tuple(spec.objective for spec in self.specs)
 
     @property
     def stem(self) -> str:
-        """For the names of files."""
+        """The beginning of the files' names."""
         first = self.specs[0].subjects[0]
         return f"{slug(' '.join(first.prompts))}-s{first.seed}"
 
 
-def offered() -> list[str]:
+def offered_objectives() -> list[str]:
     """Objectives that start from noise."""
-    return [name for name in OBJECTIVES if not stages_for(name).edits]
+    return makers()
 
 
 def text_to_image(
@@ -108,32 +106,27 @@ def text_to_image(
     guidance: float | None = 5.0,
     target: str | None = None,
     source: str | None = None,
-) -> Order:
-    """One image from a prompt. `name` is the prior's; `target` and `source` are descriptors. What a visitor
-    has emptied comes as None.
+) -> ImageRequest:
+    """A request for one image from a prompt. `name` is the prior's; `target` and `source` are descriptors.
+    Boxes that a visitor has emptied come as None.
 
     Raises:
         UserError: Something is out of range, too long, or unknown to the prior.
     """
-    prompt = prompt or ""
-    numbers: dict[str, Any] = {
-        "seed": whole("seed", seed, SEEDS),
-        "steps": whole("steps", steps, STEPS),
-    }
-    recipe = recipe_for(name, "image")
-    words = _descriptors(prior, recipe, target, source)
-    if objective in OBJECTIVES and not Listener(objective).hears("source_descriptors"):
-        words = {
-            name: text for name, text in words.items() if text
-        }  # a box that was emptied asks nothing of it
-    scale, flags = real("guidance", guidance, GUIDANCE), ["--objective", objective]
+    config, flags = default_config(kind_of(name)[0], "image"), _steps(steps)
+    words = _descriptors(prior, config, target, source)
+    known = objective in OBJECTIVES
+    if known and not ConfiguredObjective(objective).depends_on("source_descriptors"):
+        words = {key: text for key, text in words.items() if text}  # an emptied box requests nothing of it
+    flags |= words
+    scale = number("guidance", guidance, GUIDANCE_RANGE)
     # The slider has a value whatever the objective: where it stands by itself is not a request.
-    if scale != (recipe.stages.guidance_scale or USUAL_GUIDANCE) or objective in GUIDED:
-        numbers["guidance_scale"] = scale
-        flags += ["--guidance-scale", str(guidance)]
-    wishes = Wishes(prior=name, **numbers, **words)
-    spec = _spec(wishes, prior, "image", objective, prompt)
-    return Order((spec,), _command("image", wishes, prompt, flags, words))
+    guided = known and ConfiguredObjective(objective).depends_on("guidance_scale")
+    if guided or scale != (config.guidance.objective.guidance_scale or DEFAULT_GUIDANCE):
+        flags["guidance-scale"] = float(scale)
+    options = _options(name, seed, flags)
+    spec = _spec(options, prior, "image", objective, prompt or "")
+    return ImageRequest((spec,), _command("image", options, prompt or "", "--objective", objective))
 
 
 def painting_to_real(
@@ -145,11 +138,11 @@ def painting_to_real(
     seed: float | None = 0,
     steps: float | None = 100,
     source: str | None = None,
-) -> Order:
-    """An image that begins as the painting.
+) -> ImageRequest:
+    """A request for an image that starts from a painting.
 
     Raises:
-        UserError: As above; or the file is no image that can be read.
+        UserError: As above; or the file is not an image that can be read.
     """
     prompt = prompt or ""
     if painting is None:
@@ -157,121 +150,142 @@ def painting_to_real(
     if strength not in STRENGTHS:
         raise UserError(f"unknown strength {strength!r}; choose one of: {'; '.join(STRENGTHS)}")
     image, notes = _painting(painting)
-    recipe = recipe_for(name, "paint")
-    numbers: dict[str, Any] = {
-        "seed": whole("seed", seed, SEEDS),
-        "steps": whole("steps", steps, STEPS),
-    }
-    words = _descriptors(prior, recipe, None, source)
-    wishes = Wishes(prior=name, **numbers, **words, set=_strengthened(recipe, STRENGTHS[strength]))
-    spec = _spec(wishes, prior, "paint", "bridge", prompt, painting)
-    flags = ["--input", painting.name, *(("--set", *wishes.set) if wishes.set else ())]
+    config = default_config(kind_of(name)[0], "paint")
+    changes = _strengthened(config, STRENGTHS[strength])
+    options = _options(name, seed, _steps(steps) | _descriptors(prior, config, None, source) | changes)
+    spec = _spec(options, prior, "paint", "bridge", prompt, painting)
     start = to_tensor(image, spec.size)[None]
-    return Order((spec,), _command("paint", wishes, prompt, flags, words), start, notes)
+    return ImageRequest((spec,), _command("paint", options, prompt, "--input", painting.name), start, notes)
 
 
-def race(
+def compare(
     name: str,
     prior: ImagePrior,
     prompt: str | None,
     objectives: Sequence[str] | None,
     seed: float | None = 0,
     steps: float | None = 150,
-) -> Order:
-    """An image for each objective, all with the same start, times and noise.
+) -> ImageRequest:
+    """A request for an image for each objective, all with the same start, times and noise.
 
     Raises:
         UserError: As above; or too few or too many objectives.
     """
     prompt, names = prompt or "", tuple(dict.fromkeys(objectives or ()))
-    if not RACERS[0] <= len(names) <= RACERS[1]:
-        raise UserError(f"{len(names)} objectives make no race; choose {RACERS[0]} to {RACERS[1]}")
-    wishes = Wishes(prior=name, seed=whole("seed", seed, SEEDS), steps=whole("steps", steps, STEPS))
-    specs = tuple(_spec(wishes, prior, "image", objective, prompt) for objective in names)
-    return Order(specs, _command("compare", wishes, prompt, ["--objectives", ",".join(names)], {}))
+    least, most = COMPARED_RANGE
+    if not least <= len(names) <= most:
+        raise UserError(f"{len(names)} objectives cannot be compared; choose {least} to {most}")
+    options = _options(name, seed, _steps(steps))
+    specs = tuple(_spec(options, prior, "image", objective, prompt) for objective in names)
+    return ImageRequest(specs, _command("compare", options, prompt, "--objectives", ",".join(names)))
 
 
-def whole(name: str, value: float | None, limits: tuple[int, int]) -> int:
-    """The value as a whole number; UserError outside of the limits, which count as inside."""
-    return round(real(name, value, limits))
+def integer(name: str, value: float | None, limits: tuple[int, int]) -> int:
+    """The value, rounded; UserError outside of the limits, which are included."""
+    return round(number(name, value, limits))
 
 
-def real(name: str, value: float | None, limits: tuple[float, float]) -> float:
-    """The value; UserError where it is none (an emptied box), not finite, or outside of the limits."""
+def number(name: str, value: float | None, limits: tuple[float, float]) -> float:
+    """The value; UserError where it is missing (an emptied box), not finite, or outside of the limits."""
     low, high = limits
     if not isinstance(value, int | float):
-        raise UserError(f"{name} is {value!r}, no number; give {low:g} to {high:.10g}")
+        raise UserError(f"{name} is {value!r}, not a number; give {low:g} to {high:.10g}")
     if not (math.isfinite(value) and low <= value <= high):
         raise UserError(f"{name} = {value:g} is out of range; give {low:g} to {high:.10g}")
     return value
 
 
+def _steps(steps: float | None) -> dict[str, Any]:
+    return {"steps": integer("steps", steps, STEPS_RANGE)}
+
+
+def _options(name: str, seed: float | None, overrides: dict[str, Any]) -> ImageOptions:
+    prior = PriorConfig(name)
+    return ImageOptions(prior=prior, seed=integer("seed", seed, SEED_RANGE), overrides=overrides)
+
+
 def _spec(
-    wishes: Wishes, prior: ImagePrior, task: Task, objective: str, prompt: str, source: Path | None = None
+    options: ImageOptions,
+    prior: ImagePrior,
+    task: Task,
+    objective: str,
+    prompt: str,
+    source: Path | None = None,
 ) -> Spec:
-    if objective not in offered():
-        raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered())}")
-    if len(prompt) > LETTERS:
-        raise UserError(f"the prompt has {len(prompt)} letters; use at most {LETTERS}")
+    if objective not in offered_objectives():
+        raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered_objectives())}")
+    _check_length("the prompt", prompt)
     try:
-        wishes.check({task: [objective]}, [prompt], wishes.prior)
+        options.check({task: [objective]}, [prompt])
     except UserError as error:
         raise UserError(_labelled(str(error))) from None
     prior.check_prompts([prompt])
-    subjects = subjects_for((prompt.strip(),), wishes.seed, 1)
-    return wishes.spec(wishes.prior, prior, task, objective, subjects, source=source)
+    subjects = subjects_for((prompt.strip(),), options.seed, 1)
+    return options.spec(options.prior.name, prior, task, objective, subjects, source=source)
 
 
 def _labelled(message: str) -> str:
-    """The message with flags as the boxes of the page are called."""
+    """The message with the labels of the page in place of flags."""
     for flag, label in LABELS.items():
         message = message.replace(flag, label)
     return message
 
 
-def _descriptors(prior: ImagePrior, recipe: Recipe, target: str | None, source: str | None) -> dict[str, Any]:
-    """What differs from the recipe's, by the name of its field."""
-    said = {"target_descriptors": target, "source_descriptors": source}
-    for text in said.values():
-        if text is not None and len(text) > LETTERS:
-            raise UserError(f"descriptors of {len(text)} letters are too long; use at most {LETTERS}")
-    prior.check_prompts([text for text in said.values() if text and text.strip()])
-    return {
-        name: text.strip()
-        for name, text in said.items()
-        if text is not None and text.strip() != getattr(recipe, name)
+def _descriptors(
+    prior: ImagePrior, config: ImageConfig, target: str | None, source: str | None
+) -> dict[str, Any]:
+    """The descriptors that differ from the configuration's, by flag."""
+    usual = config.guidance.prompts
+    texts = {
+        "target-descriptors": (target, usual.target_descriptors),
+        "source-descriptors": (source, usual.source_descriptors),
     }
+    changed = {}
+    for flag, (text, own) in texts.items():
+        if text is not None:
+            _check_length(f"the text of {flag.replace('-', ' ')}", text.strip())
+            if text.strip() != own:
+                changed[flag] = text.strip()
+    prior.check_prompts([text for text in changed.values() if text])
+    return changed
+
+
+def _check_length(what: str, text: str) -> None:
+    if len(text) > MAX_PROMPT_CHARS:
+        raise UserError(f"{what} has {len(text)} characters; use at most {MAX_PROMPT_CHARS}")
 
 
 def _painting(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
-    """(image in a file, notes on how it was read); all words are of "the painting", not of where the server
-    keeps it.
-    """
-    if path.stat().st_size > BYTES:  # gradio limits uploads, not what it fetches from an address
-        raise UserError(f"the painting's file is too large; give one of at most {BYTES // 2**20} MB")
-    said: list[str] = []
+    """(image, notes on how it was read); messages say "the painting", not where the server keeps it."""
+    if path.stat().st_size > MAX_UPLOAD_BYTES:  # gradio limits uploads, not what it fetches from an address
+        raise UserError(
+            f"the painting's file is too large; give one of at most {MAX_UPLOAD_BYTES // 2**20} MB"
+        )
+    notes: list[str] = []
     try:
-        image = read_image(path, PIXELS, said.append)
+        image = read_image(path, MAX_PIXELS, notes.append)
     except UserError as error:
         raise UserError(str(error).replace(str(path), "the painting")) from None
     if max(image.size) > 8 * min(image.size):
         raise UserError(f"the painting is {image.width} x {image.height}; crop it to at most 8 : 1")
-    return image, tuple(line.replace(str(path), "the painting") for line in said)
+    return image, tuple(line.replace(str(path), "the painting") for line in notes)
 
 
-def _strengthened(recipe: Recipe, factor: float) -> tuple[str, ...]:
-    """More noise and larger steps for a bolder change: assignments for `Wishes.set`."""
+def _strengthened(config: ImageConfig, factor: float) -> dict[str, float]:
+    """More noise and larger steps for a bolder change, by flag."""
     if factor == 1:
-        return ()
-    times = recipe.times
-    high, final = (min(0.98, factor * value) for value in (times.maximum, times.final_maximum))
-    annealed = (f"times.final_maximum={final:g}",) if times.anneal_steps else ()
-    return (f"times.maximum={high:g}", *annealed, f"learning_rate={factor * recipe.learning_rate:g}")
+        return {}
+    times = config.guidance.times
+    ends = {"times.maximum": times.maximum}
+    if times.anneal_steps:
+        ends["times.final-maximum"] = times.final_maximum
+    rounded = {flag: float(f"{min(0.98, factor * value):g}") for flag, value in ends.items()}
+    return rounded | {"learning-rate": float(f"{factor * config.learning_rate:g}")}
 
 
-def _command(verb: str, wishes: Wishes, prompt: str, flags: Sequence[str], words: dict[str, str]) -> str:
-    said = [part for name, text in words.items() for part in (f"--{name.replace('_', '-')}", text)]
-    numbers = ["--seed", str(wishes.seed), "--steps", str(wishes.steps)]
-    # --set takes all that follows it up to the next flag, so it stays last.
-    shown = ["--prior", noted_prior(wishes.prior), "--prompt", prompt.strip(), *numbers, *said, *flags]
-    return shlex.join(["bridge-nerf", verb, *shown])
+def _command(verb: str, options: ImageOptions, prompt: str, *flags: str) -> str:
+    """The command line that makes the same."""
+    given = [part for flag, value in options.given().items() for part in (f"--{flag}", str(value))]
+    prior = noted_prior(options.prior.name)
+    words = ["--prior", prior, "--prompt", prompt.strip(), "--seed", str(options.seed), *given, *flags]
+    return shlex.join(["bridge-nerf", verb, *words])

@@ -15,20 +15,20 @@ MANIFEST = "scenes.json"
 
 @dataclass(frozen=True)
 class Scene:
-    """A finished text-to-3D run. Files are named without their folder."""
+    """A finished text-to-3D run; files are named without their folder."""
 
     prompt: str
     command: str
     """The `ns-train` command that made it."""
     video: str
-    """Its turntable."""
+    """File of the turntable."""
     poster: str
-    """The turntable's first frame."""
+    """File of the turntable's first frame."""
     model: str = ""
-    """A mesh (glb, obj or ply); empty where there is none."""
+    """File of the mesh (glb, obj or ply); empty where there is none."""
 
 
-def shipped() -> Path | None:
+def packaged_gallery() -> Path | None:
     """The gallery that comes with the package; None where there is none."""
     try:
         return asset("scenes")

@@ -1,4 +1,4 @@
-"""Visitors' rooms: a folder and a way to say stop, for each visitor and each tab of the app."""
+"""Sessions: a folder and a way to stop, for each visitor and each tab of the app."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from pathlib import Path
 
 from bridge_nerf.files import write_atomic
 
-IDLE = 3600.0
-"""Seconds after which the room of somebody who did not say goodbye (a program, a lost line) is cleared."""
+IDLE_TIMEOUT_S = 3600.0
+"""Seconds after which a session is removed that never ended (a program's, a lost connection's)."""
 
 
-class Room:
-    """Where the files of one visitor and tab lie. Their latest run alone has files in it."""
+class Session:
+    """The files and the stop event of one visitor in one tab. Only the latest run has files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.used = time.monotonic()
         self.stop = threading.Event()
-        self.busy = self.left = False
+        self.busy = self.closed = False
         self._numbers = itertools.count()
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """While a run is under way: empties the room before."""
+        """Empty the folder and be busy while a run is under way."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        if not self.left:  # a stop for good
+        if not self.closed:  # a stop for good
             self.stop.clear()
         self.busy = True
         try:
             yield
         finally:
             self.busy, self.used = False, time.monotonic()
-            if self.left:
+            if self.closed:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    def leave(self) -> None:
-        """Nobody looks on any longer: ends the run and removes the files, at the latest once it has ended."""
-        self.left = True
+    def close(self) -> None:
+        """End the run and remove the files, at the latest once it has ended."""
+        self.closed = True
         self.stop.set()
         if not self.busy:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def keep(self, data: bytes, kind: str) -> Path:
-        """A new file. Each has a name of its own, or browsers would show an old one from their cache."""
-        path = self.folder / f"{next(self._numbers):05d}.{kind}"
+    def new_file(self, data: bytes, suffix: str) -> Path:
+        """Write a file under a name of its own, or browsers would show an old one from their cache."""
+        path = self.folder / f"{next(self._numbers):05d}.{suffix}"
         write_atomic(path, data)
         return path
 
 
-class Visitors:
-    """All rooms.
+class Sessions:
+    """All sessions, by gradio's hash of the visitor and by tab.
 
     Args:
         root: Folder for all their folders.
@@ -65,40 +65,40 @@ class Visitors:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._rooms: dict[tuple[str, str], Room] = {}
+        self._sessions: dict[tuple[str, str], Session] = {}
         self._lock = threading.Lock()
 
-    def room(self, session: str | None, tab: str) -> Room:
-        """The visitor's room for a tab. The folder's name is ours: a session's is whatever a client sends."""
-        self.sweep()
+    def get(self, visitor: str | None, tab: str) -> Session:
+        """The visitor's session in a tab. Its folder's name is ours: the visitor's is what a client sends."""
+        self.close_idle()
         with self._lock:
-            key = session or "", tab
-            if key not in self._rooms:
+            key = visitor or "", tab
+            if key not in self._sessions:
                 self.root.mkdir(parents=True, exist_ok=True)
-                self._rooms[key] = Room(Path(tempfile.mkdtemp(dir=self.root)))
-            room = self._rooms[key]
-            room.used = time.monotonic()
-            return room
+                self._sessions[key] = Session(Path(tempfile.mkdtemp(dir=self.root)))
+            session = self._sessions[key]
+            session.used = time.monotonic()
+            return session
 
-    def stop(self, session: str | None, tab: str) -> bool:
+    def stop(self, visitor: str | None, tab: str) -> bool:
         """Ask the visitor's run to end; False where none is under way."""
-        room = self._rooms.get((session or "", tab))
-        if room is None or not room.busy:
+        session = self._sessions.get((visitor or "", tab))
+        if session is None or not session.busy:
             return False
-        room.stop.set()
+        session.stop.set()
         return True
 
-    def leave(self, session: str | None) -> None:
-        """The visitor has gone: ends the runs, removes the files."""
+    def close(self, visitor: str | None) -> None:
+        """Close all sessions of a visitor who has gone."""
         with self._lock:
-            self._clear([key for key in self._rooms if key[0] == (session or "")])
+            self._close([key for key in self._sessions if key[0] == (visitor or "")])
 
-    def sweep(self, idle: float = IDLE) -> None:
-        """Clears the rooms where nothing has happened for `idle` seconds."""
+    def close_idle(self, timeout: float = IDLE_TIMEOUT_S) -> None:
+        """Close the sessions in which nothing has happened for `timeout` seconds."""
         with self._lock:
-            now = time.monotonic()
-            self._clear([k for k, room in self._rooms.items() if not room.busy and now - room.used > idle])
+            oldest = time.monotonic() - timeout
+            self._close([key for key, s in self._sessions.items() if not s.busy and s.used < oldest])
 
-    def _clear(self, keys: list[tuple[str, str]]) -> None:
+    def _close(self, keys: list[tuple[str, str]]) -> None:
         for key in keys:
-            self._rooms.pop(key).leave()
+            self._sessions.pop(key).close()

@@ -1,4 +1,4 @@
-"""The studio: one prior, loaded beside the server, that makes one order after the other."""
+"""The worker: one prior, loaded beside the server, that makes one request after the other."""
 
 from __future__ import annotations
 
@@ -11,57 +11,55 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bridge_nerf.app.requests import Order
-from bridge_nerf.app.timing import Paces, duration, pace
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge_nerf.app.requests import ImageRequest
+from bridge_nerf.app.results import Result, grid, result_of
+from bridge_nerf.app.sessions import Session
+from bridge_nerf.app.snapshots import Snapshot, snapshots
+from bridge_nerf.app.timing import StepTimes, duration, measured_step_time
+from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import auxiliary
+from bridge_nerf.images.spec import Spec
+from bridge_nerf.pixels import png
 from bridge_nerf.priors.registry import TOYBOX
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from bridge_nerf.app.compare import Shot
-    from bridge_nerf.app.results import Files, Results
-    from bridge_nerf.app.sessions import Room
-    from bridge_nerf.distillation.prior import ImagePrior
-    from bridge_nerf.images.spec import Spec
-
-KEPT = 64
-"""Results that are remembered, so that an example is made once."""
-START = 15.0
+CACHE_SIZE = 64
+"""Results that are kept, so that an example is made once."""
+GPU_START_S = 15.0
 """Seconds, a guess, from asking for a GPU to the first step: the weights move there, the prompts are read."""
-MARGIN = 1.5
-"""For how long a GPU is asked, in times the expected."""
+GPU_MARGIN = 1.5
+"""Factor on the expected time for which a GPU is asked."""
 
-Race = Callable[["Sequence[Spec]", "Float[Tensor, '1 3 h w'] | None"], "Generator[Shot | str, None, None]"]
-"""Shots; at the end, where something went wrong, its sentence."""
-Seconds = Callable[["Sequence[Spec]", "Float[Tensor, '1 3 h w'] | None"], int]
-"""For how long a race with the same arguments wants a GPU."""
+Start = Float[Tensor, "1 3 h w"] | None
+Optimise = Callable[[Sequence[Spec], Start], Generator[Snapshot | str, None, None]]
+"""(specs, start) -> snapshots; where something goes wrong, at the end its message."""
+Seconds = Callable[[Sequence[Spec], Start], int]
+"""(specs, start) -> seconds for which a GPU is needed."""
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """How far an order is."""
+class Update:
+    """The state of a request on its way; the last update has its files."""
 
-    shots: Sequence[Shot]
-    image: Path | None
-    """What can be seen: the image enlarged, or the sheet of a race; None where it could not be made."""
-    files: Files | None = None
-    """At the end."""
+    snapshots: Sequence[Snapshot]
+    preview: Path | None
+    """The image enlarged, or the grid of a comparison; None where it could not be made."""
+    files: tuple[Path, Path | None, Path | None] | None = None
+    """(PNG, CSV, MP4) at the end; None for what could not be made."""
 
     @property
-    def line(self) -> str:
-        """In words."""
-        last = self.shots[-1]
+    def status(self) -> str:
+        """Progress in words."""
+        last = self.snapshots[-1]
         if self.files is None:
-            left = f", about {duration(last.left)} left" if last.done else ""
+            left = f", about {duration(last.seconds_left)} left" if last.done else ""
             return f"Step {last.done} of {last.steps}{left}"
-        without = "" if self.files.video else "; the video could not be made"
+        without = "" if self.files[2] else "; the video could not be made"
         if last.done < last.steps:
             return (
                 f"Stopped after step {last.done} of {last.steps}; this is the image as it was then{without}"
@@ -69,152 +67,149 @@ class Moment:
         return f"Done: {last.steps} steps in {duration(last.seconds)}{without}"
 
 
-class Studio:
-    """Makes images, one order at a time: whoever calls `make` sees to that (the app's queue does).
+class Worker:
+    """Makes images, one request at a time: callers of `make` see to that (the app's queue does).
 
     Args:
-        load: Gives (name, prior); called once.
-        on_gpu: Wraps the race, where a GPU must be asked for (ZeroGPU), given how long for: it then runs in a
-            process of its own, and nothing else may touch the GPU.
-        longest: Seconds of the longest run that is begun: others wait in line behind it. Also those that a
-            GPU is asked for at most.
+        prior_name: Resolved name, known before the prior is loaded.
+        load: Gives the prior; called once.
+        on_gpu: Wraps the optimisation, where a GPU must be asked for (ZeroGPU), given how long for: it then
+            runs in a process of its own, and nothing else may touch the GPU.
+        max_seconds: Longest run that is begun, because others wait behind it; also the longest for which a
+            GPU is asked.
     """
 
     def __init__(
         self,
-        load: Callable[[], tuple[str, ImagePrior]],
-        on_gpu: Callable[[Race, Seconds], Race] | None = None,
-        longest: float = 900.0,
+        prior_name: str,
+        load: Callable[[], ImagePrior],
+        on_gpu: Callable[[Optimise, Seconds], Optimise] | None = None,
+        max_seconds: float = 900.0,
     ) -> None:
-        self._load, self._longest, self._apart = load, longest, on_gpu is not None
-        self._race = on_gpu(self._races, self.gpu_seconds) if on_gpu else self._races
-        self._prior: Future[tuple[str, ImagePrior] | str] = Future()
-        self._kept: OrderedDict[str, Results] = OrderedDict()
-        self._paces = Paces()
+        self.prior_name = prior_name
+        self._load, self._max_seconds, self._zero_gpu = load, max_seconds, on_gpu is not None
+        self._optimise = on_gpu(self._snapshots, self.gpu_seconds) if on_gpu else self._snapshots
+        self._prior: Future[ImagePrior | str] = Future()
+        """The prior, or why it cannot be loaded."""
+        self._cache: OrderedDict[str, Result] = OrderedDict()
+        # The toybox is so fast that a step can be measured beforehand.
+        self._measurable = prior_name == TOYBOX and not self._zero_gpu
+        self._times = StepTimes(self._measured if self._measurable else None)
 
     def open(self) -> None:
         """Begin to load: in a thread, or at once where the prior must lie ready for other processes."""
-        if self._apart:
-            self._opened()
+        if self._zero_gpu:
+            self._load_prior()
         else:
-            threading.Thread(target=self._opened, daemon=True).start()
+            threading.Thread(target=self._load_prior, daemon=True).start()
 
-    def _opened(self) -> None:
+    def _load_prior(self) -> None:
         try:
-            name, prior = self._load()
-            if self._can_try(name):  # the first step of all is slow: nobody should wait for it
-                pace(name, prior, "sds")
-        except Exception as error:  # of whatever kind, whoever waits for the prior must hear of it
-            if isinstance(error, UserError):
-                print(f"the model cannot be had: {error}", file=sys.stderr)
-            else:
+            prior = self._load()
+            if self._measurable:  # the first step of all is slow: nobody should wait for it
+                measured_step_time(self.prior_name, prior, "sds")
+            self._prior.set_result(prior)
+        except Exception as error:  # of whatever kind, all who wait for the prior must hear of it
+            if not isinstance(error, UserError):
                 traceback.print_exc()
-            self._prior.set_result(f"the model cannot be had: {error}")
-            return
-        self._prior.set_result((name, prior))
+            message = f"the model cannot be loaded: {error}"
+            print(message, file=sys.stderr)
+            self._prior.set_result(message)
 
-    def _can_try(self, name: str) -> bool:
-        """Whether a step costs so little that its pace can be measured beforehand."""
-        return name == TOYBOX and not self._apart
+    def _measured(self, objective: str) -> float:
+        return measured_step_time(self.prior_name, self.prior(), objective)
 
-    def ready(self, patience: float | None = None) -> tuple[str, ImagePrior]:
-        """(name, prior), once it is loaded.
+    def prior(self, timeout: float | None = None) -> ImagePrior:
+        """The prior, once it is loaded.
 
         Raises:
-            TimeoutError: It takes longer than `patience` seconds.
-            UserError: It cannot be had.
+            TimeoutError: It takes longer than `timeout` seconds.
+            UserError: It cannot be loaded.
         """
-        loaded = self._prior.result(patience)
+        loaded = self._prior.result(timeout)
         if isinstance(loaded, str):
             raise UserError(loaded)
         return loaded
 
     def estimate(self, objectives: Sequence[str], steps: int) -> float | None:
-        """Seconds that a run will take. The toybox is fast enough to try; of another prior it is None where
-        nothing like it was made so far.
+        """Seconds that a run will take; None where a step cannot be measured and nothing like it was made."""
+        self.prior()
+        seconds = self._times.total(objectives, steps)
+        return seconds if seconds is None or not self._zero_gpu else GPU_START_S + seconds
+
+    def gpu_seconds(self, specs: Sequence[Spec], start: Start) -> int:
+        """Seconds for which a run needs a GPU: GPU_MARGIN times what is expected, `max_seconds` at most, and
+        also where nothing like it was made so far.
         """
-        name, prior = self.ready()
-        tried = partial(pace, name, prior) if self._can_try(name) else None
-        seconds = self._paces.seconds(objectives, steps, tried)
-        return seconds if seconds is None or not self._apart else START + seconds
+        expected = self.estimate([spec.objective for spec in specs], specs[0].config.steps)
+        return math.ceil(min(self._max_seconds, GPU_MARGIN * (expected or self._max_seconds)))
 
-    def gpu_seconds(self, specs: Sequence[Spec], start: Float[Tensor, "1 3 h w"] | None) -> int:
-        """For how long a race wants a GPU: MARGIN times what is expected, `longest` at most, and also where
-        nothing like it was made so far.
-        """
-        expected = self.estimate([spec.objective for spec in specs], specs[0].recipe.steps)
-        return math.ceil(min(self._longest, MARGIN * (expected or self._longest)))
+    def make(self, request: ImageRequest, session: Session) -> Iterator[Update]:
+        """Updates until the request is done or the session's `stop` is set; the last one has files.
 
-    def make(self, order: Order, room: Room) -> Iterator[Moment]:
-        """The order on its way, until it is done or the room's `stop` is set; the last moment has files.
-
-        What was made before is there at once. What was made until something went wrong is kept.
+        Results that are cached come at once. Snapshots made until something went wrong are kept.
 
         Raises:
             UserError: It would take too long, the prior cannot read a prompt, or a gradient is not finite.
         """
-        from bridge_nerf.app.results import results_of
-        from bridge_nerf.app.sheets import sheet
-        from bridge_nerf.pixels import png
-
-        def moment(results: Results | None = None) -> Moment:
-            files, image = results.write(room.folder, order.stem) if results else None, None
-            with auxiliary("the preview"):
-                image = room.keep(png(sheet(shots[-1].images, order.objectives)), "png")
-            return Moment(shots, image, files)
-
-        shots: list[Shot] = []
-        trouble: Exception | None = None
-        with room.run():
-            if order.key in self._kept:
-                self._kept.move_to_end(order.key)
-                shots.extend(self._kept[order.key].shots)
-                yield moment(self._kept[order.key])
+        made: list[Snapshot] = []
+        error: Exception | None = None
+        with session.run():
+            if (cached := self._cache.get(request.key)) is not None:
+                self._cache.move_to_end(request.key)
+                yield _update(request, session, cached.snapshots, cached)
                 return
-            self._check_length(order)
-            with closing(self._race(order.specs, order.start)) as course:
+            self._check_time(request)
+            with closing(self._optimise(request.specs, request.start)) as running:
                 try:
-                    for shot in course:
-                        if isinstance(shot, str):
-                            raise UserError(shot)
-                        shots.append(shot)
-                        yield moment()
-                        if room.stop.is_set():
+                    for snapshot in running:
+                        if isinstance(snapshot, str):
+                            raise UserError(snapshot)
+                        made.append(snapshot)
+                        yield _update(request, session, made)
+                        if session.stop.is_set():
                             break
-                except Exception as error:  # also a GPU that is taken away, as the time asked for was over
-                    trouble = error
-                    self._paces.forget(order.objectives)
-            if shots:
-                results = results_of(order, shots)
-                self._learn(order, shots, results)
-                yield moment(results)
-        if trouble is not None:
-            raise trouble
+                except Exception as raised:  # also a GPU that is taken away, as the time asked for was over
+                    error = raised
+                    self._times.forget(request.objectives)
+            if made:
+                result = result_of(request, made)
+                if made[-1].done == made[-1].steps:
+                    self._learn(request, result)
+                yield _update(request, session, made, result)
+        if error is not None:
+            raise error
 
-    def _races(
+    def _snapshots(
         self, specs: Sequence[Spec], start: Float[Tensor, "1 3 h w"] | None
-    ) -> Generator[Shot | str, None, None]:
-        from bridge_nerf.app.compare import race
-
+    ) -> Generator[Snapshot | str, None, None]:
         try:
-            yield from race(specs, self.ready()[1], start)
-        except UserError as error:  # as its sentence: of an exception only the name would leave the process
+            yield from snapshots(specs, self.prior(), start)
+        except UserError as error:  # as its message: of an exception only the name would leave the process
             yield str(error)
 
-    def _check_length(self, order: Order) -> None:
-        seconds = self.estimate(order.objectives, order.specs[0].recipe.steps)
-        if seconds is not None and seconds > self._longest:
+    def _check_time(self, request: ImageRequest) -> None:
+        seconds = self.estimate(request.objectives, request.specs[0].config.steps)
+        if seconds is not None and seconds > self._max_seconds:
             raise UserError(
                 f"that would take about {duration(seconds)}, and others wait; take fewer steps or "
-                f"a faster objective, so that it is at most {duration(self._longest)}"
+                f"a faster objective, so that it is at most {duration(self._max_seconds)}"
             )
 
-    def _learn(self, order: Order, shots: Sequence[Shot], results: Results) -> None:
-        """Remember the pace and what was made, of a run that was finished: others are no measure."""
-        if shots[-1].done < shots[-1].steps:
-            return
-        if len(order.objectives) == 1:
-            self._paces.learn(order.objectives[0], shots)
-        self._kept[order.key] = results
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+    def _learn(self, request: ImageRequest, result: Result) -> None:
+        """Remember the times and the result of a finished run."""
+        if len(request.objectives) == 1:
+            self._times.learn(request.objectives[0], result.snapshots)
+        self._cache[request.key] = result
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+
+
+def _update(
+    request: ImageRequest, session: Session, made: Sequence[Snapshot], result: Result | None = None
+) -> Update:
+    """An update with a new preview, and with the result's files where there is one."""
+    files, preview = result.write(session.folder, request.stem) if result else None, None
+    with auxiliary("the preview"):
+        preview = session.new_file(png(grid(made[-1].images, request.objectives)), "png")
+    return Update(made, preview, files)

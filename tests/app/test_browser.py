@@ -139,6 +139,16 @@ def test_every_tab_opens_and_nothing_is_wider_than_the_page(page):
         assert wide <= 0, title
 
 
+def test_a_comparison_draws_its_charts(page):
+    open_tab(page, "Compare")
+    page.locator("#compare-run").wait_for()
+    page.get_by_label("number input for Steps").locator("visible=true").fill("10")
+    page.locator("#compare-run").click()
+    page.locator("#compare-line").get_by_text("Done").wait_for()
+    for name in ("saturation", "pull"):
+        page.locator(f"#compare-{name} svg.marks").get_by_text("bridge").wait_for()
+
+
 def test_the_plane_follows_its_sliders(page):
     open_tab(page, "How it works")
     drawing = page.locator("#plane-drawing svg")

@@ -84,7 +84,7 @@ def test_an_image_streams_and_knows_how_it_was_made(client):
     assert Path(csv).read_text().startswith("step,objective") and Path(video).stat().st_size > 0
 
 
-def test_a_painting_becomes_a_image_of_the_same_size(client):
+def test_a_painting_becomes_an_image_of_the_same_size(client):
     file = handle_file(asset("paintings") / "house.png")
     (before, after), *_, png, _, _, command = client.predict(painting=file, **PAINT)
     assert Image.open(before).size == Image.open(after).size
@@ -92,9 +92,12 @@ def test_a_painting_becomes_a_image_of_the_same_size(client):
     assert "house.png" in command and note_in(Path(png))["spec"]["task"] == "paint"
 
 
-def test_a_race_draws_its_curves(client):
-    grid, line, curves, *_ = client.predict(**COMPARE)
-    assert line.startswith("Done") and curves.count("<polyline") == 4
+def test_a_comparison_draws_its_curves(client):
+    grid, status, saturation, *_, pull = client.predict(**COMPARE)
+    assert status.startswith("Done")
+    for name, curve, first in (("saturation", saturation, 0), ("pull", pull, 1)):
+        assert curve["columns"] == ["step", "objective", "saturation", "pull"], name
+        assert [row[0] for row in curve["data"]][::2] == list(range(first, 11)), name
     assert Image.open(grid).width > 2 * 256
 
 
@@ -115,7 +118,7 @@ def test_the_plane_answers_numbers(client):
         (IMAGE | {"objective": "magic"}, "magic"),
         (IMAGE | {"seed": None}, "seed is None"),
         (IMAGE | {"source_descriptors": "a zeppelin"}, "zeppelin"),
-        (COMPARE | {"objectives": ["sds"]}, "race"),
+        (COMPARE | {"objectives": ["sds"]}, "compared"),
         (PAINT | {"painting": None}, "no painting"),
         (PLANE | {"noise_level": 7}, "noise level|maximum"),
         (PLANE | {"world": "hollow"}, "hollow"),

@@ -15,7 +15,7 @@ APP = Path(__file__).parents[2] / "app.py"
     ("flags", "said"),
     [
         (("--prior", "nonsense"), 'unknown prior "nonsense"'),
-        (("--port", "70000"), "70000 is no port"),
+        (("--port", "70000"), "70000 is not a port"),
         (("--port", "{taken}"), "port"),
     ],
 )

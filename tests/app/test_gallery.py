@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_nerf.app.gallery import LARGEST, make
+from bridge_nerf.app.gallery import MAX_BYTES, make
 from bridge_nerf.app.scenes import read_scenes
 from bridge_nerf.errors import UserError
 from bridge_nerf.pixels import video
@@ -34,7 +34,7 @@ def test_a_scene_has_a_video_a_poster_and_its_command(run, tmp_path):
     assert one.prompt == "a duck" and one.video != other.video
     assert one.command == "ns-train bridge-distill --prompt 'a duck' --pipeline.prior ./mine"
     for name in (one.video, one.poster):
-        assert 0 < (tmp_path / "scenes" / name).stat().st_size <= LARGEST
+        assert 0 < (tmp_path / "scenes" / name).stat().st_size <= MAX_BYTES
     assert read_scenes(tmp_path / "nowhere") == []
 
 
@@ -55,7 +55,7 @@ def test_unfinished_runs_are_named(run, tmp_path):
     (run / "turntable.mp4").unlink()
     with pytest.raises(UserError, match="not finished"):
         make((run,), tmp_path / "scenes")
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="is not a run"):
         make((tmp_path,), tmp_path / "scenes")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from bridge_nerf.app.plane import BELIEFS, WORLDS, Plane
-from bridge_nerf.app.plane_drawing import drawing, error_chart, numbers, readings
+from bridge_nerf.app.plane_plots import drawing, error_curves, errors_at
 
-SDS, NULL, TOLD = BELIEFS
+SDS, NULL, DESCRIBED = BELIEFS
 WORLD = next(iter(WORLDS))
 
 
@@ -19,8 +21,8 @@ def test_the_bridge_lands_in_the_target(world):
     t = torch.zeros(len(landed), dtype=torch.long)
 
     def likelihood(points, group):
-        told = plane.prior.embed([plane.prompt(group)]).expand(len(points))
-        return plane.prior.log_density(points, t, told).mean()
+        condition = plane.prior.embed([plane.prompt(group)]).expand(len(points))
+        return plane.prior.log_density(points, t, condition).mean()
 
     rows = plane.prior.embed([plane.prompt("target")]).expand(len(landed))
     target = plane.prior.sample(rows, torch.Generator().manual_seed(1))
@@ -29,12 +31,14 @@ def test_the_bridge_lands_in_the_target(world):
 
 
 def test_a_true_description_has_no_mismatch_and_a_wrong_one_has_more_the_more_wrong_it_is():
-    mismatch = [Plane(WORLD, TOLD, wrong).errors([0.5], 8)["source mismatch"][0] for wrong in (0.0, 0.5, 1.0)]
+    mismatch = [
+        Plane(WORLD, DESCRIBED, wrong).errors([0.5], 8)["source mismatch"][0] for wrong in (0.0, 0.5, 1.0)
+    ]
     assert mismatch[0] < 1e-12 < mismatch[1] < mismatch[2]
 
 
 def test_the_first_order_error_is_that_of_the_known_source_whatever_is_believed():
-    one, other = (Plane(WORLD, belief).errors([0.6], 8)["first-order error"] for belief in (SDS, TOLD))
+    one, other = (Plane(WORLD, belief).errors([0.6], 8)["first-order error"] for belief in (SDS, DESCRIBED))
     assert one == other and one[0] > 0.05
 
 
@@ -49,10 +53,12 @@ def test_other_seeds_are_other_points():
 
 
 def test_the_drawing_shows_all_of_it():
-    plane = Plane(WORLD, TOLD, 0.5)
+    plane = Plane(WORLD, DESCRIBED, 0.5)
     svg = drawing(plane, 0.5, 6)
-    assert svg.count("<circle") == 3 * len(plane.cloud) and "data:image/png" in svg and "http" not in svg
-    measured = numbers(plane, 0.5, 6)
-    assert set(measured) == {"first-order error", "source mismatch", "distance from the true bridge"}
-    assert all(name in readings(measured) for name in measured)
-    assert error_chart(plane, 0.5, 6).count("<polyline") == 2
+    dots = re.findall(r'class="[a-z-]+ dots" d="([^"]*)"', svg)
+    assert [path.count("M") for path in dots] == [len(plane.cloud)] * 3
+    assert "data:image/png" in svg and "http" not in svg
+    errors = errors_at(plane, 0.5, 6)
+    assert set(errors) == {"first-order error", "source mismatch", "distance from the true bridge"}
+    curves = error_curves(plane, 0.5, 6)
+    assert set(curves["curve"]) == {"first-order error", "source mismatch", "this level"}

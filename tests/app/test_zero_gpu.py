@@ -1,4 +1,4 @@
-"""ZeroGPU, pretended: a GPU for a while and for the race alone, asked for by a package `spaces`."""
+"""ZeroGPU, pretended: a GPU for a while and for the optimisation alone, asked for by a package `spaces`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from bridge_nerf.app import requests
-from bridge_nerf.app.compare import Shot
-from bridge_nerf.app.sessions import Visitors
-from bridge_nerf.app.worker import MARGIN, START, Studio
+from bridge_nerf.app.sessions import Sessions
+from bridge_nerf.app.snapshots import Snapshot
+from bridge_nerf.app.worker import GPU_MARGIN, GPU_START_S, Worker
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.wishes import load
+from bridge_nerf.guidance.config import PriorConfig
 
 APP = Path(__file__).parents[2] / "app.py"
 ASKS = ("eps", "embed", "encode", "decode")
@@ -43,12 +43,12 @@ class Spaces(ModuleType):
                 while True:
                     self.on_gpu = True
                     try:
-                        shot = next(course)
+                        snapshot = next(course)
                     except StopIteration:
                         return
                     finally:
                         self.on_gpu = False
-                    yield pickle.loads(pickle.dumps(shot))
+                    yield pickle.loads(pickle.dumps(snapshot))
 
             return handler
 
@@ -65,11 +65,11 @@ def spaces(monkeypatch) -> Spaces:
 
 @pytest.fixture(scope="module")
 def toybox():
-    return load("toybox")[1]
+    return PriorConfig("toybox").load()[1]
 
 
 @pytest.fixture
-def studio(spaces, toybox) -> Studio:
+def worker(spaces, toybox) -> Worker:
     """What `app.py` makes on ZeroGPU, of a prior that answers on the GPU alone."""
     there: Any = SimpleNamespace(**vars(toybox), check_prompts=toybox.check_prompts)
 
@@ -86,20 +86,20 @@ def studio(spaces, toybox) -> Studio:
     assert specification is not None and specification.loader is not None
     app = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(app)
-    studio = Studio(lambda: ("toybox", there), **app.zero_gpu())
-    studio.open()
-    return studio
+    worker = Worker("toybox", lambda: there, **app.zero_gpu_options())
+    worker.open()
+    return worker
 
 
 @pytest.fixture
-def room(tmp_path):
-    return Visitors(tmp_path).room("somebody", "image")
+def session(tmp_path):
+    return Sessions(tmp_path).get("somebody", "image")
 
 
-def ordered(studio: Studio, tab: str, **changed):
-    name, prior = studio.ready()
+def request_for(worker: Worker, tab: str, **changed):
+    name, prior = worker.prior_name, worker.prior()
     if tab == "compare":
-        return requests.race(name, prior, "a duck", ["sds", "nfsd"], steps=10, **changed)
+        return requests.compare(name, prior, "a duck", ["sds", "nfsd"], steps=10, **changed)
     if tab == "paint":
         painting = APP.parent / "assets" / "paintings" / "house.png"
         return requests.painting_to_real(name, prior, painting, "a house", steps=10, **changed)
@@ -107,53 +107,53 @@ def ordered(studio: Studio, tab: str, **changed):
 
 
 @pytest.mark.parametrize("tab", ["image", "paint", "compare"])
-def test_networks_are_asked_while_there_is_a_gpu_and_never_else(studio, spaces, room, tab):
-    moments = list(studio.make(ordered(studio, tab), room))
-    assert moments[-1].line.startswith("Done: 10 steps") and moments[-1].files.image.exists()
-    assert spaces.asked == [120]  # nothing is known of the pace
+def test_networks_are_asked_while_there_is_a_gpu_and_never_else(worker, spaces, session, tab):
+    updates = list(worker.make(request_for(worker, tab), session))
+    assert updates[-1].status.startswith("Done: 10 steps") and updates[-1].files[0].exists()
+    assert spaces.asked == [120]  # no step time is known
 
 
-def learned(studio: Studio, seconds: float) -> None:
+def learned(worker: Worker, seconds: float) -> None:
     """A run of sds has been finished whose steps took that long, after a first one of three seconds."""
     nothing = np.zeros((1, 1, 1, 3), np.uint8)
-    shots = [Shot(k, 10, 3 + (k - 1) * seconds if k else 0.0, nothing, (), ()) for k in (0, 1, 5, 10)]
-    studio._paces.learn("sds", shots)
+    snapshots = [Snapshot(k, 10, 3 + (k - 1) * seconds if k else 0.0, nothing, (), ()) for k in (0, 1, 5, 10)]
+    worker._times.learn("sds", snapshots)
 
 
 @pytest.mark.parametrize(
     ("steps", "pace", "expected"),
-    [(10, 0.01, MARGIN * START), (200, 0.1, MARGIN * (START + 20)), (900, 0.1, 120)],
+    [(10, 0.01, GPU_MARGIN * GPU_START_S), (200, 0.1, GPU_MARGIN * (GPU_START_S + 20)), (900, 0.1, 120)],
 )
-def test_a_gpu_is_asked_for_as_long_as_the_run_takes(studio, spaces, room, steps, pace, expected):
-    learned(studio, pace)
-    assert studio.estimate(["sds"], steps) == pytest.approx(START + steps * pace)
-    order = ordered(studio, "image", steps=steps)
-    room.leave()  # the first shot is enough
-    list(studio.make(order, room))
+def test_a_gpu_is_asked_for_as_long_as_the_run_takes(worker, spaces, session, steps, pace, expected):
+    learned(worker, pace)
+    assert worker.estimate(["sds"], steps) == pytest.approx(GPU_START_S + steps * pace)
+    request = request_for(worker, "image", steps=steps)
+    session.close()  # the first snapshot is enough
+    list(worker.make(request, session))
     assert expected <= spaces.asked[0] < expected + 1 and isinstance(spaces.asked[0], int)
 
 
-def test_no_gpu_is_asked_for_what_takes_too_long(studio, spaces, room):
-    learned(studio, 1.0)
+def test_no_gpu_is_asked_for_what_takes_too_long(worker, spaces, session):
+    learned(worker, 1.0)
     with pytest.raises(UserError, match="about 2 min.*at most 2 min"):
-        list(studio.make(ordered(studio, "image", steps=120), room))
+        list(worker.make(request_for(worker, "image", steps=120), session))
     assert not spaces.asked
-    room.stop.clear()
-    assert studio.gpu_seconds(ordered(studio, "image", steps=100).specs, None) == 120
+    session.stop.clear()
+    assert worker.gpu_seconds(request_for(worker, "image", steps=100).specs, None) == 120
 
 
-def test_after_a_gpu_was_taken_away_the_pace_counts_as_unknown(studio, spaces, room, monkeypatch):
-    learned(studio, 0.01)
+def test_after_a_gpu_was_taken_away_the_step_time_counts_as_unknown(worker, spaces, session, monkeypatch):
+    learned(worker, 0.01)
 
     def taken(*_):
         raise RuntimeError("GPU task aborted")
         yield
 
-    monkeypatch.setattr("bridge_nerf.app.compare.race", taken)
+    monkeypatch.setattr("bridge_nerf.app.worker.snapshots", taken)
     with pytest.raises(RuntimeError, match="aborted"):
-        list(studio.make(ordered(studio, "image"), room))
+        list(worker.make(request_for(worker, "image"), session))
     assert spaces.asked[0] < 120
-    assert studio.estimate(["sds"], 10) is None
+    assert worker.estimate(["sds"], 10) is None
 
 
 def test_without_zero_gpu_nothing_is_asked(spaces, monkeypatch):
@@ -162,4 +162,4 @@ def test_without_zero_gpu_nothing_is_asked(spaces, monkeypatch):
     assert specification is not None and specification.loader is not None
     app = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(app)
-    assert app.zero_gpu() == {}
+    assert app.zero_gpu_options() == {}

@@ -1,1 +1,1 @@
-"""The widgets, one module a tab: each lays out its tab and hands what visitors enter to one call."""
+"""The widgets, one module a tab: each lays out its tab and hands inputs to one call."""

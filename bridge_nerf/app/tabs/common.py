@@ -1,4 +1,4 @@
-"""What the tabs that make images have in common: errors as toasts, one heavy job at a time, Stop, time."""
+"""Parts of the tabs that make images: inputs, outputs, errors as toasts, one heavy run at a time, Stop."""
 
 from __future__ import annotations
 
@@ -10,29 +10,26 @@ from typing import Any
 import gradio as gr
 from gradio.helpers import Examples
 
-from bridge_nerf.app.requests import SEEDS, Order
-from bridge_nerf.app.state import Shop
+from bridge_nerf.app.requests import MAX_PROMPT_CHARS, SEED_RANGE, STEPS_RANGE, ImageRequest
+from bridge_nerf.app.sessions import Sessions
 from bridge_nerf.app.timing import duration
-from bridge_nerf.app.worker import Moment
+from bridge_nerf.app.worker import Update, Worker
 from bridge_nerf.errors import UserError
-from bridge_nerf.photometry import BACKGROUNDS
-from bridge_nerf.toybox.words import COLOURS, OBJECTS, VIEWS
 
 HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 1}
-"""For every event that needs the prior: one at a time, over all tabs."""
-PATIENCE = 30.0
-"""Seconds that the line about time waits for the prior."""
-WORDS = f"""The model that comes with this app knows {len(OBJECTS)} toys ({", ".join(sorted(OBJECTS))}),
-{len(COLOURS)} colours, {len(VIEWS)} views and {len(BACKGROUNDS)} backgrounds. Other words are refused."""
+"""Options of every event that needs the prior: one at a time, over all tabs."""
+LOADING_TIMEOUT_S = 30.0
+"""Seconds that the estimate of a run's time waits for the prior."""
+PNG_LABEL = "Image (PNG that knows how it was made)"
 
 
 def toast(error: UserError) -> gr.Error:
-    """The error as what visitors see; nothing goes into the server's log, it is their mistake."""
+    """The error as a toast; nothing goes into the server's log, for it is the visitor's mistake."""
     return gr.Error(str(error), title="That cannot be made", print_exception=False)
 
 
-def plainly(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """The generator, with mistakes as toasts."""
+def errors_as_toasts(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The generator, with user errors as toasts."""
 
     @functools.wraps(handler)
     def wrapped(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -44,16 +41,33 @@ def plainly(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any
     return wrapped
 
 
+def columns() -> tuple[gr.Column, gr.Column]:
+    """(inputs, outputs), side by side where the page is wide enough."""
+    with gr.Row(equal_height=False):
+        return gr.Column(scale=5, min_width=320), gr.Column(scale=6, min_width=320)
+
+
+def text_box(value: str, label: str, **options: Any) -> gr.Textbox:
+    """A box for a prompt or for descriptors."""
+    return gr.Textbox(value, label=label, max_length=MAX_PROMPT_CHARS, **options)
+
+
+def steps_slider(value: int) -> gr.Slider:
+    """The number of optimisation steps."""
+    return gr.Slider(*STEPS_RANGE, value, step=10, label="Steps")
+
+
 def seed_row() -> tuple[gr.Number, gr.Checkbox]:
-    """The seed, and whether to draw another one."""
+    """(seed, whether to draw another one)."""
+    low, high = SEED_RANGE
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=SEEDS[0], maximum=SEEDS[1], min_width=120)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=low, maximum=high, min_width=120)
         randomise = gr.Checkbox(False, label="Randomise", info="A new seed for each run", min_width=120)
     return seed, randomise
 
 
-def drawn(seed: int, randomise: bool) -> int:
-    """The seed, or a random one that is short enough to be told to somebody."""
+def chosen_seed(seed: int, randomise: bool) -> int:
+    """The seed, or a random one that is short enough to be read out."""
     return secrets.randbelow(1_000_000) if randomise else seed
 
 
@@ -65,106 +79,91 @@ def buttons(tab: str) -> tuple[gr.Button, gr.Button]:
     return run, stop
 
 
-def results(tab: str, image: str) -> list[Any]:
-    """[PNG, numbers, video, command]: what a run leaves."""
+def downloads(tab: str, label: str) -> list[Any]:
+    """[PNG, CSV, video, command]: the widgets for what a run leaves."""
+    small: dict[str, Any] = {"size": "sm", "interactive": False, "min_width": 120}
     with gr.Row():
-        png = gr.DownloadButton(image, size="sm", interactive=False, elem_id=f"{tab}-png", min_width=120)
-        csv = gr.DownloadButton(
-            "Numbers (CSV)", size="sm", interactive=False, elem_id=f"{tab}-csv", min_width=120
-        )
+        png = gr.DownloadButton(label, elem_id=f"{tab}-png", **small)
+        csv = gr.DownloadButton("Numbers (CSV)", elem_id=f"{tab}-csv", **small)
     with gr.Accordion("How it went, and the command that makes the same", open=True):
-        video = gr.Video(label="The optimisation", autoplay=True, loop=True, height=260, interactive=False)
-        command = gr.Code(
-            language="shell",
-            label="Makes the same at a terminal",
-            interactive=False,
-            wrap_lines=True,
-            lines=2,
-        )
+        video = gr.Video(show_label=False, autoplay=True, loop=True, height=260, interactive=False)
+        command = command_box("Makes the same at a terminal")
     return [png, csv, video, command]
 
 
-def left(moment: Moment, order: Order) -> tuple[Any, ...]:
-    """What to show in `results`: nothing new before the end."""
-    if moment.files is None:
-        return (gr.skip(),) * 4
-    return (*moment.files, order.command)
+def command_box(label: str, value: str | None = None) -> gr.Code:
+    """A command to be copied."""
+    return gr.Code(value, language="shell", label=label, interactive=False, wrap_lines=True, lines=2)
 
 
-def runs(
-    shop: Shop,
+def download_values(update: Update, request: ImageRequest) -> tuple[Any, ...]:
+    """The values of `downloads`: nothing new before the end."""
+    return (gr.skip(),) * 4 if update.files is None else (*update.files, request.command)
+
+
+def connect(
+    sessions: Sessions,
     tab: str,
-    triggers: Sequence[Any],
+    starts: Sequence[Any],
     stop: gr.Button,
     handler: Callable[..., Iterator[Any]],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
-    line: Any,
-    downloads: Sequence[Any],
     examples: Examples | None = None,
 ) -> None:
-    """Wire a heavy event: Run and the examples start it, Stop ends it and keeps what there is.
+    """Connect a heavy event, which Stop ends, keeping what there is.
 
     Args:
-        line: Where progress is told in words; the images stay free of it.
-        downloads: Greyed until there is something to download.
+        starts: Events that start it; a click on an example does so, too.
+        outputs: The second is where progress is shown in words; the images stay free of it. Download buttons
+            are greyed until there is something to download.
     """
-    shared = {"inputs": list(inputs), "outputs": list(outputs), "show_progress_on": [line], **HEAVY}
-    events = [gr.on(list(triggers), handler, api_name=handler.__name__, **shared)]
+    shared: dict[str, Any] = {
+        "inputs": list(inputs), "outputs": list(outputs), "show_progress_on": [outputs[1]], **HEAVY
+    }  # fmt: skip
+    private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+    events = [gr.on(list(starts), handler, api_name=handler.__name__, **shared)]
     if examples is not None:
-        clicked = examples.load_input_event
-        events.append(clicked.then(handler, api_visibility="private", **shared))
+        events.append(examples.load_input_event.then(handler, api_visibility="private", **shared))
+    greyed = [widget for widget in outputs if isinstance(widget, gr.DownloadButton)]
     for event in events:
-        event.success(
-            lambda: [gr.update(interactive=True)] * len(downloads),
-            outputs=list(downloads),
-            queue=False,
-            api_visibility="private",
-        )
+        event.success(lambda: [gr.update(interactive=True)] * len(greyed), outputs=greyed, **private)
 
-    def ask_to_stop(request: gr.Request) -> None:
-        if not shop.visitors.stop(request.session_hash, tab):
+    def stop_run(request: gr.Request) -> None:
+        if not sessions.stop(request.session_hash, tab):
             raise gr.Error("", visible=False, print_exception=False)
 
-    asked = stop.click(ask_to_stop, queue=False, api_visibility="private")
+    stopped = stop.click(stop_run, **private)
     # A run under way ends by itself, with all its files. One that still waits in line is taken out of it.
-    asked.failure(fn=None, cancels=events)  # pyright: ignore[reportArgumentType]
+    stopped.failure(fn=None, cancels=events)  # pyright: ignore[reportArgumentType]
 
 
-def tells_time(shop: Shop, where: gr.Markdown, objectives: Any, steps: gr.Slider, page: gr.Blocks) -> None:
-    """Say how long a run will take, now and whenever that changes.
+def time_estimate(worker: Worker, steps: gr.Slider, objectives: Any) -> None:
+    """Lay out a line that says how long a run will take, whenever that changes.
 
     Args:
-        objectives: The widget that chooses them, or the name of the one there is.
+        objectives: The widget that chooses them, or the name of the only one.
     """
-    chosen = not isinstance(objectives, str)
 
-    def tell(*values: Any) -> str:
-        names = values[1] if chosen else objectives
-        return time_needed(shop, [names] if isinstance(names, str) else names, values[0])
+    def estimate(steps: int, names: str | list[str] = objectives) -> str:
+        try:
+            worker.prior(LOADING_TIMEOUT_S)
+        except TimeoutError:
+            return "The model is still being loaded; a run begins as soon as it is."
+        except UserError as error:
+            return f"No images can be made here: {error}"
+        seconds = worker.estimate([names] if isinstance(names, str) else names, steps)
+        if seconds is None:
+            return "How long this takes is known once it has run; it can be stopped at any time."
+        return f"Takes about **{duration(seconds)}** on this machine, and can be stopped at any time."
 
-    inputs = [steps, objectives] if chosen else [steps]
     gr.on(
-        [page.load, *(widget.change for widget in inputs)],
-        tell,
-        inputs,
-        where,
+        None,  # when the page is loaded, and at every change of an input
+        estimate,
+        [steps] if isinstance(objectives, str) else [steps, objectives],
+        gr.Markdown(elem_classes="time"),
         queue=False,
         show_progress="hidden",
         api_visibility="private",
         trigger_mode="always_last",
     )
-
-
-def time_needed(shop: Shop, objectives: Sequence[str], steps: int) -> str:
-    """How long a run will take, in a sentence."""
-    try:
-        shop.studio.ready(PATIENCE)
-    except TimeoutError:
-        return "The model is still being loaded; a run begins as soon as it is."
-    except UserError as error:
-        return f"The model cannot be had: {error}"
-    seconds = shop.studio.estimate(objectives, steps)
-    if seconds is None:
-        return "How long this takes is known once it has run; it can be stopped at any time."
-    return f"Takes about **{duration(seconds)}** on this machine, and can be stopped at any time."

@@ -1,16 +1,17 @@
-"""Compare: objectives race from the same seed."""
+"""Compare: several objectives from the same seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
 from bridge_nerf.app import requests
-from bridge_nerf.app.compare_charts import race_charts
-from bridge_nerf.app.state import Shop
-from bridge_nerf.app.tabs.common import buttons, drawn, left, plainly, results, runs, seed_row, tells_time
+from bridge_nerf.app.sessions import Sessions
+from bridge_nerf.app.snapshots import measurements
+from bridge_nerf.app.tabs import common
+from bridge_nerf.app.worker import Worker
 
 EXAMPLES = [
     ["a red apple", ["sds", "bridge"], 0, False],
@@ -20,62 +21,69 @@ STEPS = 150
 TAB = "compare"
 
 
-def build(shop: Shop, page: gr.Blocks) -> None:
+def build(worker: Worker, sessions: Sessions) -> None:
     """Lay out the tab."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            prompt = gr.Textbox(
-                "a pineapple", label="Prompt", elem_id="compare-prompt", max_length=requests.LETTERS
-            )
-            objectives = gr.CheckboxGroup(
-                requests.offered(), value=["sds", "bridge"], label="Objectives: two to four",
-                info="All begin with the same noise and are asked at the same times",
-            )  # fmt: skip
-            steps = gr.Slider(*requests.STEPS, STEPS, step=10, label="Steps")
-            seed, randomise = seed_row()
-            time = gr.Markdown(elem_classes="time")
-            run, stop = buttons(TAB)
-        with gr.Column(scale=6, min_width=320):
-            image = gr.Image(
-                label="The race", format="png", interactive=False, elem_id="compare-picture",
-                buttons=["fullscreen"],
-            )  # fmt: skip
-            line = gr.Markdown("All images appear here, side by side.", elem_id="compare-line")
-            curves = gr.HTML(elem_id="compare-curves")
-            png, csv, video, command = results(TAB, "All images (PNG)")
+    left, right = common.columns()
+    with left:
+        prompt = common.text_box("a pineapple", "Prompt", elem_id="compare-prompt")
+        objectives = gr.CheckboxGroup(
+            requests.offered_objectives(), value=["sds", "bridge"], label="Objectives: two to four",
+            info="All begin with the same noise and are evaluated at the same times",
+        )  # fmt: skip
+        steps = common.steps_slider(STEPS)
+        seed, randomise = common.seed_row()
+        common.time_estimate(worker, steps, objectives)
+        run, stop = common.buttons(TAB)
+    with right:
+        image = gr.Image(
+            show_label=False, format="png", interactive=False, elem_id="compare-picture",
+            buttons=["fullscreen"],
+        )  # fmt: skip
+        status = gr.Markdown("All images appear here, side by side.", elem_id="compare-line")
+        saturation = _chart("saturation", "Saturation of the image")
+        pull = _chart("pull", "Pull: RMS of target minus source")
+        downloads = common.downloads(TAB, "All images (PNG)")
+    examples = gr.Examples(
+        EXAMPLES, [prompt, objectives, seed, randomise], label="Examples: click one, it runs",
+        example_labels=[f"{text}: {', '.join(names)}" for text, names, *_ in EXAMPLES],
+    )  # fmt: skip
+    inputs = [prompt, objectives, steps, seed, randomise]
+    outputs = [image, status, saturation, seed, *downloads, pull]
+    starts, handler = [run.click, prompt.submit], _handler(worker, sessions)
+    common.connect(sessions, TAB, starts, stop, handler, inputs, outputs, examples)
 
-    @plainly
+
+def _chart(column: str, title: str) -> gr.LinePlot:
+    return gr.LinePlot(
+        x="step", y=column, color="objective", title=title, y_title=" ", color_title=" ", y_lim=[0, None],
+        tooltip="all", height=220, elem_id=f"compare-{column}",
+    )  # fmt: skip
+
+
+def _handler(worker: Worker, sessions: Sessions) -> Callable[..., Iterator[Any]]:
+    @common.errors_as_toasts
     def compare(
         prompt: str, objectives: list[str], steps: int, seed: int, randomise: bool, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
-        """Race two to four objectives from the same seed: the same start, times and noise for all.
+        """Compare two to four objectives from the same seed: the same start, times and noise for all.
 
         Args:
-            prompt: What all of them make, such as "a pineapple".
-            objectives: Two to four methods, such as ["sds", "bridge"].
+            prompt: The prompt of all of them, such as "a pineapple".
+            objectives: Two to four objectives, such as ["sds", "bridge"].
             steps: Optimisation steps, 10 to 1000.
             seed: Everything random follows from it.
             randomise: Draw a seed instead; the one that was drawn is returned.
 
         Returns:
-            The grid of images, progress in words, curves of saturation and pull as HTML, the seed, and at
-            the end the grid as PNG, all numbers as CSV, a video of the race, and the command that makes the
-            same.
+            The grid of images, progress in words, the curve of saturation, the seed, at the end the grid as
+            PNG, all numbers as CSV, a video, and the command that makes the same; last the curve of the pull.
         """
-        name, prior = shop.studio.ready()
-        seed = drawn(seed, randomise)
-        order = requests.race(name, prior, prompt, objectives, seed, steps)
-        for moment in shop.studio.make(order, shop.visitors.room(request.session_hash, TAB)):
-            charts = race_charts(moment.shots, order.objectives)
-            yield moment.image, moment.line, charts, seed, *left(moment, order)
+        seed = common.chosen_seed(seed, randomise)
+        wanted = requests.compare(worker.prior_name, worker.prior(), prompt, objectives, seed, steps)
+        for update in worker.make(wanted, sessions.get(request.session_hash, TAB)):
+            table = measurements(update.snapshots, wanted.objectives)
+            pulls = table.dropna()
+            files = common.download_values(update, wanted)
+            yield update.preview, update.status, table, seed, *files, None if pulls.empty else pulls
 
-    inputs = [prompt, objectives, steps, seed, randomise]
-    examples = gr.Examples(
-        EXAMPLES, [prompt, objectives, seed, randomise], label="Examples: click one, it runs",
-        example_labels=[f"{words}: {', '.join(names)}" for words, names, *_ in EXAMPLES],
-    )  # fmt: skip
-    runs(
-        shop, TAB, [run.click, prompt.submit], stop, compare, inputs,
-        [image, line, curves, seed, png, csv, video, command], line, [png, csv], examples,
-    )  # fmt: skip
-    tells_time(shop, time, objectives, steps, page)
+    return compare

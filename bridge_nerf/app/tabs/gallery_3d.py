@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from bridge_nerf.app.scenes import Scene, read_scenes, shipped
+from bridge_nerf.app.scenes import Scene, packaged_gallery, read_scenes
+from bridge_nerf.app.tabs.common import command_box
 from bridge_nerf.extras import install
 
 EMPTY = """
@@ -25,7 +26,7 @@ a live viewer runs while one trains.
 
 def build(folder: Path | None = None) -> None:
     """Lay out the tab. `folder` is a gallery; by default the one that comes with the package."""
-    folder = folder or shipped()
+    folder = folder or packaged_gallery()
     scenes = read_scenes(folder)
     gr.Markdown(TEXT if scenes else EMPTY)
     with gr.Row(elem_classes="scenes"):
@@ -46,11 +47,8 @@ def build(folder: Path | None = None) -> None:
 
 
 def _show(scene: Scene, folder: Path) -> None:
-    gr.Video(
-        str(folder / scene.video), label=scene.prompt, autoplay=True, loop=True, interactive=False, height=260
-    )
+    small: dict[str, Any] = {"interactive": False, "height": 260}
+    gr.Video(str(folder / scene.video), label=scene.prompt, autoplay=True, loop=True, **small)
     if scene.model:
-        gr.Model3D(
-            str(folder / scene.model), label=f"{scene.prompt}: the mesh", interactive=False, height=260
-        )
-    gr.Code(scene.command, language="shell", label="Made by", interactive=False, wrap_lines=True, lines=2)
+        gr.Model3D(str(folder / scene.model), label=f"{scene.prompt}: the mesh", **small)
+    command_box("Made by", scene.command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,56 @@ from gradio.data_classes import ImageData
 from gradio.helpers import Examples
 
 from bridge_nerf.app import requests
-from bridge_nerf.app.sheets import sheet
-from bridge_nerf.app.state import Shop
-from bridge_nerf.app.tabs.common import buttons, drawn, left, plainly, results, runs, seed_row, tells_time
+from bridge_nerf.app.sessions import Sessions
+from bridge_nerf.app.tabs import common
+from bridge_nerf.app.worker import Worker
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.recipe import recipe_for
+from bridge_nerf.images.defaults import default_config
 from bridge_nerf.paths import asset
-from bridge_nerf.pixels import png as encoded
-from bridge_nerf.pixels import to_bytes
+from bridge_nerf.pixels import enlarged, to_bytes
+from bridge_nerf.pixels import png as encode_png
+from bridge_nerf.priors.registry import kind_of
 from bridge_nerf.toybox.paintings import PAINTINGS, prompt_of
 
 TAB = "paint"
 
 
-def unopened(image: gr.Image) -> gr.Image:
-    """The widget, handing on its file as it was uploaded: whoever reads it says what is wrong with it.
+def build(worker: Worker, sessions: Sessions) -> None:
+    """Lay out the tab."""
+    config = default_config(kind_of(worker.prior_name)[0], "paint")
+    left, right = common.columns()
+    with left:
+        painting = _without_decoding(gr.Image(
+            label="Painting: upload, paste, or pick one below", sources=["upload", "clipboard"],
+            type="filepath", height=260, elem_id="paint-upload",
+        ))  # fmt: skip
+        prompt = common.text_box("a red house", "What it shows", elem_id="paint-prompt")
+        strength = gr.Radio(list(requests.STRENGTHS), value=requests.BALANCED, label="Strength")
+        with gr.Accordion("More", open=False):
+            source = common.text_box(
+                config.guidance.prompts.source_descriptors, "Negative descriptor",
+                info="What the image is, and should no longer be",
+            )  # fmt: skip
+            steps = common.steps_slider(config.steps)
+            seed, randomise = common.seed_row()
+        common.time_estimate(worker, steps, "bridge")
+        run, stop = common.buttons(TAB)
+    with right:
+        slider = gr.ImageSlider(
+            label="Slide: painting on the left, image on the right", format="png", interactive=False,
+            type="filepath", elem_id="paint-slider", buttons=["fullscreen"],
+        )  # fmt: skip
+        status = gr.Markdown("Painting and image appear here.", elem_id="paint-line")
+        downloads = common.downloads(TAB, common.PNG_LABEL)
+    examples = _examples(painting, prompt, strength)
+    inputs = [painting, prompt, strength, source, steps, seed, randomise]
+    outputs = [slider, status, seed, *downloads]
+    starts, handler = [run.click, prompt.submit], _handler(worker, sessions)
+    common.connect(sessions, TAB, starts, stop, handler, inputs, outputs, examples)
+
+
+def _without_decoding(image: gr.Image) -> gr.Image:
+    """The widget, handing on its file as it was uploaded: `requests` says what is wrong with it.
 
     Not a subclass: gradio writes a .pyi file beside the source of every new class of components.
     """
@@ -38,37 +73,20 @@ def unopened(image: gr.Image) -> gr.Image:
     return image
 
 
-def build(shop: Shop, page: gr.Blocks) -> None:
-    """Lay out the tab."""
-    recipe = recipe_for(shop.prior, "paint")
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            painting = unopened(gr.Image(
-                label="Painting: upload, paste, or pick one below", sources=["upload", "clipboard"],
-                type="filepath", height=260, elem_id="paint-upload",
-            ))  # fmt: skip
-            prompt = gr.Textbox(
-                "a red house", label="What it shows", elem_id="paint-prompt", max_length=requests.LETTERS
-            )
-            strength = gr.Radio(list(requests.STRENGTHS), value=requests.BALANCED, label="Strength")
-            with gr.Accordion("More", open=False):
-                source = gr.Textbox(
-                    recipe.source_descriptors, label="Negative descriptor", max_length=requests.LETTERS,
-                    info="What the image is, and should no longer be",
-                )  # fmt: skip
-                steps = gr.Slider(*requests.STEPS, recipe.steps, step=10, label="Steps")
-                seed, randomise = seed_row()
-            time = gr.Markdown(elem_classes="time")
-            run, stop = buttons(TAB)
-        with gr.Column(scale=6, min_width=320):
-            slider = gr.ImageSlider(
-                label="Slide: painting on the left, image on the right", format="png", interactive=False,
-                type="filepath", elem_id="paint-slider", buttons=["fullscreen"],
-            )  # fmt: skip
-            line = gr.Markdown("Painting and image appear here.", elem_id="paint-line")
-            png, csv, video, command = results(TAB, "Image (PNG that knows how it was made)")
+def _examples(painting: gr.Image, prompt: gr.Textbox, strength: gr.Radio) -> Examples | None:
+    try:
+        folder = asset("paintings")
+    except UserError:
+        return None
+    rows = [[str(folder / f"{name}.png"), prompt_of(name), requests.BALANCED] for name in PAINTINGS]
+    # One column: thumbnails in lines that a phone can break, rather than a table.
+    return gr.Examples(
+        rows, [painting, prompt, strength], label="Paintings: click one, it runs", visible_columns=[0]
+    )
 
-    @plainly
+
+def _handler(worker: Worker, sessions: Sessions) -> Callable[..., Iterator[Any]]:
+    @common.errors_as_toasts
     def painting_to_real(
         painting: str | None,
         prompt: str,
@@ -83,7 +101,7 @@ def build(shop: Shop, page: gr.Blocks) -> None:
 
         Args:
             painting: An image file of at most 10 MB and 20 million pixels.
-            prompt: What it shows, such as "a red house".
+            prompt: Its subject, such as "a red house".
             strength: How much may change, one of the three sentences of the app.
             negative_descriptor: What the image is and should no longer be, such as "painting".
             steps: Optimisation steps, 10 to 1000.
@@ -95,36 +113,21 @@ def build(shop: Shop, page: gr.Blocks) -> None:
             its metadata, the numbers as CSV, a video of the optimisation, and the command that makes the
             same.
         """
-        name, prior = shop.studio.ready()
-        seed = drawn(seed, randomise)
-        file = None if painting is None else Path(painting)
-        order = requests.painting_to_real(
-            name, prior, file, prompt, strength, seed, steps, negative_descriptor
+        seed, file = common.chosen_seed(seed, randomise), None if painting is None else Path(painting)
+        wanted = requests.painting_to_real(
+            worker.prior_name, worker.prior(), file, prompt, strength, seed, steps, negative_descriptor
         )
-        assert order.start is not None
-        for note in order.notes:
+        assert wanted.start is not None
+        for note in wanted.notes:
             gr.Info(note)
-        room, before = shop.visitors.room(request.session_hash, TAB), None
-        for moment in shop.studio.make(order, room):
-            before = before or room.keep(encoded(sheet(to_bytes(order.start), ("painting",))), "png")
-            yield (before, moment.image), moment.line, seed, *left(moment, order)
+        session, before = sessions.get(request.session_hash, TAB), None
+        for update in worker.make(wanted, session):
+            before = before or session.new_file(encode_png(enlarged(to_bytes(wanted.start)[0])), "png")
+            yield (
+                (before, update.preview),
+                update.status,
+                seed,
+                *common.download_values(update, wanted),
+            )
 
-    inputs = [painting, prompt, strength, source, steps, seed, randomise]
-    runs(
-        shop, TAB, [run.click, prompt.submit], stop, painting_to_real, inputs,
-        [slider, line, seed, png, csv, video, command], line, [png, csv],
-        _examples(painting, prompt, strength),
-    )  # fmt: skip
-    tells_time(shop, time, "bridge", steps, page)
-
-
-def _examples(painting: gr.Image, prompt: gr.Textbox, strength: gr.Radio) -> Examples | None:
-    try:
-        folder = asset("paintings")
-    except UserError:
-        return None
-    rows = [[str(folder / f"{name}.png"), prompt_of(name), requests.BALANCED] for name in PAINTINGS]
-    # One column: thumbnails in lines that a phone can break, rather than a table.
-    return gr.Examples(
-        rows, [painting, prompt, strength], label="Paintings: click one, it runs", visible_columns=[0]
-    )
+    return painting_to_real
