@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread a worker: two pytest workers with two threads each are slower on two cores.
 TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo app test test-slow card lint clean
+.PHONY: setup demo app docs test test-slow card lint clean
 
 setup: .venv/.ready
 
@@ -21,6 +21,10 @@ demo: setup
 
 app: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python app.py
+
+# Pages from docs/ and the docstrings, in site/.
+docs: setup
+	$(BIN)/mkdocs build --quiet --strict
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,5 +42,5 @@ card: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.card all $(ARGS)
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .gradio
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .gradio
 	find bridge_nerf method_configs tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -64,7 +64,7 @@ class Silent:
 def bridge_pipeline(config, device):
     """Ours, with a prior whose answer is nothing."""
     pipeline = config.setup(device=device)
-    pipeline.start_training(Silent(device), seed=0)
+    pipeline.setup_guidance(seed=0, prior=Silent(device))
     return pipeline
 
 

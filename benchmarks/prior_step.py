@@ -36,6 +36,7 @@ from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.objectives import bridge_second_stage, sds
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.seeding import generator
 
 PROMPTS = ("a red apple, sharp", "")
@@ -107,7 +108,7 @@ def our_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise
     """Conditions from the cache, one batched call without a graph, the loss and its gradient."""
     slots = objective.target.slots | objective.source.slots
     told = {slot: prior.embed([prompt_of(slot)]) for slot in slots - {Slot.NOISE}}
-    distillation_loss(objective, Problem(prior, told), x, t, noise).loss.backward()
+    distillation_loss(objective, Problem(prior, told), Sample(x, t, noise)).loss.backward()
 
 
 def published_step(prior: Any, problem: Problem, objective: Any, x: Any, t: Any, noise: Any) -> None:

@@ -1,4 +1,4 @@
-"""`bridge-nerf doctor`: what may be wrong with an installation, each with its fix. Asks no network."""
+"""`bridge-nerf doctor`: problems of an installation, each with its fix. Uses no network."""
 
 import ctypes.util
 import shutil
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Literal
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.extras import CORE, install
 
 State = Literal["ok", "note", "problem"]
@@ -19,13 +19,13 @@ class Finding:
     """One line of the report."""
 
     state: State
-    """A note limits what can be done, a problem is a mistake."""
+    """Note for a limit of what can be done, problem for a mistake."""
     what: str
     fix: str = ""
 
 
 def versions() -> Iterator[Finding]:
-    """torch and torchvision must be a pair: the wheel of one is built against exactly one of the other."""
+    """torch and torchvision: the wheel of one is built against exactly one of the other."""
     try:
         torch, vision = (metadata.version(name) for name in ("torch", "torchvision"))
     except metadata.PackageNotFoundError as error:
@@ -37,16 +37,16 @@ def versions() -> Iterator[Finding]:
     try:
         import_module("torchvision")
     except Exception as error:  # RuntimeError and AttributeError have both been seen
-        yield Finding("problem", f"{pair} do not work together ({str(error).splitlines()[0]})", same)
+        yield Finding("problem", f"{pair} do not work together ({first_line(error)})", same)
         return
     if wanted and torch.split("+")[0] != wanted[0].removeprefix("torch=="):
-        yield Finding("problem", f"{pair} are no pair: {wanted[0]} is wanted", same)
+        yield Finding("problem", f"{pair} do not belong together: {wanted[0]} is wanted", same)
     else:
         yield Finding("ok", pair)
 
 
 def old_packages() -> Iterator[Finding]:
-    """nerfstudio's extra `gen` installs packages of 2023."""
+    """Packages that are too old: nerfstudio's extra `gen` installs those of 2023."""
     for name, least in (("diffusers", (0, 42)), ("transformers", (5, 0)), ("huggingface-hub", (1, 0))):
         version = metadata.version(name)
         if tuple(int(part) for part in version.split(".")[:2]) < least:
@@ -59,7 +59,7 @@ def old_packages() -> Iterator[Finding]:
 
 
 def gpu() -> Iterator[Finding]:
-    """Whether torch sees the GPU that is there."""
+    """The GPUs, and a GPU that torch does not see."""
     import torch
 
     if torch.cuda.is_available():
@@ -76,7 +76,7 @@ def gpu() -> Iterator[Finding]:
 
 
 def programs() -> Iterator[Finding]:
-    """What some of nerfstudio's commands need besides Python."""
+    """Programs that some of nerfstudio's commands need."""
     if shutil.which("ffmpeg"):
         yield Finding("ok", "ffmpeg")
     else:
@@ -89,7 +89,7 @@ def programs() -> Iterator[Finding]:
 
 
 def methods() -> Iterator[Finding]:
-    """Whether nerfstudio finds the methods, and whether other plug-ins break it."""
+    """The methods that nerfstudio finds, and other plug-ins that break it."""
     try:
         version = metadata.version("nerfstudio")
     except metadata.PackageNotFoundError:
@@ -105,9 +105,9 @@ def methods() -> Iterator[Finding]:
         try:
             entry.load()
         except Exception as error:  # one broken plug-in stops every ns- command
-            said = (str(error).splitlines() or [type(error).__name__])[0]
             fix = f"uninstall or update the package of {entry.value}"
-            yield Finding("problem", f"the plug-in {entry.name} breaks all ns- commands ({said})", fix)
+            reason = first_line(error)
+            yield Finding("problem", f"the plug-in {entry.name} breaks all ns- commands ({reason})", fix)
 
 
 def priors() -> Iterator[Finding]:
@@ -129,11 +129,8 @@ def priors() -> Iterator[Finding]:
         try:
             yield Finding("ok", f"{name}: {inspect(folder)}")
         except UserError as error:
-            fix = (
-                "delete that folder, it is downloaded again"
-                if name != "toybox"
-                else "install the package again"
-            )
+            shipped = name == "toybox"
+            fix = "install the package again" if shipped else "delete that folder, it is downloaded again"
             yield Finding("problem", f"{name}: {error}", fix)
         if name in REMOVED:
             yield Finding("note", f"{name} has left the hub, the copy here is used", f"use {REMOVED[name]}")
@@ -145,18 +142,18 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (versions, old_packages, g
 
 
 def examine() -> Iterator[Finding]:
-    """All findings; a check that fails itself is a problem, not the end."""
+    """All findings; a check that fails itself is a problem and does not end the others."""
     yield Finding("ok", f"Python {sys.version.split()[0]}")
     for check in CHECKS:
         try:
             yield from check()
         except Exception as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            yield Finding("problem", f"the check of {check.__name__} failed ({said})", install("all"))
+            reason = first_line(error)
+            yield Finding("problem", f"the check of {check.__name__} failed ({reason})", install("all"))
 
 
 def report() -> int:
-    """Print every finding with its fix; the number of problems."""
+    """Print every finding with its fix; returns the number of problems."""
     problems = 0
     for finding in examine():
         problems += finding.state == "problem"

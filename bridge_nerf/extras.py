@@ -1,4 +1,4 @@
-"""The parts of the installation, and one sentence where a package of one is missing."""
+"""The extras of the installation, and one sentence where a package of one is missing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from contextlib import contextmanager
 CORE = ""
 PARTS = {
     CORE: "torch torchvision lightning diffusers transformers tokenizers huggingface_hub safetensors tyro "
-    "jaxtyping numpy PIL av rich filelock",
+    "jaxtyping numpy matplotlib torchmetrics PIL av rich filelock",
     "nerf": "nerfstudio nerfacc viser tensorboard",
     "app": "gradio gradio_client",
+    "docs": "mkdocs mkdocstrings",
     "dev": "beartype hypothesis importlinter playwright psutil pyright pytest xdist ruff scipy setuptools",
 }
-"""Extra of pyproject.toml -> names under which its packages are imported."""
+"""Extra in pyproject.toml -> import names of its packages."""
 
 
 def install(extra: str) -> str:
@@ -24,8 +25,9 @@ def install(extra: str) -> str:
 
 @contextmanager
 def required(program: str) -> Iterator[None]:
-    """Ends the program with one sentence, instead of a traceback, where the block imports a package of ours
-    that is not installed. What is missing for other reasons stays an error.
+    """Context that ends the program with one sentence where it imports a package of PARTS that is missing.
+
+    Any other missing module stays an error.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, those that a run can do without, and the texts of users."""
+"""Atomic writes, auxiliary files that a run can do without, and texts of users."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from bridge_nerf.errors import UserError
 
 
 def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
-    """Write a file such that whoever looks, and whenever the process is killed, finds the old file or the
-    new one.
+    """Write a file such that at any moment, also when the process is killed, it is the old or the new one.
 
     Args:
         beside: Folder on the same disk for the unfinished file; by default the file's own. nerfstudio reads
@@ -40,10 +38,10 @@ def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file that a user has written: UTF-8, with or without the mark that Windows puts first.
+    """The text of a user's file in UTF-8, with or without the mark that Windows puts first.
 
     Raises:
-        UserError: It is in another encoding, or not text.
+        UserError: The file is in another encoding, or not text.
     """
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -58,7 +56,7 @@ def read_text(path: Path) -> str:
 
 
 def add_row(path: Path, row: Mapping[str, object]) -> None:
-    """Add a row to a CSV file that has a column "step"; the file is whole at any moment.
+    """Add a row to a CSV file with a column "step", atomically.
 
     Rows of this step and of later ones go: a resumed run makes them again. Columns may come and go.
     """
@@ -76,9 +74,9 @@ def add_row(path: Path, row: Mapping[str, object]) -> None:
 
 @contextmanager
 def auxiliary(result: Path | str) -> Iterator[None]:
-    """Around the making of what a run can do without: a film, a sheet, a plot, a page.
+    """Context in which a run makes a file that it can do without: a video, a sheet, a plot, a page.
 
-    Where that fails one line says which and why, and everything else goes on.
+    A failure is one line that names the file and the reason, and everything else goes on.
     """
     try:
         yield
@@ -90,12 +88,13 @@ def auxiliary(result: Path | str) -> Iterator[None]:
 
 
 class Background:
-    """Makes and writes files that a run can do without while the run goes on: one thread, in the order in
-    which they were asked for. Leaving the context waits for all of them, whatever ended it.
+    """A thread that makes and writes auxiliary files in order while the run goes on.
+
+    Leaving the context waits for all of them, whatever ended it.
     """
 
-    MOST = 4
-    """Files that wait, with all that they are made of; whoever asks for one more waits for the first."""
+    MAX_WAITING = 4
+    """Files that may wait, with all that they are made of; one more waits for the first."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "files")
@@ -104,20 +103,18 @@ class Background:
     def __enter__(self) -> Background:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._thread:
             self.wait()
 
     def write(self, path: Path, make: Callable[[], bytes]) -> None:
-        """The file holds what `make` answers, in a while; where that fails one line says so."""
-        while len(self._waiting) >= self.MOST:
+        """Write the answer of `make` to the file, later; a failure is one line."""
+        while len(self._waiting) >= self.MAX_WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(_write_auxiliary, path, make))
 
     def wait(self) -> None:
-        """Until all files are there."""
+        """Block until all files are written."""
         while self._waiting:
             self._waiting.popleft().result()
 

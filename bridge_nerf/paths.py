@@ -1,4 +1,4 @@
-"""Where the files that come with the package lie."""
+"""Paths of the files that come with the package."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images as 8-bit pixels: rounded, enlarged, in rows, as a film. Whatever is shown goes through here."""
+"""Images as 8-bit pixels: rounded, enlarged, in rows, as a video. All that is shown goes through here."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
 
-SIDE, AREA = 4096, 36864 * 256
-"""Pixels of the largest frame of a film. The area is that of H.264's level 5.1, which players know, and needs
-about 1 GiB to encode; libx264 itself refuses sides of more than 16384."""
+MAX_SIDE, MAX_AREA = 4096, 36864 * 256
+"""Pixels of the largest frame of a video. The area is that of H.264's level 5.1, which players know, and
+needs about 1 GiB to encode; libx264 itself refuses sides of more than 16384."""
 
 NOTE = "bridge_nerf"
 """Key of the PNG text that says how an image was made."""
@@ -28,7 +28,7 @@ def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     """8-bit pixels of RGB in [0, 1].
 
     Raises:
-        UserError: A number is not finite, which would come out black, as if it were part of the image.
+        UserError: A number is not finite; it would come out black, as if it were part of the image.
     """
     whole = torch.isfinite(images).flatten(1).all(1)
     if not whole.all():
@@ -62,8 +62,16 @@ def side_by_side(
     return sheet
 
 
+def titled(pixels: UInt8[np.ndarray, "h w 3"], title: str, height: int = 16) -> UInt8[np.ndarray, "hh w 3"]:
+    """The image under a line of text of this height in pixels."""
+    line = Image.new("RGB", (pixels.shape[1], height), "white")
+    font = ImageFont.load_default(size=round(0.65 * height))
+    ImageDraw.Draw(line).text((2, 2), title, "black", font)
+    return np.concatenate([np.asarray(line), pixels])
+
+
 def together(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "hh ww 3"]:
-    """All images in rows, about twice as wide as high, and made smaller where no film could hold that."""
+    """All images in rows, about twice as wide as high, and made smaller where no video could hold that."""
     h, w = images[0].shape[:2]
     rows = min(len(images), max(1, round((len(images) * w / h / 2) ** 0.5)))
     sheet = side_by_side(images, -(-len(images) // rows))
@@ -74,14 +82,14 @@ def together(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, 
 
 
 def fitting(height: int, width: int) -> tuple[int, int]:
-    """The size, or where no frame of a film can have it the largest of about its aspect; no side is 0."""
-    scale = min(1.0, SIDE / max(height, width), (AREA / (height * width)) ** 0.5)
+    """The size, or the largest of about its aspect that a frame of a video can have; no side is 0."""
+    scale = min(1.0, MAX_SIDE / max(height, width), (MAX_AREA / (height * width)) ** 0.5)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def enlarged(pixels: UInt8[np.ndarray, "h w 3"], least: int = 256) -> UInt8[np.ndarray, "hh ww 3"]:
-    """Each pixel a square, such that no side is below `least`, as far as a film's frame can be so large."""
-    factor = max(1, min(-(-least // min(pixels.shape[:2])), SIDE // max(pixels.shape[:2])))
+    """Pixels enlarged to squares until no side is below `least`, within the largest frame of a video."""
+    factor = max(1, min(-(-least // min(pixels.shape[:2])), MAX_SIDE // max(pixels.shape[:2])))
     return pixels.repeat(factor, 0).repeat(factor, 1)
 
 

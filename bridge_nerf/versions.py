@@ -1,4 +1,4 @@
-"""Which versions of what are at work."""
+"""Versions of the packages at work."""
 
 import importlib.metadata
 

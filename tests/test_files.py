@@ -79,7 +79,7 @@ def test_files_in_the_background_are_written_in_order_and_are_there_at_the_end(t
         return bytes([k])
 
     with pytest.raises(KeyboardInterrupt), files.Background() as background:
-        for k in range(files.Background.MOST):
+        for k in range(files.Background.MAX_WAITING):
             background.write(tmp_path / str(k), partial(make, k))
         assert not made  # whoever asks does not wait
         threading.Timer(0.05, open_gate.set).start()

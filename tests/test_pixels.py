@@ -51,12 +51,12 @@ def test_any_number_of_images_of_any_shape_is_a_frame(number: int, size: tuple, 
     together = pixels.together(images)
     assert together.shape == (*frame, 3) and together[0, 0, 0] == 0
     large = pixels.enlarged(together)
-    assert max(large.shape[:2]) <= pixels.SIDE and min(large.shape[:2]) >= min(together.shape[:2])
+    assert max(large.shape[:2]) <= pixels.MAX_SIDE and min(large.shape[:2]) >= min(together.shape[:2])
 
 
 def test_a_frame_is_never_larger_than_a_film_can_be() -> None:
     height, width = pixels.fitting(20_000, 30_000)
-    assert height * width <= pixels.AREA * 1.001 and abs(width / height - 1.5) < 0.001
+    assert height * width <= pixels.MAX_AREA * 1.001 and abs(width / height - 1.5) < 0.001
     assert pixels.fitting(2304, 4096) == (2304, 4096)
     assert pixels.fitting(1, 100_000) == (1, 4096)
 

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TREE = ("bridge_nerf", "method_configs", "assets")
 OFFENCES = {
     "bridge_nerf/distillation/offence.py": "import bridge_nerf.priors",
-    "bridge_nerf/nerf/offence.py": "import diffusers\nimport lightning",
+    "bridge_nerf/nerf/offence.py": "import diffusers\nimport lightning\nimport bridge_nerf.toybox",
     "bridge_nerf/toybox/offence.py": "import nerfstudio",
     "bridge_nerf/priors/offence.py": "import gradio",
 }
@@ -51,7 +51,7 @@ def lint_imports(folder: Path) -> str:
 
 
 def test_import_contracts_hold() -> None:
-    assert "5 kept, 0 broken" in (answer := lint_imports(ROOT)), answer
+    assert "6 kept, 0 broken" in (answer := lint_imports(ROOT)), answer
 
 
 def test_import_contracts_bite(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_import_contracts_bite(tmp_path: Path) -> None:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).with_name("__init__.py").touch()
         (tmp_path / file).write_text(imports)
-    assert "0 kept, 5 broken" in (answer := lint_imports(tmp_path)), answer
+    assert "0 kept, 6 broken" in (answer := lint_imports(tmp_path)), answer
 
 
 def modules_after(statement: str) -> set[str]:
@@ -142,7 +142,7 @@ def lines(file: str) -> list[str]:
 
 def test_a_space_installs_what_the_package_needs_and_no_nerfstudio() -> None:
     assert names(lines("requirements.txt")) == names(PROJECT["dependencies"])
-    pins = [line for line in lines("requirements.txt") if line.startswith("torch")]
+    pins = [line for line in lines("requirements.txt") if line.startswith(("torch=", "torchvision="))]
     assert set(pins) <= set(lines("constraints.txt")) and len(pins) == 2
 
 
@@ -152,14 +152,23 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     extras = PROJECT["optional-dependencies"]
     for line in [
         *PROJECT["dependencies"],
-        *(line for name in ("nerf", "app", "dev") for line in extras[name]),
+        *(line for name in ("nerf", "app", "docs", "dev") for line in extras[name]),
     ]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
     assert Requirement(extras["all"][0]).extras == extras.keys() - {"all"}
 
 
-@pytest.mark.parametrize("module", ["headless", "trainer"])
+@pytest.mark.parametrize("module", ["engine.headless", "engine.trainer", "engine.validation"])
 def test_nerfs_modules_can_be_imported_first(module: str) -> None:
     """Some modules of nerfstudio can only be imported in one order."""
     assert not (answer := python("-c", f"import bridge_nerf.nerf.{module}")).returncode, answer.stderr
+
+
+def test_contributing_has_the_layers_of_the_contract() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    drawn = re.search(r"\n((?:    [\w |]+\n)+)", text)
+    assert drawn is not None
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [re.sub(r"bridge_nerf\.|[()]", "", line) for line in contracts[0]["layers"]]
+    assert [line.strip() for line in drawn[1].splitlines()] == layers

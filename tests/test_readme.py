@@ -1,9 +1,14 @@
 """The README and the pages of docs: the files they speak of are there, and their commands are understood."""
 
+import contextlib
+import io
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import tyro
@@ -12,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from bridge_nerf.cli.main import Command
+from bridge_nerf.flags import leaves
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
@@ -30,6 +36,48 @@ def test_every_command_of_ours_is_understood(page, capsys):
             tyro.cli(Command, prog="bridge-nerf", args=arguments)  # type: ignore[arg-type]
         except SystemExit:
             pytest.fail(f"{page.name}: bridge-nerf {shlex.join(arguments)}: {capsys.readouterr()}")
+
+
+FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.[a-z][\w-]*)*)")
+FOREIGN = re.compile(r"srun|torchrun|benchmarks/|app\.py")
+"""Lines with flags of other programs."""
+
+
+@pytest.fixture(scope="module")
+def flags() -> set[str]:
+    """The flags of all commands of `bridge-nerf`, and of `ns-train bridge-distill`."""
+    bridge_distill = pytest.importorskip("bridge_nerf.method_configs.bridge_distill").bridge_distill
+    commands = [note.name for part in get_args(Command) for note in part.__metadata__]
+    said = io.StringIO()
+    for words in [*([name] for name in commands), ["evaluate", "toybox"], ["evaluate", "prior"]]:
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            tyro.cli(Command, prog="bridge-nerf", args=[*words, "--help"])  # type: ignore[arg-type]
+    return {*FLAG.findall(said.getvalue()), *(leaf.flag for leaf in leaves(bridge_distill.config))}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_flag_is_one_that_there_is(page, flags):
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if not FOREIGN.search(line)]
+    assert set(FLAG.findall("\n".join(lines))) <= flags
+
+
+def test_the_changelog_names_flags_that_there_are(flags):
+    rows = re.findall(r"^\|.*\|.*\|(.*)\|$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert set(FLAG.findall("".join(rows))) - {"times"} <= flags  # --times.NAME
+
+
+def test_the_pages_can_be_built_and_ask_no_other_host(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    built = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.html")}
+    assert {"index.html", "extending", "core"} <= {
+        *(path.name for path in built),
+        *(p.parent.name for p in built),
+    }
+    for path, text in built.items():
+        assert not re.search(r"<(script|link|img)[^>]*(src|href)=.?(https?:)?//", text), path
 
 
 def test_the_first_steps_can_be_taken_in_their_order():

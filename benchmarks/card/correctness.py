@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.card.items import Item, NotHere, Options
+from bridge_nerf.distillation.config import ObjectiveConfig
 from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.loss import distillation_loss
 from bridge_nerf.distillation.problem import Problem
 from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.autoencoders import deferred_checks
 from bridge_nerf.priors.registry import load_prior
@@ -45,7 +47,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 def gradient(prior: Any, objective: str) -> Tensor:
     """With respect to an image, through the encoder, of all stages of an objective; vsd's adapter's too."""
-    stages = stages_for(objective, ode_steps=2)
+    stages = stages_for(objective, ObjectiveConfig(ode_steps=2))
     # One that has learnt something: a fresh one answers as the prior.
     adapter = None
     if Slot.ADAPTER in stages.slots:
@@ -64,9 +66,9 @@ def gradient(prior: Any, objective: str) -> Tensor:
     problem = Problem(prior, told, adapter, reference)
     t, loss = torch.tensor([400], device=prior.device), torch.zeros((), device=prior.device)
     for stage in stages.stages:
-        loss = loss + distillation_loss(stage.objective, problem, x, t, noise).loss
+        loss = loss + distillation_loss(stage.objective, problem, Sample(x, t, noise)).loss
     if adapter is not None:
-        loss = loss + adapter.loss(x.detach(), t, noise, told[Slot.ADAPTER])
+        loss = loss + adapter.loss(Sample(x.detach(), t, noise), told[Slot.ADAPTER])
     loss.backward()
     parts = [image.grad, *(() if adapter is None else (p.grad for p in adapter.parameters()))]
     return torch.cat([part.flatten().double().cpu() for part in parts if part is not None])
@@ -107,7 +109,7 @@ def adapter(options: Options) -> Mapping[str, Any]:
         draws = [torch.randn(1, *prior.latent_shape, generator=generator(0, k)) for k in ("x", "noise")]
         x, noise = (value.to(prior.device) for value in draws)
         told = prior.embed(["a red apple"])
-        learner.loss(x, torch.tensor([300], device=prior.device), noise, told).backward()
+        learner.loss(Sample(x, torch.tensor([300], device=prior.device), noise), told).backward()
         grads = {name: p.grad for name, p in learner.named_parameters() if name.endswith("up")}
         layers[word] = {name: grad.double().cpu() for name, grad in grads.items() if grad is not None}
     found: dict[str, Any] = {"layers": len(layers["float32"])}
@@ -128,7 +130,7 @@ def renderer(encoding: str, options: Options) -> Mapping[str, Any]:
     grads = []
     for device in ("cpu", options.device):
         config = variant_config("bridge-distill", "toybox").pipeline
-        config.model.field.encoding, config.prior = encoding, "toybox"
+        config.model.field.encoding, config.prior.name = encoding, "toybox"
         config.datamanager.train_resolution = 16 if options.small else 64
         torch.manual_seed(0)
         pipeline: Any = config.setup(device=device)
@@ -210,7 +212,7 @@ def encoder_graphs(kind: str, checkpointing: bool, options: Options) -> Mapping[
             (slopes,) = torch.autograd.grad(latents[k], images[k % 2], slope)
             found += [latents[k].detach().flatten().cpu(), slopes.flatten().cpu()]
         answers.append(torch.cat(found))
-        recordings = len(getattr(prior.space._as_it_is, "_recordings", {}))
+        recordings = len(getattr(prior.latent_space._unchecked, "_recordings", {}))
         del prior, latents
         torch.cuda.empty_cache()
     error = relative(answers[1], answers[0])

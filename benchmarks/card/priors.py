@@ -17,7 +17,6 @@ from benchmarks.card.items import Options
 from bridge_nerf.distillation.prior import Condition
 from bridge_nerf.priors import flow, unets
 from bridge_nerf.priors.components import Components, place
-from bridge_nerf.priors.graphs import graph_network
 from bridge_nerf.priors.memory import keep_few_activations
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -59,8 +58,7 @@ def random_prior(
     prior.embed = MethodType(_embed(shape, device, dtype), prior)
     prior.check_prompts = lambda *_: None
     if graphs and options.cuda:
-        graph_network(network, f"the network of {kind}")
-        prior.space.graph(f"the autoencoder of {kind}")
+        prior.record_graphs()
     return prior
 
 

@@ -73,7 +73,7 @@ def image(verb: str, objective: str, options: Options) -> Mapping[str, Any]:
     if options.small:
         words += ["--steps", "10"]
     seconds = command("bridge_nerf.cli", verb, *words)
-    return {"seconds": seconds, **_left(folder, ("image*.png", "video.mp4"))}
+    return {"seconds": seconds, **_left(folder, ("picture*.png", "video.mp4"))}
 
 
 def _left(folder: Path, patterns: tuple[str, ...]) -> dict[str, bool]:

@@ -27,17 +27,15 @@ def pipeline(name: str, kind: str, objective: str, options: Options) -> Any:
     from benchmarks.card.priors import random_prior
 
     config = variant_config(name, KINDS[kind], objective).pipeline
-    config.objective, config.prior = objective, kind
+    config.objective, config.prior.name = objective, kind
     if options.small:
         cameras = config.datamanager
         cameras.train_resolution, config.model.samples = 16, 16
         cameras.final_resolution = 24 if cameras.final_resolution else None
-    prior = random_prior(kind, options, checkpointing=config.prior_checkpointing)
+    prior = random_prior(kind, options, checkpointing=config.prior.checkpointing)
     torch.manual_seed(0)
     made: Any = config.setup(device=options.device)
-    made.__dict__["prior"] = prior
-    made.add_adapter(0)
-    made.start_training(prior, 0)
+    made.setup_guidance(0, prior=prior)
     made.train()
     return made
 
@@ -61,7 +59,7 @@ def stepping(made: Any, first: int) -> Any:
 def preset(name: str, kind: str, options: Options) -> Mapping[str, Any]:
     """Milliseconds of a step at both resolutions and of its parts, launches, and the peak."""
     made = pipeline(name, kind, "bridge", options)
-    cameras, prior = made.config.datamanager, made.prior
+    cameras, prior = made.config.datamanager, made.distiller.prior
     firsts = {cameras.train_resolution: 0}
     if cameras.final_resolution:
         firsts[cameras.final_resolution] = cameras.final_resolution_from
@@ -145,16 +143,16 @@ def image(options: Options) -> Mapping[str, Any]:
     import time
 
     from benchmarks.card.priors import random_prior
-    from bridge_nerf.images.module import ImageModule, stream
-    from bridge_nerf.images.recipe import recipe_for
+    from bridge_nerf.images.defaults import default_config
+    from bridge_nerf.images.generation import generate
     from bridge_nerf.images.spec import Spec, Subject
 
     prior = random_prior("sd-2.1", options)
     size = (prior.image_size, prior.image_size)
-    spec = Spec((Subject(("a red apple",), 0),), "sd-2.1", "bridge", recipe_for("sd-2.1", "image"), size)
-    course = stream(ImageModule(spec, prior))
+    spec = Spec((Subject(("a red apple",), 0),), "sd-2.1", "bridge", default_config("sd", "image"), size)
+    course = generate([spec], prior)
     warm, count = (1, 2) if options.small else (10, 100)
-    for _ in range(warm):
+    for _ in range(1 + warm):  # the first is the state before any step
         next(course)
     begun = time.perf_counter()
     for _ in range(count):

@@ -63,7 +63,7 @@ def test_all_of_a_part(options: Options, part: str) -> None:
 def test_runs(options: Options) -> None:
     found = rehearsed("runs", ["image, sds"], options)
     assert good(found["image, sds"]), found
-    assert list((options.out / "runs").rglob("image*.png"))
+    assert list((options.out / "runs").rglob("picture*.png"))
 
 
 def test_what_fails_is_said_and_ends_nothing(options: Options) -> None:
@@ -119,7 +119,7 @@ def test_verdicts_fall_with_their_figures(goal: report.Goal) -> None:
 
 @pytest.mark.parametrize(
     "found",
-    [{"too large": 1}, {"not finite": 2}, {"image*.png": False}],
+    [{"too large": 1}, {"not finite": 2}, {"picture*.png": False}],
     ids=lambda found: next(iter(found)),
 )
 def test_an_item_is_not_good_for_having_ended(found: dict[str, Any]) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from bridge_nerf.distillation.config import ObjectiveConfig
 from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
-from bridge_nerf.nerf.guidance import Guidance
-from bridge_nerf.nerf.guidance_config import GuidanceConfig, Wishes
+from bridge_nerf.guidance.config import GuidanceConfig, PromptConfig
+from bridge_nerf.guidance.distiller import Distiller, adapter_for, requested_slots
+from bridge_nerf.guidance.prompts import PromptTable
+from bridge_nerf.guidance.rng import PerStepDraws
+from bridge_nerf.guidance.views import ViewConfig, view_texts
 from bridge_nerf.nerf.scene.orbit import turntable
-from bridge_nerf.priors.adapter import Adapter
 from bridge_nerf.priors.registry import load_prior
 from tests.card.conftest import FAMILIES
 from tests.card.memory import Ledger, on_card
@@ -23,22 +26,23 @@ OBJECTIVES = [name for name in OBJECTIVES if not stages_for(name).edits]
 def check(prior, objective: str, stage_start: int) -> None:
     """A step's losses and gradients lie on the card, and are finite."""
     config = GuidanceConfig(
-        prior="given",
-        objective=objective,
-        stage_start=stage_start,
-        ode_steps=2,
-        target_descriptors="sharp",
-        source_descriptors="blurry",
+        PromptConfig("sharp", "blurry"),
+        ObjectiveConfig(stage_start=stage_start, ode_steps=2),
+        adapter_rank=2,
         errors_every=1,
     )
-    adapter = Adapter(prior, 2, camera=True) if "vsd" in objective else None
-    guidance = Guidance(prior, config, Wishes.of("a red apple", config), 0, ("white",), adapter)
-    images = torch.rand(1, 3, 24, 24, device="cuda", requires_grad=True)
-    judged = guidance.loss(images, turntable(1, 15.0, 3.3, 40.0), "white", 0)
-    sum(judged.losses.values(), torch.zeros(())).backward()
+    adapter, draws = adapter_for(prior, objective, config, seed=0, camera=True), PerStepDraws(0)
+    texts = view_texts("a red apple", config.prompts, ViewConfig(), ["white"], False)
+    table = PromptTable(prior, list(texts.values()), requested_slots(objective, config))
+    distiller = Distiller(prior, "given", objective, config, table, draws, adapter)
+    side = prior.image_size
+    images = torch.rand(1, 3, side, side, device="cuda", requires_grad=True)
+    camera = None if adapter is None else turntable(1, 15.0, 3.3, 40.0).poses().to("cuda")
+    losses, _ = distiller.step(lambda: prior.encode(images), 0, [0], camera)
+    sum(losses.values(), torch.zeros(())).backward()
     learnt = [] if adapter is None else [p.grad for p in adapter.parameters() if p.grad is not None]
-    assert images.grad is not None and len(learnt) == 0 if adapter is None else learnt
-    for value in (images.grad, *learnt, *judged.losses.values(), *judged.metrics.values()):
+    assert learnt or adapter is None
+    for value in (images.grad, *learnt, *losses.values()):
         assert value is not None and on_card(value) and torch.isfinite(value).all()
 
 

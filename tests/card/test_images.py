@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,13 @@ import torch
 from PIL import Image
 
 from bridge_nerf import cli
-from bridge_nerf.app.compare import race
-from bridge_nerf.distillation.registry import OBJECTIVES, StageOptions, stages_for
-from bridge_nerf.images.batch import Item, run_batch
-from bridge_nerf.images.module import ImageModule, stream
-from bridge_nerf.images.recipe import Recipe
+from bridge_nerf.app.snapshots import snapshots
+from bridge_nerf.distillation.config import ObjectiveConfig
+from bridge_nerf.distillation.registry import OBJECTIVES, stages_for
+from bridge_nerf.guidance.config import GuidanceConfig, PromptConfig
+from bridge_nerf.images.batch import run_batch
+from bridge_nerf.images.config import ImageConfig
+from bridge_nerf.images.generation import Progress, generate
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec, subjects_for
 from bridge_nerf.priors.registry import load_prior
@@ -31,9 +32,9 @@ BUDGETS = {"bridge": (2, 10), "vsd": (4, 12)}
 """Copies to the card and waits for it that a step of one image may ask for, at most: t and noise go there,
 those of the adapter too; its numbers, which are shown and written at every step, come back."""
 CANVASES = ("latents", "pixels", "network")
-DESCRIPTORS = {"target_descriptors": "sharp", "source_descriptors": "blurry"}
-RECIPE = Recipe(steps=4, learning_rate=0.1, stages=StageOptions(stage_start=2, ode_steps=2), **DESCRIPTORS)
-SPEC = Spec(subjects_for(("a red apple",), 3, 1), "./sd-eps", "bridge", RECIPE, (16, 16))
+GUIDANCE = GuidanceConfig(PromptConfig("sharp", "blurry"), ObjectiveConfig(stage_start=2, ode_steps=2))
+CONFIG = ImageConfig(GUIDANCE, steps=4, learning_rate=0.1)
+SPEC = Spec(subjects_for(("a red apple",), 3, 1), "./sd-eps", "bridge", CONFIG, (16, 16))
 
 
 @pytest.fixture
@@ -48,16 +49,17 @@ def bridge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, card: Ledger) -> Bri
     return run
 
 
-OPTIONS = ("--prior", "toybox", "--dtype", "float32", "--steps", 4)
+OPTIONS = ("--prior", "toybox", "--prior.dtype", "float32", "--steps", 4)
 
 
-def module_of(folders: Folders, objective: str, canvas: str) -> ImageModule:
+def course_of(folders: Folders, objective: str, canvas: str) -> Generator[Progress, None, None]:
     """An image of its own size, painted over where the objective edits."""
     prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
     side, edits = prior.image_size, stages_for(objective).edits
     task = "paint" if edits else "image"
-    spec = replace(SPEC, objective=objective, canvas=canvas, task=task, size=(side, side))
-    return ImageModule(spec, prior, torch.rand(1, 3, side, side) if edits else None)
+    config = replace(CONFIG, canvas=canvas)
+    spec = replace(SPEC, objective=objective, config=config, task=task, size=(side, side))
+    return generate([spec], prior, torch.rand(1, 3, side, side) if edits else None)
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
@@ -65,10 +67,11 @@ def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -
     for objective in OBJECTIVES:
         if canvas == "network" and stages_for(objective).edits:
             continue
-        module = module_of(folders, objective, canvas)
+        course = course_of(folders, objective, canvas)
+        (module,) = next(course).modules
         assert all(map(on_card, module.parameters()))
-        for _ in itertools.islice(stream(module), 3 if canvas == "latents" else 1):
-            pass
+        for _ in range(3 if canvas == "latents" else 1):
+            next(course)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         assert gradients and all(map(on_card, gradients)), objective
         assert not on_card(module.images())
@@ -76,8 +79,9 @@ def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -
 
 @pytest.mark.parametrize("objective", BUDGETS)
 def test_a_step_is_within_its_budget(card: Ledger, folders: Folders, objective: str) -> None:
-    course = stream(module_of(folders, objective, "latents"))
-    next(course)
+    course = course_of(folders, objective, "latents")
+    for _ in range(2):  # the state at the beginning, and a first step
+        next(course)
     with card.counted() as tally:
         next(course)
     copies, waits = BUDGETS[objective]
@@ -112,7 +116,7 @@ def test_a_command_and_again(
     Image.fromarray(pixels).save(tmp_path / "painting.png")
 
     def images() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("image*.png")}
+        return {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("picture*.png")}
 
     bridge(*command, *OPTIONS)
     made = images()
@@ -146,13 +150,13 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 
 def test_the_farm_makes_an_item(card: Ledger, folders: Folders, tmp_path: Path) -> None:
-    item = Item(SPEC, tmp_path / "items" / SPEC.name)
-    assert run_batch([item], load_prior(str(folders["sd-eps"]), "cuda", torch.float32)) == [SPEC.name]
-    assert item.finished
+    folder = tmp_path / "items" / SPEC.name
+    prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
+    assert run_batch({folder: SPEC}, prior) == [folder] and folder.exists()
 
 
-def test_the_app_races(card: Ledger, folders: Folders) -> None:
+def test_the_app_compares(card: Ledger, folders: Folders) -> None:
     """In this thread: the studio's own thread would not see the card."""
     prior = load_prior(str(folders["sd-eps"]), "cuda", torch.float32)
-    shots = list(race([SPEC, replace(SPEC, objective="sds")], prior))
-    assert shots[-1].done == 4 and shots[-1].images.shape == (2, 16, 16, 3)
+    made = list(snapshots([SPEC, replace(SPEC, objective="sds")], prior))
+    assert made[-1].done == 4 and made[-1].images.shape == (2, 16, 16, 3)

@@ -12,7 +12,8 @@ import torch
 from bridge_nerf.method_configs.presets import variant_config
 from torch import Tensor
 
-from bridge_nerf.nerf.engine.run_config import BridgeTrainerConfig
+from bridge_nerf.flags import leaves
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from bridge_nerf.nerf.pipeline import BridgePipeline
 from bridge_nerf.nerf.scene.field import FieldConfig
 from tests.card.memory import Ledger, on_card
@@ -30,19 +31,19 @@ def small(folder: Path, encoding: str = "grid", **guidance: Any) -> BridgeTraine
     config = variant_config("bridge-distill", "toybox")
     cameras, model = config.pipeline.datamanager, config.pipeline.model
     cameras.train_resolution = cameras.eval_resolution = 16
-    cameras.eval_views = 4
+    cameras.eval_cameras = 4
     sizes = {"grid_resolutions": (4, 8), "grid_features": 2, "hash_levels": 4, "hidden": 8}
     model.field = FieldConfig(encoding, **sizes)  # type: ignore[arg-type]
     model.samples = model.eval_samples = 16
     config.max_num_iterations, config.steps_per_save, config.turntable_frames = 6, 2, 2
     config.steps_per_eval_image, config.steps_per_eval_all_images = 3, 5
-    config.vis, config.numbers = "tensorboard", "toybox"
+    config.vis, config.prior_kind = "tensorboard", "toybox"
     model.prompt = "a red apple"
-    words = {"target_descriptors": "sharp", "source_descriptors": "blurry"}
-    options = {"prior": str(folder), "prior_dtype": "float32", "stage_start": 3, "ode_steps": 2} | words
-    for name, value in (options | guidance).items():
-        assert hasattr(config.pipeline, name)
-        setattr(config.pipeline, name, value)
+    words = {"target-descriptors": "sharp", "source-descriptors": "blurry"}
+    options = {"prior": str(folder), "prior.dtype": "float32", "stage-start": 3, "ode-steps": 2} | words
+    known = {leaf.flag: leaf for leaf in leaves(config.pipeline)}
+    for flag, value in (options | guidance).items():
+        known[flag].put(value)
     return config
 
 
@@ -51,8 +52,7 @@ class Steps:
 
     def __init__(self, config: BridgeTrainerConfig, device: str = "cuda") -> None:
         self.pipeline: BridgePipeline = config.pipeline.setup(device=device)
-        self.pipeline.add_adapter(0)
-        self.pipeline.start_training(self.pipeline.prior, 0)
+        self.pipeline.setup_guidance(0)
         self.pipeline.train()
         groups = self.pipeline.get_param_groups()
         self.optimizers = [torch.optim.Adam(group, lr=1e-3, eps=1e-15) for group in groups.values()]
@@ -106,7 +106,7 @@ def test_vsd_with_cameras(card: Ledger, folders: Folders) -> None:
 def test_a_prior_on_another_device_than_the_object(
     card: Ledger, folders: Folders, objective: str, encoding: str, prior: str, model: str
 ) -> None:
-    run = Steps(small(folders["sd-eps"], encoding, objective=objective, prior_device=prior), model)
+    run = Steps(small(folders["sd-eps"], encoding, objective=objective, **{"prior.device": prior}), model)
     for k in (0, 3):
         run.step(k)
     placed = {name: gradient.device.type for name, gradient in run.gradients().items()}
@@ -121,7 +121,7 @@ def test_the_text_encoders_rest_while_training_goes_on(
     def disturbed(*_: Any, **__: Any) -> None:
         raise AssertionError("a text encoder was disturbed")
 
-    for text in run.pipeline.prior.text_encoders:  # type: ignore[attr-defined]
+    for text in run.pipeline.distiller.prior.text_encoders:  # type: ignore[attr-defined]
         monkeypatch.setattr(text.encoder, "forward", disturbed)
         monkeypatch.setattr(text.encoder, "to", disturbed)
     for k in range(5):

@@ -73,4 +73,4 @@ def test_the_smallest_training_resumes(card: Ledger, tmp_path: Path) -> None:
     for _ in range(2):
         assert (recipe.train_prior(tmp_path, preset, **alone) / "model_index.json").is_file()
         assert (recipe.train_judge(tmp_path, preset, **alone) / "model.safetensors").is_file()
-    assert len(Shard.load(tmp_path / "images.npz")) == 2 * preset.renders
+    assert len(Shard.load(tmp_path / "pictures.npz")) == 2 * preset.renders
