@@ -19,7 +19,7 @@ def base(config: BridgeTrainerConfig, name: str, kind: str, objective: str) -> B
         name: The method's.
         kind: One of the keys of GUIDANCE.
     """
-    lr_schedule(config, 10_000)
+    set_steps_and_rates(config, 10_000)
     adam(config)
     pipeline, guidance = config.pipeline, config.pipeline.guidance
     cameras, model = pipeline.datamanager, pipeline.model
@@ -49,7 +49,7 @@ def base(config: BridgeTrainerConfig, name: str, kind: str, objective: str) -> B
     return config
 
 
-def lr_schedule(config: BridgeTrainerConfig, steps: int) -> None:
+def set_steps_and_rates(config: BridgeTrainerConfig, steps: int) -> None:
     """Set the number of steps, and constant rates."""
     config.max_num_iterations = config.steps_per_eval_all_images = steps
     config.steps_per_save, config.steps_per_eval_image = 500, 1000

@@ -30,7 +30,7 @@ DESCRIPTIONS = {
     "bridge-distill-big": "The same with Stable Diffusion XL on a card of 24 GB.",
     "bridge-distill-tiny": "The same with the toybox that ships with the package, on any machine.",
 }
-PRIORS = dict(zip(DESCRIPTIONS, ("auto", "sd-2.1", "sdxl", "toybox"), strict=True))
+METHOD_PRIORS = dict(zip(DESCRIPTIONS, ("auto", "sd-2.1", "sdxl", "toybox"), strict=True))
 LARGE: dict[str, PriorKind] = {"bridge-distill-lite": "sd", "bridge-distill-big": "sdxl"}
 """Methods for a GPU alone -> the kind of their prior."""
 
@@ -53,7 +53,7 @@ def variant_config(
         release.run(config)
         if kind != "toybox":
             release.scene(config)
-    config.pipeline.prior.name = PRIORS[name]
+    config.pipeline.prior.name = METHOD_PRIORS[name]
     config.machine.device_type = "cuda" if cuda or name in LARGE else "cpu"
     config.method_name, config.defaults_for = name, variant_config
     config.prior_kind = prior_kind or ""

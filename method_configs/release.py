@@ -13,7 +13,7 @@ from . import card
 
 def run(config: BridgeTrainerConfig) -> None:
     """Set words, times, number of steps and rates, for any prior. Their target modifier is a dot."""
-    card.lr_schedule(config, 25_000)
+    card.set_steps_and_rates(config, 25_000)
     guidance = config.pipeline.guidance
     guidance.prompts.target_descriptors, guidance.objective = "", ObjectiveConfig()
     guidance.times = TimestepRange(final_maximum=0.5, anneal_begin=5000, anneal_steps=1)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.distillation.registry import OBJECTIVES, makers
+from bridge_nerf.distillation.registry import OBJECTIVES, objectives_from_noise
 from bridge_nerf.distillation.requested import ConfiguredObjective
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import PriorConfig
@@ -91,11 +91,6 @@ class ImageRequest:
         return f"{slug(' '.join(first.prompts))}-s{first.seed}"
 
 
-def offered_objectives() -> list[str]:
-    """Objectives that start from noise."""
-    return makers()
-
-
 def text_to_image(
     name: str,
     prior: ImagePrior,
@@ -142,7 +137,8 @@ def painting_to_real(
     """A request for an image that starts from a painting.
 
     Raises:
-        UserError: As above; or the file is not an image that can be read.
+        UserError: Something is out of range, too long, or unknown to the prior; or the file is not an image
+            that can be read.
     """
     prompt = prompt or ""
     if painting is None:
@@ -169,7 +165,8 @@ def compare(
     """A request for an image for each objective, all with the same start, times and noise.
 
     Raises:
-        UserError: As above; or too few or too many objectives.
+        UserError: Something is out of range, too long, or unknown to the prior; or there are too few or too
+            many objectives.
     """
     prompt, names = prompt or "", tuple(dict.fromkeys(objectives or ()))
     least, most = COMPARED_RANGE
@@ -212,8 +209,8 @@ def _spec(
     prompt: str,
     source: Path | None = None,
 ) -> Spec:
-    if objective not in offered_objectives():
-        raise UserError(f"unknown objective {objective!r}; choose {', '.join(offered_objectives())}")
+    if objective not in objectives_from_noise():
+        raise UserError(f"unknown objective {objective!r}; choose {', '.join(objectives_from_noise())}")
     _check_length("the prompt", prompt)
     try:
         options.check({task: [objective]}, [prompt])
@@ -285,7 +282,7 @@ def _strengthened(config: ImageConfig, factor: float) -> dict[str, float]:
 
 def _command(verb: str, options: ImageOptions, prompt: str, *flags: str) -> str:
     """The command line that makes the same."""
-    given = [part for flag, value in options.given().items() for part in (f"--{flag}", str(value))]
+    given = [part for flag, value in options.requested().items() for part in (f"--{flag}", str(value))]
     prior = noted_prior(options.prior.name)
     words = ["--prior", prior, "--prompt", prompt.strip(), "--seed", str(options.seed), *given, *flags]
     return shlex.join(["bridge-nerf", verb, *words])

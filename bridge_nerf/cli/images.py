@@ -132,7 +132,7 @@ class Compare(ImageOptions):
         specs = {name: self.spec(resolved, prior, "image", name, subjects) for name in names}
         folder = self.out / f"{slug(self.prompt)}-s{self.seed}-{slug(self.objectives)}"
         with Bar() as bar:
-            results = compare(specs, folder, prior, look=bar.of)
+            results = compare(specs, folder, prior, observer=bar.of)
         if not all(result.finished for result in results):
             raise UserError(f"stopped during {list(specs)[len(results) - 1]}; the same command goes on")
         there = [name for name in ("video.mp4", "grid.png") if (folder / name).exists()]

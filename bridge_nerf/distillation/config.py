@@ -32,8 +32,8 @@ class ObjectiveConfig:
     }
 
     guidance_scale: float | None = None
-    """Classifier-free guidance NULL + s (TARGET - NULL); 1 is none. None is the objective's own: 40 for sds,
-    csd and bridge, 100 for pds, 7.5 for the others."""
+    """Classifier-free guidance NULL + s (TARGET - NULL); 1 is none. None is that of the objective's authors,
+    as in 40 for sds and 7.5 for vsd."""
     weighting: str = "own"
     """w(t) of an objective with one stage and of the first of two: sigma^2, sigma/alpha, sigma^3/alpha or
     uniform instead of its own."""

@@ -107,7 +107,7 @@ def stages_for(name: str, config: ObjectiveConfig | None = None) -> Stages:
     return _changed(made if isinstance(made, Stages) else Stages((Stage(made),)), config)
 
 
-def makers() -> list[str]:
+def objectives_from_noise() -> list[str]:
     """The objectives that need no image to start from, without those of other packages that are broken."""
     return [name for name in OBJECTIVES.loadable() if not stages_for(name).edits]
 

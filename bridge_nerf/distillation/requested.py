@@ -11,7 +11,7 @@ from bridge_nerf.distillation.registry import (
     ObjectiveConfig,
     fixed,
     guidance_of,
-    makers,
+    objectives_from_noise,
     stages_for,
 )
 from bridge_nerf.distillation.stages import Stage, Stages
@@ -106,7 +106,9 @@ def check_requested(configured: Sequence[ConfiguredObjective], flags: Mapping[st
         if any(e.depends_on(name) or (e.objective in PRESETS and name not in SLOTS) for e in configured):
             continue
         others = ", ".join(
-            m for m in makers() if any(replace(e, objective=m).depends_on(name) for e in configured)
+            m
+            for m in objectives_from_noise()
+            if any(replace(e, objective=m).depends_on(name) for e in configured)
         )
         requested = ", ".join(dict.fromkeys(each.objective for each in configured))
         raise UserError(

@@ -17,7 +17,7 @@ class Stage:
 
     Args:
         times: The diffusion times of this stage; None is those of the run.
-        rate: Share of the run's learning rate.
+        rate: Share of the run's learning rate; images follow it, scenes do not.
     """
 
     objective: Objective

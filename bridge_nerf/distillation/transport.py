@@ -189,7 +189,7 @@ def flow(
 ) -> tuple[Float[Tensor, "b *dims"], Float[Tensor, "b *dims"]]:
     """(x, last answer) after the probability-flow ODE under `epsilon`, in Euler steps between `times`.
 
-    Each step is DDIM's (Song et al. 2020, eq. 13 without noise). x is taken to be at times[0]: a clean image,
+    Each step is DDIM's (Song et al. 2020, eq. 12 with sigma 0). x is taken to be at times[0]: a clean image,
     asked at t = 0, has the noise that the schedule has there.
     """
     eps = torch.zeros_like(x)

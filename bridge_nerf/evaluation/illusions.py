@@ -1,4 +1,4 @@
-"""Illusions, measured: how often each reading is recognised in its view."""
+"""Illusions, measured: how often each reading is recognised under its transform."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def illusion_rows(
     """A row for each pair, with its images upright and then upside down.
 
     Args:
-        pattern: Its subjects are replaced; the second of its views is upside down.
+        pattern: Its subjects are replaced; the second of its transforms is upside down.
         pairs: The toys upright and upside down.
     """
     count = options.count

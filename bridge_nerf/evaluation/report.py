@@ -11,7 +11,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from bridge_nerf.distillation.registry import makers, stages_for
+from bridge_nerf.distillation.registry import objectives_from_noise, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.figures import (
     Figure,
@@ -120,7 +120,7 @@ def _scenes(
     shown: dict[str, Float[Tensor, "n 3 h w"]] = {}
 
     def render(prompt: str, objective: str) -> Float[Tensor, "n 3 h w"]:
-        views = scenes.turntable(prompt, objective, prior, out / "scenes")
+        views = scenes.trained_views(prompt, objective, prior, out / "scenes")
         shown[f"{objective}: {prompt}"] = views
         with auxiliary(out / "scenes.png"):
             labelled(shown, SIDES).save(out / "scenes.png")
@@ -145,10 +145,12 @@ def named(objectives: Sequence[str]) -> list[str]:
         UserError: An unknown one, one that needs an image, or none at all.
     """
     words = [name.strip() for word in objectives for name in word.split(",") if name.strip()]
-    names = [name for word in words for name in (makers() if word == "all" else [word])]
+    names = [name for word in words for name in (objectives_from_noise() if word == "all" else [word])]
     for name in names:
         if stages_for(name).edits:
-            raise UserError(f"{name} edits an image and there is none; choose {', '.join(makers())}")
+            raise UserError(
+                f"{name} edits an image and there is none; choose {', '.join(objectives_from_noise())}"
+            )
     if not names:
-        raise UserError(f"no objective is named; choose all, or among {', '.join(makers())}")
+        raise UserError(f"no objective is named; choose all, or among {', '.join(objectives_from_noise())}")
     return list(dict.fromkeys(names))

@@ -22,7 +22,7 @@ def ddim(
     guidance_scale: float = 4.0,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """One image a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2021, eq. 12 with eta 0) from pure
+    """One image a prompt, RGB in [0, 1]: deterministic DDIM (Song et al. 2020, eq. 12 with sigma 0) from pure
     noise.
 
     Guidance is NULL + s (TARGET - NULL); `steps` evenly spaced times from the last to the first; one

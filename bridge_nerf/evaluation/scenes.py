@@ -24,7 +24,7 @@ from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import article
 
 
-def turntable(prompt: str, objective: str, prior: PriorConfig, out: Path) -> Float[Tensor, "views 3 h w"]:
+def trained_views(prompt: str, objective: str, prior: PriorConfig, out: Path) -> Float[Tensor, "views 3 h w"]:
     """Train a scene by the preset for the toybox, in a folder below `out`; its images from all sides."""
     config = variant_config("bridge-distill", "toybox", objective)
     config.output_dir = out

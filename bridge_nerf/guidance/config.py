@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 StageChoice = Literal["auto", "1", "2"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
-FLAWS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+SOURCE_DESCRIPTORS = (
+    "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+)
 """The paper's source descriptors."""
 FLAT = tyro.conf.arg(name="")
 """Leaves the name of a group or a field out of its flag."""
@@ -93,7 +95,7 @@ class PromptConfig:
 
     target_descriptors: str = "detailed high resolution, high quality, sharp"
     """Added to the prompt to say what the image should be."""
-    source_descriptors: str = FLAWS
+    source_descriptors: str = SOURCE_DESCRIPTORS
     """Added to the prompt to say what the image is and should not be ("bridge", stage two)."""
     source_prompt: str = ""
     """The prompt of the image as it is now; empty, the prompt itself. For a run that starts from one of

@@ -1,5 +1,5 @@
-"""One step of score distillation, of images and of scenes alike: the prior is asked, the losses are made and
-looked at.
+"""One step of score distillation, of images and of scenes alike: the prior is evaluated, losses are made and
+checked.
 
 Nothing here is an `nn.Module`: neither the prior nor its schedules can end up in a checkpoint.
 """
@@ -76,14 +76,14 @@ class Distiller:
         adapter: Adapter | None = None,
         reference: Float[Tensor, "n *dims"] | None = None,
     ) -> None:
-        self.prior, self.name, self.draws = prior, name, draws
+        self.prior, self.prior_name, self.draws = prior, name, draws
         self.adapter, self.reference = adapter, reference
-        self.objective = objective
+        self.objective_name = objective
         self.apply(config, table)
 
     def apply(self, config: GuidanceConfig, table: PromptTable) -> None:
         """Go on with other words or numbers."""
-        self.config, self.table, self.stages = config, table, config.stages(self.objective)
+        self.config, self.table, self.stages = config, table, config.stages(self.objective_name)
 
     def active(self, step: int) -> Active:
         """The objective that acts at this absolute step."""
@@ -100,15 +100,15 @@ class Distiller:
     ) -> Step:
         """The losses at this absolute step; times and noise are a function of (seed, step).
 
-        All numbers are read at once, for on a card each look waits for all that was asked of it.
+        All numbers are read at once, for on a card each look waits for all work before it.
 
         Args:
             latents: Encodes what is optimised; called again, with checks of the autoencoder in place, where a
-                loss is not finite: one that overflowed in half precision is asked in float32 then.
+                loss is not finite: one that overflowed in half precision goes on in float32 then.
             rows: Of the prompt table, one a sample; None is all of them.
             camera: Camera-to-world matrices, for the adapter.
             images: Those that the latents are of, to tell a render that is not finite.
-            beside: Losses of others, read along.
+            beside: Further losses and numbers, read and checked along.
 
         Raises:
             UserError: A loss is not finite; the message names the step and the likely cause.
@@ -172,7 +172,7 @@ class Distiller:
             error = why()
             if error.cause == "x" and images is not None and not torch.isfinite(images).all():
                 error = NonFinite("render", "a rendered image is not finite")
-        raise explained(error, step, self.name, self.prior.dtype, FLOAT32_FLAGS)
+        raise explained(error, step, self.prior_name, self.prior.dtype, FLOAT32_FLAGS)
 
 
 def adapter_for(

@@ -62,7 +62,7 @@ class PerImageDraws:
 
 @dataclass(frozen=True)
 class PerStepDraws:
-    """One draw for all cameras of a step."""
+    """A time and noise for each camera of a step, from the run's seed."""
 
     seed: int
 
@@ -70,7 +70,7 @@ class PerStepDraws:
         self, x: Float[Tensor, "n *dims"], step: int, times: TimestepRange, T: int, purpose: str = ""
     ) -> Sample:
         """See `StepDraws`."""
-        if purpose:
+        if purpose:  # t and noise from one generator, one after the other
             rngs = [generator(self.seed, purpose, step)] * 2
         else:
             rngs = [generator(self.seed, name, step) for name in ("t", "noise")]

@@ -76,7 +76,7 @@ class NetworkCanvas(Canvas):
     def __init__(self, prior: ImagePrior, size: tuple[int, int], seeds: Sequence[int]) -> None:
         super().__init__(prior)
         self.size = size
-        draws = [generator(seed, "canvas") for seed in seeds]
+        rngs = [generator(seed, "canvas") for seed in seeds]
         shapes = [
             (2, self.FEATURES),
             (2 * self.FEATURES, self.WIDTH),
@@ -84,7 +84,7 @@ class NetworkCanvas(Canvas):
             (self.WIDTH, 3),
         ]
         drawn = [
-            send(torch.stack([torch.randn(shape, generator=draw) for draw in draws]), prior.device)
+            send(torch.stack([torch.randn(shape, generator=draw) for draw in rngs]), prior.device)
             for shape in shapes
         ]
         self.register_buffer("frequencies", 2 * math.pi * self.BANDWIDTH * drawn[0])

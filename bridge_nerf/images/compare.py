@@ -22,17 +22,17 @@ COLUMNS = 6
 
 
 def compare(
-    specs: Mapping[str, Spec], folder: Path, prior: ImagePrior, look: Callable[[str], OnStep]
+    specs: Mapping[str, Spec], folder: Path, prior: ImagePrior, observer: Callable[[str], OnStep]
 ) -> list[Result]:
     """Run each specification in a folder of its name, then write video.mp4 (all together) and grid.png (a row
     each, over time).
 
     Args:
-        look: Name -> what is called after each step. A run that it stops ends the comparison, to be resumed.
+        observer: Name -> function called after each step. A run that it stops ends the comparison.
     """
     results = []
     for name, spec in specs.items():
-        results.append(optimise_images(spec, folder / name, prior, look(name)))
+        results.append(optimise_images(spec, folder / name, prior, observer(name)))
         if not results[-1].finished:
             return results
     for name, made in (("video.mp4", _video), ("grid.png", _grid)):

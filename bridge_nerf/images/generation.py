@@ -25,7 +25,7 @@ FRAMES = 100
 
 
 class _Run:
-    """A module with its optimizer and the course of its learning rate."""
+    """A module with its optimizer and its learning-rate schedule."""
 
     def __init__(self, module: ImageModule) -> None:
         self.module, settings = module, module.configure_optimizers()

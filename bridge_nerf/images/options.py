@@ -38,7 +38,7 @@ class ImageOptions:
     overrides: tyro.conf.Suppress[Mapping[str, Any] | None] = None
     """Numbers by flag, for programs, in the place of those that stand on a command line."""
 
-    def given(self) -> dict[str, Any]:
+    def requested(self) -> dict[str, Any]:
         """The numbers and words that were requested, by flag."""
         if self.overrides is not None:
             return dict(self.overrides)
@@ -63,7 +63,7 @@ class ImageOptions:
         kind, guess = kind_of(self.prior.resolve()[0])
         if guess:
             print(f"note: {guess}", flush=True)
-        requested, configs = self.given(), []
+        requested, configs = self.requested(), []
         for task, names in objectives.items():
             for name in names:
                 if name in SCENE_PRESETS:
@@ -135,7 +135,7 @@ class ImageOptions:
             tuple(subjects),
             noted_prior(name),
             objective,
-            configured(kind, task, objective, self.given()),
+            configured(kind, task, objective, self.requested()),
             self._size(prior, source),
             task,
             tuple(transforms),

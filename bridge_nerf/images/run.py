@@ -57,12 +57,12 @@ def optimise_images(
         return result
     path = folder / "last.ckpt"
     checkpoints = [torch.load(path, map_location="cpu", weights_only=True)] if path.exists() else []
-    course = generate([spec], prior, starting_images(spec, source), checkpoints)
-    progress = next(course)
+    progresses = generate([spec], prior, starting_images(spec, source), checkpoints)
+    progress = next(progresses)
     note(spec, folder, done=0 if result is None else result.done)
     with interruptible() as interrupted, Background() as background:
         recorder = Recorder(folder, background, progress)
-        for progress in course:
+        for progress in progresses:
             recorder.record(progress)
             stop = (on_step is not None and on_step(progress) is False) or interrupted.is_set()
             if stop or progress.done % save_every == 0 or progress.done == progress.steps:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bridge_nerf.app import requests
+from bridge_nerf.distillation.registry import objectives_from_noise
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.paths import asset
@@ -123,7 +124,7 @@ def test_every_strength_and_objective_can_be_had_of_another_prior(prior, paintin
         setattr(open_words, name, getattr(prior, name))
     words = {"source": "painting"}
     assert requests.painting_to_real("some/where", open_words, painting, "a house", strength, **words).specs
-    for objective in requests.offered_objectives():
+    for objective in objectives_from_noise():
         request = requests.text_to_image("some/where", open_words, "a house", objective, guidance=40.0)
         assert request.specs
 

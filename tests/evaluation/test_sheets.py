@@ -61,7 +61,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         scenes.append((prompt, objective))
         return torch.rand(24, 3, 64, 64)
 
-    monkeypatch.setattr("bridge_nerf.evaluation.scenes.turntable", turntable)
+    monkeypatch.setattr("bridge_nerf.evaluation.scenes.trained_views", turntable)
     monkeypatch.setattr("bridge_nerf.evaluation.scenes._before_white", lambda toy: torch.rand(8, 3, 64, 64))
     return scenes
 

@@ -27,7 +27,7 @@ def watch(progress) -> None:
 def test_all_objectives_see_the_same_noise_and_times(prior, tmp_path):
     specs = {name: replace(SPEC, objective=name) for name in ("sds", "bridge")}
     folder = tmp_path / "race"
-    results = compare(specs, folder, prior, look=lambda name: watch)
+    results = compare(specs, folder, prior, observer=lambda name: watch)
     assert [result.finished for result in results] == [True, True]
     tables = [(folder / name / "metrics.csv").read_text().splitlines() for name in specs]
     assert tables[0][:7] == tables[1][:7], "the bridge's first stage is SDS"
@@ -41,14 +41,14 @@ def test_all_objectives_see_the_same_noise_and_times(prior, tmp_path):
 def test_a_comparison_without_its_grid_is_made_none_the_less(prior, tmp_path, monkeypatch, capsys):
     specs = {name: replace(SPEC, objective=name) for name in ("sds", "bridge", "csd")}
     folder = tmp_path / "race"
-    results = compare(specs, folder, prior, look=lambda name: watch)
+    results = compare(specs, folder, prior, observer=lambda name: watch)
     (folder / "sds" / "frames" / "000003.png").unlink()
 
     def die(*_) -> None:
         raise RuntimeError("no png")
 
     monkeypatch.setattr("bridge_nerf.images.compare.png", die)
-    assert compare(specs, folder, prior, look=lambda name: pytest.fail) == results
+    assert compare(specs, folder, prior, observer=lambda name: pytest.fail) == results
     assert not (folder / "grid.png").exists(), "an old one would pass for a new one"
     assert "grid.png could not be made" in capsys.readouterr().err
     with av.open(str(folder / "video.mp4")) as film:

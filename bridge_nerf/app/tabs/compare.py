@@ -12,6 +12,7 @@ from bridge_nerf.app.sessions import Sessions
 from bridge_nerf.app.snapshots import measurements
 from bridge_nerf.app.tabs import common
 from bridge_nerf.app.worker import Worker
+from bridge_nerf.distillation.registry import objectives_from_noise
 
 EXAMPLES = [
     ["a red apple", ["sds", "bridge"], 0, False],
@@ -27,7 +28,7 @@ def build(worker: Worker, sessions: Sessions) -> None:
     with left:
         prompt = common.text_box("a pineapple", "Prompt", elem_id="compare-prompt")
         objectives = gr.CheckboxGroup(
-            requests.offered_objectives(), value=["sds", "bridge"], label="Objectives: two to four",
+            objectives_from_noise(), value=["sds", "bridge"], label="Objectives: two to four",
             info="All begin with the same noise and are evaluated at the same times",
         )  # fmt: skip
         steps = common.steps_slider(STEPS)

@@ -11,6 +11,7 @@ from bridge_nerf.app import requests
 from bridge_nerf.app.sessions import Sessions
 from bridge_nerf.app.tabs import common
 from bridge_nerf.app.worker import Worker
+from bridge_nerf.distillation.registry import objectives_from_noise
 from bridge_nerf.images.defaults import default_config
 from bridge_nerf.photometry import BACKGROUNDS
 from bridge_nerf.priors.registry import TOYBOX, kind_of
@@ -35,7 +36,7 @@ def build(worker: Worker, sessions: Sessions) -> None:
     with left:
         prompt = common.text_box("a red apple", "Prompt", elem_id="image-prompt")
         objective = gr.Dropdown(
-            requests.offered_objectives(), value="bridge", label="Objective", info="bridge is the paper's own"
+            objectives_from_noise(), value="bridge", label="Objective", info="bridge is the paper's own"
         )
         steps = common.steps_slider(config.steps)
         guidance = gr.Slider(
