@@ -33,7 +33,8 @@ class ImageConfig:
     """Parametrisation of the image: latents, pixels, network (a small one of coordinates), or a registered
     one."""
     steps: int = 1000
-    """Steps in all; those of stages and annealing that are not given keep their shares of them."""
+    """Steps in all; those of stages and annealing that are not given keep their shares of them. The defaults
+    shown here are the paper's: each kind of prior, task and preset has its own."""
     learning_rate: float = 0.01
     """AdamW's (betas 0.9 and 0.99) on the canvas."""
     weight_decay: float = 0.0
