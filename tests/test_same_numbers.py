@@ -89,7 +89,12 @@ def apart(kind: str, one: Numbers, other: Numbers) -> float:
 
 
 KINDS: dict[str, Callable[[str], Numbers]] = {"2D": picture, "3D": scene}
-CASES = list(itertools.product(KINDS, OBJECTIVES))
+FAST = ("sds", "bridge", "vsd")
+"""Objectives of scenes that every test run tries; the others share all but the core with images."""
+CASES = [
+    pytest.param(kind, objective, marks=pytest.mark.slow if kind == "3D" and objective not in FAST else ())
+    for kind, objective in itertools.product(KINDS, OBJECTIVES)
+]
 
 
 @pytest.fixture(scope="module")

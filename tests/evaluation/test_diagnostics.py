@@ -73,7 +73,7 @@ def test_a_log_that_windows_has_saved_is_read(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (None, "neither errors.csv nor metrics.csv"),
-        ("step,loss\n0,1\n", "errors_every=25"),
+        ("step,loss\n0,1\n", "errors-every 25"),
         ("step,mismatch_null\n0,much\n", "not the log of a run"),
         ("a,mismatch_null\n0,1\n", "not the log of a run"),
         ("mismatch_null,step\n0.5\n", "not the log of a run"),

@@ -223,7 +223,7 @@ def test_a_render_and_an_encoder_that_are_not_finite(monkeypatch: pytest.MonkeyP
     assert "learning rate" in said(pipeline, 3, nan)
     monkeypatch.setattr(pipeline.distiller.prior, "encode", lambda images: images * torch.nan)
     assert "the latents are not finite; the prior toybox in float32 encodes them so" in said(pipeline, 0)
-    assert "the latents are not finite; resume with a lower learning rate" in said(pipeline, 3)
+    assert "the latents are not finite; lower the learning rate" in said(pipeline, 3)
 
 
 def test_every_text_is_read_before_training_begins(tmp_path: Path) -> None:
