@@ -31,7 +31,11 @@ Bridge = Callable[..., None]
 BUDGETS = {"bridge": (2, 10), "vsd": (4, 12)}
 """Copies to the card and waits for it that a step of one image may ask for, at most: t and noise go there,
 those of the adapter too; its numbers, which are shown and written at every step, come back."""
-CANVASES = ("latents", "pixels", "network")
+CANVASES = (
+    "latents",
+    pytest.param("pixels", marks=pytest.mark.slow),
+    pytest.param("network", marks=pytest.mark.slow),
+)
 GUIDANCE = GuidanceConfig(PromptConfig("sharp", "blurry"), ObjectiveConfig(stage_start=2, ode_steps=2))
 CONFIG = ImageConfig(GUIDANCE, steps=4, learning_rate=0.1)
 SPEC = Spec(subjects_for(("a red apple",), 3, 1), "./sd-eps", "bridge", CONFIG, (16, 16))

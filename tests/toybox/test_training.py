@@ -165,6 +165,7 @@ def test_a_folder_holds_one_training(trained):
         train_prior(trained, PRESETS["smoke"], seed=5, accelerator="cpu")
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_earlier_prior(trained, tmp_path):
     start = trained / "prior"
     later = train_prior(tmp_path, PRESETS["smoke"], seed=7, accelerator="cpu", start=start)
