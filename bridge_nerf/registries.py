@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, first_line
 
 T = TypeVar("T")
 
@@ -76,8 +76,8 @@ class Registry(Mapping[str, T], Generic[T]):
         try:
             value = point.load()
         except Exception as error:  # whatever a package raises while it is imported
-            said = (str(error).splitlines() or [""])[0]
-            raise self._broken(name, package, f"{type(error).__name__}: {said}") from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise self._broken(name, package, reason) from error
         if not self._fits(value):
             raise self._broken(
                 name, package, f"{point.value} is a {type(value).__name__}, not {self._wanted}"

@@ -19,10 +19,10 @@ SOURCE = Path(bridge_nerf.__file__).read_text(encoding="utf-8")
 
 def test_importing_it_imports_nothing_else_of_weight():
     program = """
-import sys, time
-begin = time.process_time()
+import sys
+before = len(sys.modules)
 import bridge_nerf
-assert time.process_time() - begin < 0.1
+assert len(sys.modules) - before < 20
 print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "numpy", "tyro", "diffusers"}))
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -157,7 +157,7 @@ class Batch(WithObjective):
         from bridge_nerf.cli.helpers import helpers
         from bridge_nerf.devices import check_processes
         from bridge_nerf.guidance.distiller import requested_slots
-        from bridge_nerf.guidance.prompts import PromptTable, slot_texts
+        from bridge_nerf.guidance.prompts import slot_texts
         from bridge_nerf.images.batch import batch_of, read_prompts, run_batch
         from bridge_nerf.images.gallery import write_gallery
         from bridge_nerf.images.spec import Subject
@@ -172,10 +172,11 @@ class Batch(WithObjective):
         name, prior = self.prior.load()
         pattern = self.spec(name, prior, "image", self.objective, [Subject((prompts[0],), self.seed)])
         # Each item would find out by itself, after those before it have been made.
-        prior.check_prompts(prompts)
         guidance = pattern.config.guidance
+        slots = requested_slots(self.objective, guidance)
         texts = [slot_texts(prompt, guidance.prompts) for prompt in prompts]
-        PromptTable(prior, texts, requested_slots(self.objective, guidance))
+        read = [text for row in texts for slot, text in row.items() if slot in slots and text]
+        prior.check_prompts([*prompts, *read])
         specs = batch_of(prompts, pattern, self.seed, self.out)
         try:
             with helpers(self.devices - 1):

@@ -59,7 +59,7 @@ class PriorConfig:
         """(name that does not depend on the machine, a line for the user); nothing is loaded.
 
         Args:
-            device: Of what is optimised; by default this process's GPU where there is one.
+            device: Device of what is optimised; by default this process's GPU where there is one.
 
         Raises:
             UserError: There is no such prior, or no such device.
@@ -115,7 +115,7 @@ class GuidanceConfig:
     }
 
     prompts: Annotated[PromptConfig, FLAT] = field(default_factory=PromptConfig)
-    """Words."""
+    """Words that the prior is asked with."""
     objective: Annotated[ObjectiveConfig, FLAT] = field(default_factory=ObjectiveConfig)
     """Numbers of the objective."""
     times: TimestepRange = field(default_factory=TimestepRange)

@@ -55,10 +55,10 @@ class Distiller:
     """Turns latents into losses.
 
     Args:
-        name: The prior's, for messages.
-        table: The prompts.
+        name: Name of the prior, for messages.
+        table: Conditions of the prompts.
         draws: Times and noise of each step.
-        adapter: Learns the current images, for objectives that ask it.
+        adapter: Second network that learns the current images, for objectives with the slot ADAPTER.
         reference: The clean latents that an edit starts from.
 
     Raises:
@@ -105,7 +105,7 @@ class Distiller:
         Args:
             latents: Encodes what is optimised; called again, with checks of the autoencoder in place, where a
                 loss is not finite: one that overflowed in half precision goes on in float32 then.
-            rows: Of the prompt table, one a sample; None is all of them.
+            rows: Rows of the prompt table, one a sample; None is all of them.
             camera: Camera-to-world matrices, for the adapter.
             images: Those that the latents are of, to tell a render that is not finite.
             beside: Further losses and numbers, read and checked along.
@@ -181,7 +181,7 @@ def adapter_for(
     """The adapter that an objective asks; None where it asks none.
 
     Args:
-        seed: Of its first values.
+        seed: Seed of its first values.
         camera: True where it reads the camera of each image.
 
     Raises:

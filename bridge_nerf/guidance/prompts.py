@@ -14,7 +14,7 @@ def slot_texts(prompt: str, config: PromptConfig, *words: str) -> dict[Slot, str
     """The text of each slot.
 
     Args:
-        prompt: As the user wrote it.
+        prompt: Prompt as the user wrote it.
         words: What else is true of the image, such as the view and the background.
     """
     source = config.source_prompt or prompt

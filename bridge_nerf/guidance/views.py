@@ -69,7 +69,7 @@ def view_texts(
     """The text of each slot, by view and background.
 
     Args:
-        prompt: As the user wrote it.
+        prompt: Prompt as the user wrote it.
         backgrounds: Names of background colours; "" has no words.
         avoid_opposite: Take the opposite view's text for NEGATIVE (Perp-Neg).
     """

@@ -95,7 +95,7 @@ def configured(
     """The default numbers with some replaced.
 
     Args:
-        kind: Of prior.
+        kind: Kind of the prior.
         overrides: By flag, as in {"steps": 100, "times.maximum": 0.8}. Fewer or more steps move what happens
             at a step along, but not in a preset, whose stages stay where its authors had them.
 

@@ -24,6 +24,8 @@ from bridge_nerf.images.spec import Spec
 class ImageModule(lightning.LightningModule):
     """The images of a specification on their way.
 
+    `bridge_nerf.images.generation.generate` steps it; a Lightning Trainer can, too.
+
     Args:
         start: Start of each image, of the specification's size; None for noise.
 

@@ -28,7 +28,7 @@ class ImageOptions:
     """A prior, and numbers. Those that are not given follow the prior, the task and the objective."""
 
     prior: PriorConfig = field(default_factory=PriorConfig)
-    """Prior."""
+    """Prior, and how it is loaded."""
     config: Annotated[ImageConfig, FLAT] = field(default_factory=ImageConfig)
     """Numbers and words."""
     size: int | None = None

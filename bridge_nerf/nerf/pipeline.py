@@ -42,7 +42,7 @@ class BridgePipelineConfig(VanillaPipelineConfig):
     model: BridgeModelConfig = field(default_factory=BridgeModelConfig)
     """Object, and how it is rendered."""
     prior: PriorConfig = field(default_factory=PriorConfig)
-    """Prior."""
+    """Prior, and how it is loaded."""
     objective: str = "bridge"
     """Objective, as in bridge (the paper's two stages), sds or vsd, or the authors' preset for objects,
     bridge:release-3d, which brings its steps, times and words along; an unknown name is answered with all."""

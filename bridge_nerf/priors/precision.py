@@ -33,7 +33,7 @@ class ScaledBackward:
     finite stays so, which is what a GradScaler waits for.
 
     Args:
-        dtype: Of the network; nothing is done but for float16.
+        dtype: Precision of the network; nothing is done but for float16.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
