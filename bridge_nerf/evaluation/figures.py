@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.evaluation.sampling import ddim
-from bridge_nerf.evaluation.statistics import frechet_distance, share
+from bridge_nerf.evaluation.statistics import Interval, frechet_distance, share
 from bridge_nerf.photometry import BACKGROUNDS
 from bridge_nerf.seeding import generator
 from bridge_nerf.toybox.captions import random_colour
@@ -29,18 +29,22 @@ HELD_OUT_SEED = 900_001
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number, its goal and how many images it rests on."""
+    """One measured number, its goal and how many images or scenes it rests on."""
 
     name: str
     value: float
     goal: str
     count: int
     details: str = ""
+    interval: Interval | None = None
+    """95 % interval of the value, where one was measured."""
 
     def line(self) -> str:
         """The figure as a row of text."""
-        row = f"{self.name:<58} {self.value:8.3f}   goal {self.goal:<9} N = {self.count:<5} {self.details}"
-        return row.rstrip()
+        row = f"{self.name:<58} {self.value:8.3f}   goal {self.goal:<9} N = {self.count:<5} "
+        if self.interval is not None:
+            row += "95 % from {:.3f} to {:.3f}{}".format(*self.interval, "; " if self.details else "")
+        return (row + self.details).rstrip()
 
 
 def clean_prompt(toy: str, colour: str | None, view: str, background: str) -> str:

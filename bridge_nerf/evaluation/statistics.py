@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import NormalDist
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
+
+Interval = tuple[float, float]
+"""The lower and the upper end."""
+LEVEL = 0.95
+"""Probability with which an interval is to hold the true value."""
 
 
 def frechet_distance(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> float:
@@ -32,3 +40,34 @@ def frechet_distance(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> 
 def share(hits: list[bool]) -> float:
     """The share of True, in [0, 1]; nan for an empty list."""
     return sum(hits) / len(hits) if hits else float("nan")
+
+
+def wilson_interval(hits: int, count: int) -> Interval:
+    """The score interval of Wilson (1927) for a probability, from `hits` in `count` independent trials.
+
+    Unlike the mean plus or minus its standard error, it stays in [0, 1] and keeps a width at 0 and at `count`
+    hits. UserError unless 0 <= hits <= count and count >= 1.
+    """
+    if not 0 <= hits <= count or count < 1:
+        raise UserError(f"{hits} hits in {count} trials: give at least 1 trial, and from 0 to as many hits")
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    share, weight = hits / count, z**2 / count
+    middle = (share + weight / 2) / (1 + weight)
+    half = (share * (1 - share) * weight + weight**2 / 4) ** 0.5 / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap_interval(values: Sequence[float], resamples: int = 10_000) -> Interval | None:
+    """The percentile interval of the bootstrap (Efron 1979) for the mean of independent values.
+
+    The resamples are drawn by a generator of a fixed seed: equal values have equal intervals. None for fewer
+    than two values, which say nothing about their spread.
+    """
+    if len(values) < 2:
+        return None
+    drawn = torch.Generator().manual_seed(0)
+    rows = torch.randint(len(values), (resamples, len(values)), generator=drawn)
+    means = torch.tensor(values, dtype=torch.float64)[rows].mean(1)
+    ends = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+    low, high = means.quantile(ends).tolist()
+    return low, high
