@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,13 +103,19 @@ def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = No
     """2 x `renders` images of this seed, made by `workers` processes, by default one a core; `options` are
     those of `random_scenes`.
     """
-    workers = cores() if workers is None else workers
     edges = [*range(0, renders, 500), renders]
-    jobs = [(seed, a, b, size, options) for a, b in pairwise(edges)]
+    return concatenate(spread(_chunk, [(seed, a, b, size, options) for a, b in pairwise(edges)], workers))
+
+
+def spread(work: Callable[..., Any], jobs: Sequence[tuple], workers: int | None = None) -> list[Any]:
+    """The answers of `work` to the arguments in `jobs`, in order, by `workers` processes of one thread each;
+    None is one a core, and 0, like a single job, stays in this process.
+    """
+    workers = cores() if workers is None else workers
     if workers <= 1 or len(jobs) == 1:
-        return concatenate([_chunk(*job) for job in jobs])
+        return [work(*job) for job in jobs]
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return concatenate(list(pool.map(_chunk, *zip(*jobs, strict=True))))
+        return list(pool.map(work, *zip(*jobs, strict=True)))
 
 
 def concatenate(shards: Sequence[Shard]) -> Shard:

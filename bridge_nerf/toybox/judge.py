@@ -82,11 +82,15 @@ class Judge(nn.Module):
         self.sizes = (len(OBJECTS), len(COLOURS), len(VIEWS), len(FLAW_NAMES))
         self.heads = nn.Linear(before, sum(self.sizes))
 
-    def features(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width"]:
-        """Pooled features, for Frechet distances; images are RGB in [0, 1]."""
+    def spatial_features(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width 4 4"]:
+        """Features on a grid of 4 x 4, so that they know left from right; images are RGB in [0, 1]."""
         if images.shape[-1] != SIZE:
             images = F.interpolate(images, size=(SIZE, SIZE), mode="bilinear", antialias=True)
-        return self.trunk(images * 2 - 1).mean((2, 3))
+        return self.trunk(images * 2 - 1)
+
+    def features(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width"]:
+        """Pooled features, for Frechet distances; images are RGB in [0, 1]."""
+        return self.spatial_features(images).mean((2, 3))
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Verdict:
         """The verdict on images, RGB in [0, 1]."""
