@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tyro
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import COUNT, SEED, Range
 from bridge_nerf.guidance.config import PriorConfig
 
 
@@ -58,7 +59,13 @@ class TrainToybox:
 
 @dataclass
 class EvaluateToybox:
-    """Measure the toybox's figures, print them beside their goals, and write them as JSON."""
+    """Measure the toybox's figures, print them beside their goals, and write them as JSON.
+
+    Scenes are kept, so that the same command goes on where it was stopped, and trains nothing where it was
+    through.
+    """
+
+    RANGES: ClassVar[dict[str, Range]] = {"seeds": SEED, "processes": COUNT}
 
     what: tuple[Literal["judge", "objects", "flaws", "held-out", "scenes"], ...] = (
         "judge",
@@ -67,7 +74,7 @@ class EvaluateToybox:
         "held-out",
         "scenes",
     )
-    """Figures to measure; scenes, the last, trains a NeRF for each toy: a minute or two each."""
+    """Figures to measure; scenes, the last, trains a NeRF for each toy and seed: a minute or two each."""
     prior: PriorConfig = field(default_factory=lambda: PriorConfig("toybox"))
     """Folder of the prior, or toybox for the one that ships."""
     judge: Path | None = None
@@ -76,13 +83,24 @@ class EvaluateToybox:
     """Toys for scenes; all by default."""
     objectives: tuple[str, ...] = ("bridge",)
     """Objectives for scenes, one after the other; "all" is every one that needs no image to start from."""
+    seeds: tuple[int, ...] = (42,)
+    """Seeds for scenes: each toy is trained with every one."""
+    processes: int = 1
+    """Scenes trained at a time; from 2 on each in a process of its own with one thread."""
     out: Path = Path("outputs/toybox-figures")
-    """Folder for figures.json, the scenes' runs, and scenes.png: eight sides of each, a row a scene."""
+    """Folder for figures.json; of scenes, their runs, kept views, scenes.json with the figures of each, and
+    scenes.png with eight sides of each below the world's own."""
 
     def run(self) -> None:
         from bridge_nerf.evaluation.report import evaluate_toybox
 
-        for flag, value in (("--toys", self.toys), ("--objectives", self.objectives != ("bridge",))):
+        about_scenes = {
+            "--toys": self.toys,
+            "--objectives": self.objectives != ("bridge",),
+            "--seeds": self.seeds != (42,),
+            "--processes": self.processes != 1,
+        }
+        for flag, value in about_scenes.items():
             if value and "scenes" not in self.what:
                 raise UserError(
                     f"{flag} is about scenes, which --what leaves out: add them, or leave {flag} out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from bridge_nerf.distillation.registry import objectives_from_noise, stages_for
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.figures import (
+    HELD_OUT_SEED,
     Figure,
     flaw_figures,
     held_out_figures,
@@ -21,8 +23,12 @@ from bridge_nerf.evaluation.figures import (
     object_figures,
     sampled,
 )
+from bridge_nerf.evaluation.kept import KeptScenes, Run, Scene
+from bridge_nerf.evaluation.processes import finished
+from bridge_nerf.evaluation.scene_figures import SceneFigures
 from bridge_nerf.evaluation.sheets import labelled, sheet
-from bridge_nerf.files import auxiliary
+from bridge_nerf.evaluation.world import turntable
+from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.paths import asset
 from bridge_nerf.toybox.judge import Judge
@@ -69,26 +75,41 @@ def evaluate_toybox(
     toys: Sequence[str],
     objectives: Sequence[str],
     out: Path,
+    seeds: Sequence[int] = (42,),
+    processes: int = 1,
 ) -> list[Figure]:
-    """Measure the figures named in `what`; print each, and write `out`/figures.json as soon as it is there,
-    and for scenes `out`/scenes.png, eight sides of each.
+    """Measure the figures named in `what`; print each, and write `out`/figures.json as soon as it is there.
+
+    For scenes also `out`/scenes.json, the figures of each, and `out`/scenes.png, eight sides of each below
+    those of the world's own toy. Their views are kept in `out`/views: the same call goes on where it was
+    stopped, and measures anew without training where it was through.
 
     Args:
         judge: Folder of the judge; None for the one that ships.
         toys: The toys of the scenes; all where it is empty.
         objectives: The objectives of the scenes, as `named` reads them.
+        seeds: Each toy is trained with every one.
+        processes: Scenes trained at a time; see `finished`.
 
     Raises:
-        UserError: Unknown toys or objectives, or a prior or judge that cannot be had.
+        UserError: Unknown toys or objectives, a seed given twice, a prior or judge that cannot be had, a kept
+            scene of another run, or a run that failed.
         OSError: `out` cannot be written.
     """
     check_any(what, "figure")
     if unknown := [toy for toy in toys if toy not in OBJECTS]:
         raise UserError(f"unknown toys {', '.join(unknown)}; toys: {', '.join(OBJECTS)}")
+    if twice := sorted({seed for seed in seeds if list(seeds).count(seed) > 1}):
+        raise UserError(f"seed {twice[0]} is given more than once; give each of --seeds once")
     names = named(objectives)
     prior.resolve()
-    if "scenes" in what:  # so that a missing nerfstudio is said before, not after, the other figures
-        import bridge_nerf.evaluation.scenes  # noqa: F401
+    kept = None
+    if "scenes" in what:  # so that what is missing or mixed is said before, not after, the other figures
+        from bridge_nerf.evaluation.scenes import kept_scenes
+
+        every = dict.fromkeys(toys or OBJECTS)
+        runs = [Run(objective, toy, seed) for objective in names for toy in every for seed in seeds]
+        kept = kept_scenes(runs, prior, out / "views")
     out.mkdir(parents=True, exist_ok=True)
     (path := out / "figures.json").write_text("[]")
 
@@ -100,8 +121,8 @@ def evaluate_toybox(
             network = prior.load()[1]
             for measure in chosen:
                 yield from measure(network, loaded)
-        if "scenes" in what:
-            yield from _scenes(loaded, prior, toys or OBJECTS, names, out)
+        if kept is not None:
+            yield from _scenes(loaded, prior, kept, processes, out)
 
     figures = []
     for figure in measured():
@@ -113,21 +134,26 @@ def evaluate_toybox(
 
 
 def _scenes(
-    judge: Judge, prior: PriorConfig, toys: Sequence[str], objectives: Sequence[str], out: Path
+    judge: Judge, prior: PriorConfig, kept: KeptScenes, processes: int, out: Path
 ) -> Iterator[Figure]:
     from bridge_nerf.evaluation import scenes
 
-    shown: dict[str, Float[Tensor, "n 3 h w"]] = {}
+    rows: list[SceneFigures] = []
+    shown: dict[str, dict[str, Float[Tensor, "n 3 h w"]]] = {}
 
-    def render(prompt: str, objective: str) -> Float[Tensor, "n 3 h w"]:
-        views = scenes.trained_views(prompt, objective, prior, out / "scenes")
-        shown[f"{objective}: {prompt}"] = views
+    def note(row: SceneFigures, scene: Scene) -> None:
+        rows.append(row)
+        write_atomic(out / "scenes.json", json.dumps([asdict(row) for row in rows], indent=1).encode())
+        if row.toy not in shown:
+            shown[row.toy] = {f"{row.toy}: the world's own": turntable(row.toy, SIDES, HELD_OUT_SEED).images}
+        shown[row.toy][f"{row.toy}: {row.objective}, seed {row.seed}"] = scene.views
         with auxiliary(out / "scenes.png"):
-            labelled(shown, SIDES).save(out / "scenes.png")
-        return views
+            lines = {name: views for toy in shown.values() for name, views in toy.items()}
+            labelled(lines, SIDES).save(out / "scenes.png")
 
-    for objective in objectives:
-        yield from scenes.scene_figures(judge, partial(render, objective=objective), toys, objective)
+    train = partial(scenes.trained, prior=prior, out=out / "scenes")
+    with closing(finished(kept, train, processes, out / "scenes")) as made:
+        yield from scenes.scene_figures(judge, made, note)
 
 
 def check_any(names: Sequence[str], kind: str) -> None:

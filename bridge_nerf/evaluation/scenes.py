@@ -1,74 +1,106 @@
-"""Text to 3D on the toybox, measured. Needs nerfstudio."""
+"""Text to 3D on the toybox, trained and measured. Needs nerfstudio."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from bridge_nerf.evaluation.figures import HELD_OUT_SEED, Figure, features, judged
+import bridge_nerf
+from bridge_nerf.evaluation.figures import Figure, features
+from bridge_nerf.evaluation.kept import KeptScenes, Run, Scene
+from bridge_nerf.evaluation.scene_figures import SceneFigures, ToyReference, measured, summary, toy_figure
 from bridge_nerf.evaluation.statistics import frechet_distance
+from bridge_nerf.flags import leaves
 from bridge_nerf.guidance.config import PriorConfig
 
 # the folder beside the package, mapped into it at installation
 from bridge_nerf.method_configs.presets import variant_config  # pyright: ignore[reportMissingImports]
 from bridge_nerf.nerf.engine.headless import optimise_scene
-from bridge_nerf.toybox.dataset import make_shard
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from bridge_nerf.toybox.judge import Judge
-from bridge_nerf.toybox.words import article
+
+DECIDING = ("pipeline.", "optimizers.", "machine.seed", "machine.device-type", "max-num-iterations", "mixed-")
+"""How the flags begin on which a scene depends; of the prior, its weights say more than its flags."""
 
 
-def trained_views(prompt: str, objective: str, prior: PriorConfig, out: Path) -> Float[Tensor, "views 3 h w"]:
-    """Train a scene by the preset for the toybox, in a folder below `out`; its images from all sides."""
-    config = variant_config("bridge-distill", "toybox", objective)
-    config.output_dir = out
-    config.pipeline.model.prompt = prompt
-    config.pipeline.objective = objective
+def run_config(run: Run, prior: PriorConfig, out: Path) -> BridgeTrainerConfig:
+    """The method's preset for the toybox, in a folder of the run's own below `out`."""
+    config = variant_config("bridge-distill", "toybox", run.objective)
+    config.output_dir = out / run.stem
+    config.machine.seed = run.seed
+    config.pipeline.model.prompt = run.prompt
+    config.pipeline.objective = run.objective
     config.pipeline.prior = replace(prior)  # which the run changes
-    return optimise_scene(config)
+    return config
+
+
+def trained(run: Run, prior: PriorConfig, out: Path) -> Scene:
+    """Train a scene as `run_config` says. SystemExit with one line for what the user can mend."""
+    begin = time.perf_counter()
+    views = optimise_scene(run_config(run, prior, out))
+    return Scene(views, time.perf_counter() - begin)
+
+
+def identity(run: Run, prior: PriorConfig, weights: str) -> dict[str, str]:
+    """All that the run's views depend on: the package's version, the prior's weights, and every number.
+
+    A change of the package's code within one version is not seen.
+
+    Args:
+        weights: The prior's fingerprint, which says its precision too.
+    """
+    flags = {leaf.flag: str(leaf.value) for leaf in leaves(run_config(run, prior, Path()))}
+    numbers = {
+        flag: value
+        for flag, value in flags.items()
+        if flag.startswith(DECIDING) and not f"{flag}.".startswith("pipeline.prior.")
+    }
+    return {"version": bridge_nerf.__version__, "the prior's weights": weights, **numbers}
+
+
+def kept_scenes(runs: Sequence[Run], prior: PriorConfig, folder: Path) -> KeptScenes:
+    """The kept scenes of these runs; the prior is loaded for its fingerprint.
+
+    Raises:
+        UserError: One of the files in the folder is that of another run, or the prior cannot be had.
+    """
+    weights = prior.load()[1].fingerprint
+    kept = KeptScenes(folder, {run: identity(run, prior, weights) for run in runs})
+    trained = len(kept.identities) - len(kept.missing())
+    print(f"{trained} of {len(kept.identities)} scenes are kept in {folder}", flush=True)
+    return kept
 
 
 def scene_figures(
-    judge: Judge, render: Callable[[str], Float[Tensor, "n 3 h w"]], toys: Sequence[str], name: str
+    judge: Judge, scenes: Iterable[tuple[Run, Scene]], note: Callable[[SceneFigures, Scene], None]
 ) -> Iterator[Figure]:
-    """Text to 3D, toy by toy as each is done, then all together.
-
-    R-precision is the share of turntable views whose top toy is the prompt's. The Frechet distance is that
-    of the views to the world's clean images of the same toys before white.
+    """Text to 3D, toy by toy as each is done, then all of an objective together; see `SceneFigures`.
 
     Args:
-        render: Prompt -> views of its scene before white, RGB in [0, 1].
-        name: Name of the objective, for the figures.
+        scenes: An objective's beside each other, and a toy's among them.
+        note: Is told of each scene as soon as it is measured.
     """
-    shares, views, world = [], [], []
-    for toy in toys:
-        begin = time.perf_counter()
-        views.append(render(article(toy)))
-        seconds = time.perf_counter() - begin
-        world.append(_before_white(toy))
-        seen = Counter(judged(judge, views[-1]).toys)
-        shares.append(seen[toy] / seen.total())
-        distance = frechet_distance(features(judge, views[-1]), features(judge, world[-1]))
-        others = ", ".join(f"{n} x {other}" for other, n in seen.most_common() if other != toy)
-        details = f"{seconds:.0f} s, Frechet distance {distance:.1f}"
-        details += f", taken for {others}" if others else ""
-        goal = "= 1.00" if toy == "pineapple" else "-"
-        yield Figure(f"{name} 3D, {article(toy)}: R-precision", shares[-1], goal, len(views[-1]), details)
-    count = sum(len(v) for v in views)
-    mean = sum(shares) / len(shares)
-    yield Figure(f"{name} 3D: R-precision, mean over {len(shares)} toys", mean, ">= 0.90", count)
-    distance = frechet_distance(features(judge, torch.cat(views)), features(judge, torch.cat(world)))
-    yield Figure(f"{name} 3D: Frechet distance of all views to the world", distance, "-", count)
-
-
-def _before_white(toy: str, renders: int = 160) -> Float[Tensor, "n 3 h w"]:
-    """Held-out clean images of one toy before white, not from above."""
-    shard = make_shard(HELD_OUT_SEED + 2, renders, toy=toy, clean=True)
-    fits = [s.background == "white" and s.view != "overhead view" for s in shard.scenes]
-    return shard.images[torch.tensor(fits)].float() / 255
+    references: dict[str, ToyReference] = {}
+    for objective, of_objective in groupby(scenes, lambda pair: pair[0].objective):
+        rows: list[SceneFigures] = []
+        seen, world, views = [], [], 0
+        for toy, of_toy in groupby(of_objective, lambda pair: pair[0].toy):
+            begin, here = len(rows), 0
+            for run, scene in of_toy:
+                if toy not in references:
+                    references[toy] = ToyReference.fit(judge, toy)
+                rows.append(measured(judge, references[toy], run, scene))
+                note(rows[-1], scene)
+                seen.append(features(judge, scene.views))
+                here += len(scene.views)
+            world.append(references[toy].features)
+            views += here
+            yield toy_figure(rows[begin:], here)
+        yield from summary(rows, views)
+        distance = frechet_distance(torch.cat(seen), torch.cat(world))
+        yield Figure(f"{objective} 3D: Frechet distance of all views to the world", distance, "-", views)

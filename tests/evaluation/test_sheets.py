@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.figures import Figure
 from bridge_nerf.evaluation.image_tables import check_tables
-from bridge_nerf.evaluation.report import evaluate_toybox, named
+from bridge_nerf.evaluation.report import named
 from bridge_nerf.evaluation.sheets import LABEL, labelled, sheet
 from bridge_nerf.evaluation.table import write_table
-from bridge_nerf.guidance.config import PriorConfig
 
 
 def ramp(n: int) -> torch.Tensor:
@@ -52,27 +50,6 @@ def test_names_are_checked_before_anything_is_made(editors, turned, word) -> Non
         check_tables(["objectives"], ["sds"], editors, turned)
 
 
-@pytest.fixture
-def rendered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """(prompt, objective) of each scene, of which none is trained."""
-    scenes = []
-
-    def turntable(prompt: str, objective: str, *_) -> torch.Tensor:
-        scenes.append((prompt, objective))
-        return torch.rand(24, 3, 64, 64)
-
-    monkeypatch.setattr("bridge_nerf.evaluation.scenes.trained_views", turntable)
-    monkeypatch.setattr("bridge_nerf.evaluation.scenes._before_white", lambda toy: torch.rand(8, 3, 64, 64))
-    return scenes
-
-
-def test_figures_are_measured_without_their_sheet(rendered, tmp_path: Path, capsys) -> None:
-    (tmp_path / "scenes.png").mkdir()  # no image can be saved there
-    figures = evaluate_toybox(("scenes",), PriorConfig("toybox"), None, ("pineapple",), ("sds",), tmp_path)
-    assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 3
-    assert "scenes.png could not be made" in capsys.readouterr().err
-
-
 def test_a_table_is_written_without_its_plot(tmp_path: Path, capsys) -> None:
     row = Figure("share", 0.5, "0.9", 8)
     (tmp_path / "table.svg").mkdir()
@@ -84,11 +61,3 @@ def test_a_table_is_written_without_its_plot(tmp_path: Path, capsys) -> None:
 def test_images_that_are_not_finite_are_not_laid_out() -> None:
     with pytest.raises(UserError, match="1 of 3 images"):
         sheet(torch.cat([ramp(2), torch.full((1, 3, 4, 4), torch.nan)]), 2)
-
-
-def test_scenes_of_several_objectives_lie_on_one_sheet(rendered, tmp_path: Path) -> None:
-    names = ("sds", "bridge")
-    figures = evaluate_toybox(("scenes",), PriorConfig("toybox"), None, ("pineapple",), names, tmp_path)
-    assert rendered == [("a pineapple", name) for name in names]
-    assert Image.open(tmp_path / "scenes.png").size == (8 * 64, 2 * (LABEL + 64))
-    assert len(json.loads((tmp_path / "figures.json").read_text())) == len(figures) == 6

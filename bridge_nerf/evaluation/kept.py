@@ -1,0 +1,100 @@
+"""Trained scenes that are measured: their views are kept on disk, beside all that they depend on."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge_nerf.errors import UserError
+from bridge_nerf.files import write_atomic
+from bridge_nerf.pixels import to_bytes
+from bridge_nerf.toybox.words import article
+
+SHOWN = 3
+"""Differences that a refusal names."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The training of one scene by the method's default numbers."""
+
+    objective: str
+    toy: str
+    seed: int
+
+    @property
+    def prompt(self) -> str:
+        """The toy as a noun phrase."""
+        return article(self.toy)
+
+    @property
+    def stem(self) -> str:
+        """Name of its files, without an ending."""
+        return f"{self.objective}-{self.toy}-{self.seed}".replace(" ", "-").replace(":", "-")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A trained object from all sides, beginning at its front, and the seconds that it took."""
+
+    views: Float[Tensor, "sides 3 size size"]
+    """RGB in [0, 1]."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class KeptScenes:
+    """A folder with the scenes of some runs, a file each."""
+
+    folder: Path
+    identities: Mapping[Run, Mapping[str, str]]
+    """What each run depends on, by names that a user knows; a kept scene with another identity is refused."""
+
+    def path(self, run: Run) -> Path:
+        """The run's file: views (bytes), seconds and the identity as JSON."""
+        return self.folder / f"{run.stem}.npz"
+
+    def missing(self) -> list[Run]:
+        """The runs that are not kept yet, in order. UserError as for `read`, of whichever run."""
+        return [run for run in self.identities if self.read(run) is None]
+
+    def read(self, run: Run) -> Scene | None:
+        """The run's scene; None where there is none.
+
+        Raises:
+            UserError: The file is that of another run, or damaged.
+        """
+        path = self.path(run)
+        if not path.exists():
+            return None
+        try:
+            with np.load(path) as file:
+                identity = json.loads(str(file["identity"]))
+                views, seconds = torch.from_numpy(file["views"]).float() / 255, float(file["seconds"])
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            raise UserError(f"{path} is not a kept scene, or damaged; remove it to train it again") from error
+        if identity != (wanted := dict(self.identities[run])):
+            names = [name for name in wanted | identity if identity.get(name) != wanted.get(name)]
+            said = [f"{name} was {identity.get(name)}, is {wanted.get(name)}" for name in names[:SHOWN]]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise UserError(
+                f"{path} holds a scene of another run ({'; '.join(said)}{more}), and figures never mix two: "
+                "choose another --out, or remove the file to train it again"
+            )
+        return Scene(views, seconds)
+
+    def write(self, run: Run, scene: Scene) -> None:
+        """Keep the scene, whole or not at all. UserError for views that are not finite."""
+        pixels = to_bytes(scene.views).transpose(0, 3, 1, 2)
+        identity, buffer = json.dumps(dict(self.identities[run])), io.BytesIO()
+        np.savez_compressed(buffer, views=pixels, seconds=scene.seconds, identity=np.array(identity))
+        write_atomic(self.path(run), buffer.getvalue())
