@@ -22,6 +22,7 @@ from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explaine
 from bridge_nerf.distillation.perp_neg import PerpNeg
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.problem import Problem
+from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.distillation.stages import Active
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import GuidanceConfig
@@ -152,6 +153,24 @@ class Distiller:
             conditions[Slot.ADAPTER] = alike.telling(camera=camera)
         filters = (PerpNeg(self.config.perp_neg),) if self.config.perp_neg else ()
         return Problem(self.prior, conditions, self.adapter, self.reference, filters)
+
+    @torch.no_grad()
+    def denoising_errors(
+        self, x: Float[Tensor, "n *dims"], rows: Sequence[int], t: float, noise: Float[Tensor, "n *dims"]
+    ) -> Float[Tensor, "n"]:
+        """Mean squared error of eps at one time for each latent, under TARGET's texts: the better a text
+        describes an image, the smaller (Diffusion Classifier, Li et al. 2023, eq. 4).
+
+        Args:
+            rows: Rows of the prompt table, one a sample.
+            t: Time, as a fraction of T.
+        """
+        T = self.prior.schedule.num_timesteps
+        sample = Sample(x, torch.full((len(x),), int(t * (T - 1)), device=x.device), noise)
+        answer = self.prior.eps(
+            sample.x_t(self.prior.schedule), sample.t, self.table.conditions(rows)[Slot.TARGET].expand(len(x))
+        )
+        return (answer - noise).square().flatten(1).mean(1)
 
     def _check(
         self,

@@ -122,6 +122,12 @@ class BridgeModel(Model):
         """Note the step: everything that changes with training is a function of it."""
         self.step = step
 
+    def turn_around(self) -> None:
+        """Turn the object by half a turn about the vertical axis."""
+        self.field.turn_around()
+        self.occupied.copy_(self.occupied.flip(0, 1))
+        self._occupancy = None
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The feature grids ("encoding") and the rest ("network"): they want different learning rates."""
         network = [*self.field.network.parameters(), *self.background.parameters()]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, ClassVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
-from torch import Tensor
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, distributed
 from torch.nn import Parameter
 
 from bridge_nerf.devices import send
@@ -18,6 +20,7 @@ from bridge_nerf.distillation.presets import IMAGE_PRESETS, SCENE_PRESETS
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.stages import Stages
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import NOT_NEGATIVE, Range
 from bridge_nerf.guidance.config import FLAT, GuidanceConfig, Precision, PriorConfig
 from bridge_nerf.guidance.distiller import ADAPTER, DISTILLATION, Distiller, adapter_for, requested_slots
 from bridge_nerf.guidance.prompts import PromptTable
@@ -26,15 +29,22 @@ from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
+from bridge_nerf.nerf.orientation import TIMES, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
+from bridge_nerf.seeding import generator
 from bridge_nerf.wording import join_prompt
+
+LATER = (".occupied", ".axes")
+"""Ends of the names that states of earlier versions lack."""
 
 
 @dataclass
 class BridgePipelineConfig(VanillaPipelineConfig):
     """Cameras, object, prior and guidance."""
+
+    RANGES: ClassVar[dict[str, Range]] = {"orient_every": NOT_NEGATIVE, "orient_until": NOT_NEGATIVE}
 
     _target: type = field(default_factory=lambda: BridgePipeline)
     datamanager: OrbitDataManagerConfig = field(default_factory=OrbitDataManagerConfig)
@@ -52,6 +62,11 @@ class BridgePipelineConfig(VanillaPipelineConfig):
     """View-dependent words."""
     background_words: bool = True
     """Say in the prompt what the background is, where its colour has a name ("white background")."""
+    orient_every: int = 0
+    """Steps after which the prior is asked again whether the object stands back to front, and the object is
+    turned by half where it says so; 0 is never."""
+    orient_until: int = 400
+    """Absolute step of the last such question."""
 
     def stages(self) -> Stages:
         """The stages of the objective.
@@ -162,8 +177,8 @@ class BridgePipeline(VanillaPipeline):
         """Load a whole state: nerfstudio itself loads what happens to fit and leaves the rest at random.
 
         The adapter alone may be on one side only: a run may go on with an objective that asks none, or begin
-        to, and looking at a run needs none. Which cells are occupied earlier versions did not save: all count
-        until it is found out.
+        to, and looking at a run needs none. Which cells are occupied, and that the object was turned, earlier
+        versions did not save: all cells count until it is found out, and nothing was turned.
 
         Raises:
             UserError: The state is not this model's.
@@ -175,9 +190,10 @@ class BridgePipeline(VanillaPipeline):
         if self.adapter is None or not any(map(_of_adapter, loaded_state)):
             mine = {name: value for name, value in self.state_dict().items() if _of_adapter(name)}
             loaded_state = {name: v for name, v in loaded_state.items() if not _of_adapter(name)} | mine
-        if not any(map(_of_occupancy, loaded_state)):
-            mine = {name: value for name, value in self.state_dict().items() if _of_occupancy(name)}
-            loaded_state = {**loaded_state, **mine}
+        for ending in LATER:
+            if not any(name.endswith(ending) for name in loaded_state):
+                mine = {name: value for name, value in self.state_dict().items() if name.endswith(ending)}
+                loaded_state = {**loaded_state, **mine}
         own, loaded = shapes(self.state_dict()), shapes(loaded_state)
         if odd := sorted(name for name in own.keys() | loaded.keys() if own.get(name) != loaded.get(name)):
             raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
@@ -201,6 +217,29 @@ class BridgePipeline(VanillaPipeline):
         self.controls.show(f"applied at step {step}")
         return True
 
+    @torch.no_grad()
+    def orient(self, step: int) -> None:
+        """Turn the object by half where the prior takes its front for its back: see `orientation`."""
+        distiller, config = self.distiller, self.config
+        orbit = front_and_back(config.datamanager.orbit, config.view)
+        side = config.datamanager.resolution(step)
+        origins, directions = orbit.to(torch.device(self.device)).rays(side)
+        outputs = self.model(RayBundle(origins, directions, pixel_area=torch.ones_like(origins[:, :1])))
+        x = self._latents(outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2))
+        rows = self._rows(orbit, step)
+        opposite = rows[len(rows) // 2 :] + rows[: len(rows) // 2]
+        source = generator(self.model.seed, "orientation", step)
+        excess = x.new_zeros(())
+        for t in TIMES:
+            noise = send(torch.randn(x.shape, generator=source).to(x.dtype), x.device)
+            own, other = (distiller.denoising_errors(x, words, t, noise) for words in (rows, opposite))
+            excess += (own - other).mean()
+        if self.world_size > 1:  # all processes must turn theirs, or none
+            distributed.all_reduce(excess)
+        if excess > 0:
+            self.model.turn_around()
+            CONSOLE.print(f"step {step}: turned by half, as the prior took its front for its back")
+
     def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Outputs, losses and metrics of one step.
 
@@ -209,6 +248,9 @@ class BridgePipeline(VanillaPipeline):
         """
         distiller = self.distiller
         self.model.update_to_step(step)
+        every = self.config.orient_every
+        if every and 0 < step <= self.config.orient_until and step % every == 0:
+            self.orient(step)
         rays, batch = self.datamanager.next_train(step)
         orbit: Orbit = batch["orbit"]
         outputs = self._model(rays)  # not self.model: DDP would not see it
@@ -247,7 +289,3 @@ class BridgePipeline(VanillaPipeline):
 
 def _of_adapter(name: str) -> bool:
     return name.startswith(f"{ADAPTER}.")
-
-
-def _of_occupancy(name: str) -> bool:
-    return name.endswith(".occupied")

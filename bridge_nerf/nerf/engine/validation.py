@@ -195,6 +195,10 @@ def _ineffective(pipeline: BridgePipelineConfig) -> Iterator[tuple[str, str]]:
         yield r"model\.regularise-.*", "the weights of sparsity, entropy and distortion are 0"
     if not model.entropy_weight:
         yield r"model\.entropy-from", "--pipeline.model.entropy-weight is 0"
+    if not pipeline.orient_every:
+        yield "orient-until", "--pipeline.orient-every is 0"
+    if pipeline.view.front == pipeline.view.back:
+        yield "orient-.*", "front and back of --pipeline.view have the same words"
     if cameras.final_resolution in (None, cameras.train_resolution):
         yield r"datamanager\.final-resolution-from", "training images keep their size"
     if not cameras.orbit.overhead_share:

@@ -98,12 +98,20 @@ class BridgeField(nn.Module):
             self.encoding = GridEncoding(config.grid_resolutions, config.grid_features)
         else:
             self.encoding = HashEncoding(config.hash_levels, config.hash_max_resolution, config.hash_kernel)
+        # Signs of the field's own axes in the world: half a turn about the vertical one changes two of them.
+        self.axes: Tensor
+        self.register_buffer("axes", torch.ones(3))
         width = self.encoding.out_dim
         self.network = nn.Sequential(nn.Linear(width, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 4))
 
+    def turn_around(self) -> None:
+        """Turn what the field holds by half a turn about the vertical axis."""
+        self.axes *= self.axes.new_tensor([-1.0, -1.0, 1.0])
+
     def encode(self, x: Float[Tensor, "k 3"]) -> Float[Tensor, "k c"]:
         """Features at x; the hash grid covers [0, 1]^3, the dense ones [-1, 1]^3."""
-        return self.encoding(x if self.config.encoding == "grid" else (x + 1) / 2)
+        own = x * self.axes
+        return self.encoding(own if self.config.encoding == "grid" else (own + 1) / 2)
 
     def blob(self, x: Float[Tensor, "k 3"]) -> Float[Tensor, "k"]:
         """The fixed part of the log density."""
