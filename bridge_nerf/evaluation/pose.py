@@ -22,8 +22,9 @@ TOLERANCE = 45.0
 """Degrees by which an estimated azimuth or an orientation may be off and count as right: a quarter of all."""
 NEIGHBOURS = 15.0
 """Degrees of azimuth within which a render shows the same side."""
-FRONT = 0.8
-"""The world's own view accuracy from which on a toy has a front. Round ones measure less than 0.5."""
+FRONT = 0.65
+"""The world's own view accuracy from which on a toy has a front. Round ones measure less than 0.5, the others
+from 0.76 on (a rocket), each give or take 0.04."""
 TURNING = 0.5
 """Least `turning` of an object of which it can be said where its front is."""
 

@@ -153,7 +153,7 @@ def _scenes(
 
     train = partial(scenes.trained, prior=prior, out=out / "scenes")
     with closing(finished(kept, train, processes, out / "scenes")) as made:
-        yield from scenes.scene_figures(judge, made, note)
+        yield from scenes.scene_figures(judge, kept.identities, made, note)
 
 
 def check_any(names: Sequence[str], kind: str) -> None:

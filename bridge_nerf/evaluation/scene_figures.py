@@ -61,7 +61,7 @@ class SceneFigures:
     taken_for: dict[str, int]
     """Views by the other toys that they are taken for."""
     world_view_accuracy: float
-    """View accuracy of the world's own renders; from 0.8 on a toy has a front."""
+    """View accuracy of the world's own renders, which decides whether the toy has a front."""
     view_accuracy: float | None
     orientation: float | None
     """Degrees; see `PoseFigures`."""

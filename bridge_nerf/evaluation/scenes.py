@@ -77,21 +77,26 @@ def kept_scenes(runs: Sequence[Run], prior: PriorConfig, folder: Path) -> KeptSc
 
 
 def scene_figures(
-    judge: Judge, scenes: Iterable[tuple[Run, Scene]], note: Callable[[SceneFigures, Scene], None]
+    judge: Judge,
+    runs: Iterable[Run],
+    scenes: Iterator[tuple[Run, Scene]],
+    note: Callable[[SceneFigures, Scene], None],
 ) -> Iterator[Figure]:
     """Text to 3D, toy by toy as each is done, then all of an objective together; see `SceneFigures`.
 
     Args:
-        scenes: An objective's beside each other, and a toy's among them.
+        runs: An objective's beside each other, and a toy's among them.
+        scenes: Those of the runs, in order; each is asked for when it is to be measured.
         note: Is told of each scene as soon as it is measured.
     """
     references: dict[str, ToyReference] = {}
-    for objective, of_objective in groupby(scenes, lambda pair: pair[0].objective):
+    for objective, of_objective in groupby(runs, lambda run: run.objective):
         rows: list[SceneFigures] = []
         seen, world, views = [], [], 0
-        for toy, of_toy in groupby(of_objective, lambda pair: pair[0].toy):
+        for toy, of_toy in groupby(of_objective, lambda run: run.toy):
             begin, here = len(rows), 0
-            for run, scene in of_toy:
+            # The runs end first: a toy's row does not wait for the next one's training.
+            for _, (run, scene) in zip(of_toy, scenes, strict=False):
                 if toy not in references:
                     references[toy] = ToyReference.fit(judge, toy)
                 rows.append(measured(judge, references[toy], run, scene))

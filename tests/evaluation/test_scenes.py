@@ -99,6 +99,14 @@ def test_what_is_done_is_kept_and_not_trained_again(trained, tmp_path, capsys):
     assert measured(tmp_path, seeds=(1, 2)) == first and not trained
 
 
+def test_a_toys_row_does_not_wait_for_the_next(trained, tmp_path):
+    trained.fails = Run("sds", "pineapple", 1)
+    with pytest.raises(SystemExit, match="the disk is full"):
+        measured(tmp_path, ("duck", "pineapple"))
+    (row,) = json.loads((tmp_path / "figures.json").read_text())
+    assert row["name"] == "sds 3D, a duck: R-precision"
+
+
 def test_scenes_of_other_weights_are_not_mixed_in(trained, prior, tmp_path):
     measured(tmp_path)
     kept = (tmp_path / "views" / "sds-duck-1.npz").read_bytes()
@@ -118,11 +126,11 @@ def test_scenes_of_other_numbers_are_not_mixed_in(trained, tmp_path, monkeypatch
 
     def other(*given):
         config = usual(*given)
-        config.pipeline.guidance.times = replace(config.pipeline.guidance.times, minimum=0.3)
+        config.pipeline.guidance.times = replace(config.pipeline.guidance.times, minimum=0.0123)
         return config
 
     monkeypatch.setattr(scenes, "variant_config", other)
-    with pytest.raises(UserError, match=r"pipeline.times.minimum was 0.02, is 0.3\), and figures never mix"):
+    with pytest.raises(UserError, match=r"pipeline.times.minimum was .*, is 0.0123\), and figures never mix"):
         measured(tmp_path)
 
 
