@@ -23,6 +23,7 @@ from bridge_nerf.nerf.scene.regularisers import distortion, entropy, sparsity
 from bridge_nerf.nerf.scene.rendering import (
     Samples,
     cell_middles,
+    look,
     march,
     occupancy,
     ray_sums,
@@ -150,21 +151,27 @@ class BridgeModel(Model):
                 torch.minimum(far, ray_bundle.fars[..., 0]),
             )
         far = torch.maximum(far, near)
+        if not self.training and not torch.is_grad_enabled():
+            rays, samples = (origins, directions, near, far), self.config.eval_samples
+            return self._composed(look(self.field, *rays, samples, self._occupied_now()), far)
         samples = self._sample(origins, directions, near, far)
         if torch.is_grad_enabled():
             samples = self._weighty(samples)
         density, colour = self.field(samples.positions)
         w = weights(density, samples)
-        summands = [colour, torch.ones_like(w)[:, None], samples.distances[:, None]]
-        rgb, opacity, depth = ray_sums(w, torch.cat(summands, -1), samples).split([3, 1, 1], -1)
-        outputs = {
+        outputs = self._composed(ray_sums(w, samples.values(colour), samples), far)
+        if not self.training:
+            return outputs
+        return outputs | self._regularisers(w, samples, outputs["accumulation"][:, 0], far > near)
+
+    def _composed(self, sums: Float[Tensor, "n 5"], far: Float[Tensor, "n"]) -> dict[str, Tensor]:
+        """Outputs from the sums over rays of colour, 1 and distance."""
+        rgb, opacity, depth = sums.split([3, 1, 1], -1)
+        return {
             "rgb": rgb + (1 - opacity) * self.background_colour(),
             "accumulation": opacity,
             "depth": depth + (1 - opacity) * far[:, None],
         }
-        if not self.training:
-            return outputs
-        return outputs | self._regularisers(w, samples, opacity[:, 0], far > near)
 
     def _sample(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Samples:
         if not self.training:

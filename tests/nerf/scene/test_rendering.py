@@ -2,11 +2,14 @@
 
 import math
 
+import pytest
 import torch
 
 from bridge_nerf.nerf.scene.rendering import (
+    DARK,
     Samples,
     cell_middles,
+    look,
     march,
     occupancy,
     ray_sums,
@@ -114,3 +117,57 @@ def test_a_ray_that_misses_has_no_samples() -> None:
         2,
         16,
     )
+
+
+def ball(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A hard ball off the middle within thin fog, coloured by place."""
+    density = 120.0 * ((x - 0.2).norm(dim=-1) < 0.4) + 0.3 * (x.norm(dim=-1) < 0.7)
+    return density, (x + 1) / 2
+
+
+def empty(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(len(x)), (x + 1) / 2
+
+
+def full(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.full((len(x),), 1.5), (x + 1) / 2
+
+
+@pytest.mark.parametrize("field", [ball, empty, full])
+@pytest.mark.parametrize("samples", [1, 7, 33, 72])
+@pytest.mark.parametrize("where", ["outside", "inside", "cropped"])
+def test_a_look_sees_what_all_samples_add_up_to(field, samples: int, where: str) -> None:
+    origins, directions = random_rays(301)
+    if where == "inside":
+        origins = origins * 0.1
+    near, far = sphere_span(origins, directions)
+    if where == "cropped":
+        near, far = near.clamp_min(2.6), far.clamp_max(3.1)
+        far = torch.maximum(near, far)
+    cells = occupancy(field(cell_middles(24))[0], 1e-3)
+    all_ = march(origins, directions, near, far, samples)
+    density, colour = field(all_.positions)
+    values = torch.cat([colour, torch.ones_like(density)[:, None], all_.distances[:, None]], -1)
+    expected = ray_sums(weights(density, all_), values, all_)
+    seen = look(field, origins, directions, near, far, samples, cells)
+    # A depth is up to 4, and so is its error in units of the light that is left.
+    torch.testing.assert_close(seen, expected, atol=5 * DARK, rtol=0)
+    torch.testing.assert_close(seen[:, :4], expected[:, :4], atol=2 * DARK, rtol=0)
+
+
+def test_a_look_asks_for_little() -> None:
+    asked = []
+
+    def counted(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(len(x))
+        return ball(x)
+
+    origins, directions = random_rays(300)
+    span = sphere_span(origins, directions)
+    cells = occupancy(ball(cell_middles(24))[0], 1.0)
+    occupied = march(origins, directions, *span, 72, occupied=cells)
+    look(counted, origins, directions, *span, 72, cells)
+    assert sum(asked) < 0.6 * len(occupied.positions), "nothing behind the surface"
+    asked.clear()
+    look(counted, origins, directions, *span, 72, torch.zeros_like(cells))
+    assert not sum(asked), "nothing where nothing is"
