@@ -89,8 +89,8 @@ def _toybox(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
     """Numbers found on the toybox: little guidance, high t first, a little entropy against fog, and a look at
     which way round the object stands.
 
-    At t below half of T the prior tidies up what is there. From the first step on that fixes whatever chance has
-    made: a stool for a chair. So the lowest t waits.
+    At t below half of T the prior tidies up what is there. From the first step on that fixes whatever
+    chance has made: a stool for a chair. So the lowest t waits.
 
     Stage two is SDS in which a part of the null estimate is the source's. With scale 3, anchor 1 and no
     guidance it turned a pineapple red on an earlier prior, which these numbers were found on.
