@@ -21,9 +21,10 @@ class TrainToybox:
 
     folder: Path = Path("outputs/toybox")
     """Folder of checkpoints and results; the same folder resumes."""
-    preset: Literal["cpu", "gpu", "smoke"] = "cpu"
+    preset: Literal["cpu", "gpu", "fine", "smoke"] = "cpu"
     """Sizes and steps: cpu takes hours on 2 cores, gpu has not been run yet, smoke takes seconds and draws
-    nothing.
+    nothing. fine has twice as many latent channels, and goes on from a prior with fewer that `--start` names;
+    not run to its end yet.
     """
     part: Literal["all", "prior", "judge"] = "all"
     """Part to train."""
@@ -35,7 +36,8 @@ class TrainToybox:
     """Processes that render images, and that prepare batches ahead of the training; by default all cores
     render, and all but one prepare batches for a GPU, none for a CPU. The result does not depend on it."""
     start: Path | None = None
-    """Folder of an earlier prior to go on from; its autoencoder is kept."""
+    """Folder of an earlier prior to go on from; its autoencoder is kept, unless the preset has more latent
+    channels."""
 
     def run(self) -> None:
         from bridge_nerf.toybox.training.recipe import named_preset, train_judge, train_prior

@@ -17,6 +17,7 @@ from bridge_nerf.toybox.training import recipe
 from bridge_nerf.toybox.training.autoencoder import LATENT_CHANNELS, Images, build_autoencoder, standardise
 from bridge_nerf.toybox.training.diffusion import CaptionedLatents, DiffusionModule, build_unet
 from bridge_nerf.toybox.training.fitting import COOL_DOWN, StepBatches, batches, fit, lr_schedule
+from bridge_nerf.toybox.training.growing import grown_autoencoder, grown_unet
 from bridge_nerf.toybox.training.judge import JudgeImages
 from bridge_nerf.toybox.training.recipe import PRESETS, named_preset, train_judge, train_prior
 from bridge_nerf.toybox.training.text import MAX_TOKENS, single_words, word_tokenizer
@@ -228,3 +229,25 @@ def test_an_untrained_autoencoder_keeps_the_shape():
 def test_unknown_presets_are_refused():
     with pytest.raises(UserError, match="cpu, gpu"):
         named_preset("tpu")
+
+
+def test_a_prior_with_more_latent_channels_goes_on_from_one_with_fewer(trained, tmp_path):
+    start, preset = trained / "prior", replace(PRESETS["smoke"], latent_channels=12)
+    earlier, unet, *_ = recipe._earlier(start)
+    torch.manual_seed(0)
+    grown, wide = grown_autoencoder(earlier, 12), grown_unet(unet, 12)
+    x, t, words = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([10, 900]), torch.randn(2, MAX_TOKENS, 128)
+    with torch.no_grad():
+        known, found = earlier.encode(x).latent_dist, grown.encode(x).latent_dist
+        torch.testing.assert_close(found.mean[:, :8], known.mean)
+        torch.testing.assert_close(found.std[:, :8], known.std)
+        assert found.std[:, 8:].max() < 0.5 < found.mean[:, 8:].std() * 50
+        z = torch.cat([known.mean, torch.randn(2, 4, 16, 16)], 1)
+        torch.testing.assert_close(grown.decode(z).sample, earlier.decode(known.mean).sample)
+        answer = wide(z, t, words).sample
+        torch.testing.assert_close(answer[:, :8], unet(known.mean, t, words).sample)
+        assert not answer[:, 8:].any()
+    prior = load_prior(str(train_prior(tmp_path, preset, accelerator="cpu", start=start)), "cpu")
+    assert prior.latent_shape == (12, 16, 16)
+    with pytest.raises(UserError, match="has 12 latent channels, and this preset 8"):
+        train_prior(tmp_path / "again", PRESETS["smoke"], accelerator="cpu", start=tmp_path / "prior")

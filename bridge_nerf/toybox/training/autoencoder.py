@@ -2,7 +2,8 @@
 (four cannot hold what tells the flaws apart: grain, blocks, full colours).
 
 Loss a pixel: |x - xhat| + 2 (x - xhat)^2 + |grad x - grad xhat| / 2 + beta KL(q(z|x) || N(0, 1)), means over
-entries, x in [-1, 1]. The first three fifths of a run see quarter images, four times as many a batch.
+entries, x in [-1, 1]. One that was grown from an earlier one also loses by the mean square by which its first
+channels leave those. The first three fifths of a run see quarter images, four times as many a batch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _AutoencoderKL: Any = AutoencoderKL
 LATENT_CHANNELS = 8
 
 
-def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64), image_size: int = 64) -> Any:
+def build_autoencoder(
+    channels: tuple[int, ...] = (16, 32, 64), image_size: int = 64, latent_channels: int = LATENT_CHANNELS
+) -> Any:
     """An untrained autoencoder; two halvings, so image_size must be a multiple of 4.
 
     One normalisation group: several would each forget its channels' mean, and with so few channels that is
@@ -38,7 +41,7 @@ def build_autoencoder(channels: tuple[int, ...] = (16, 32, 64), image_size: int 
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=channels,
         layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=latent_channels,
         norm_num_groups=1,
         mid_block_add_attention=False,
         sample_size=image_size,
@@ -63,11 +66,22 @@ def slopes(x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h2 w"], Floa
 
 
 class AutoencoderModule(TrainedModule):
-    """Training of an autoencoder on image bytes."""
+    """Training of an autoencoder on image bytes.
 
-    def __init__(self, autoencoder: Any, learning_rate: float, max_steps: int, beta: float = 5e-4):
+    Args:
+        earlier: The one it was grown from, whose latents its first channels are to keep: a UNet knows them.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Any,
+        learning_rate: float,
+        max_steps: int,
+        beta: float = 5e-4,
+        earlier: Any | None = None,
+    ):
         super().__init__(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), max_steps)
-        self.autoencoder, self.beta = autoencoder, beta
+        self.autoencoder, self.beta, self.earlier = autoencoder, beta, earlier
 
     def training_step(self, batch: UInt8[Tensor, "b 3 h w"], _: int) -> Tensor:
         """One loss on a batch of bytes."""
@@ -82,7 +96,14 @@ class AutoencoderModule(TrainedModule):
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         error, squared = (answer - x).abs().mean(), (answer - x).square().mean()
         self.log_dict({"error": error, "squared": squared, "divergence": divergence}, prog_bar=True)
-        return error + 2 * squared + 0.5 * edges + self.beta * divergence
+        loss = error + 2 * squared + 0.5 * edges + self.beta * divergence
+        if self.earlier is not None:
+            with torch.no_grad():
+                known = self.earlier.encode(x).latent_dist.mean
+            left = (posterior.mean[:, : known.shape[1]] - known).square().mean()
+            self.log("left", left, prog_bar=True)
+            loss = loss + left
+        return loss
 
 
 class Images(Dataset):

@@ -22,13 +22,16 @@ from bridge_nerf.distillation.sample import Sample
 from bridge_nerf.schedules import NoiseSchedule
 from bridge_nerf.toybox.captions import Scene, caption
 from bridge_nerf.toybox.training.autoencoder import LATENT_CHANNELS
-from bridge_nerf.toybox.training.fitting import TrainedModule, Visit
+from bridge_nerf.toybox.training.fitting import TrainedModule, Visit, half_precision
 
 MIN_SNR_GAMMA = 5.0
 
 
 def build_unet(
-    channels: tuple[int, ...] = (48, 96, 192), text_width: int = 128, latent_size: int = 16
+    channels: tuple[int, ...] = (48, 96, 192),
+    text_width: int = 128,
+    latent_size: int = 16,
+    latent_channels: int = LATENT_CHANNELS,
 ) -> Any:
     """An untrained UNet: convolutions only at the finest level, cross-attention at every coarser one.
 
@@ -38,8 +41,8 @@ def build_unet(
     attended = len(channels) - 1
     return UNet2DConditionModel(
         sample_size=latent_size,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         layers_per_block=1,
         block_out_channels=channels,
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
@@ -58,7 +61,7 @@ def encode(autoencoder: Any, images: UInt8[Tensor, "n 3 h w"], batch: int = 64) 
     parts = []
     for start in range(0, len(images), batch):
         x = images[start : start + batch].to(autoencoder.device).float() / 127.5 - 1
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half_precision()):
             parts.append(autoencoder.encode(x).latent_dist.mean.half().cpu())
     return torch.cat(parts)
 
@@ -92,8 +95,9 @@ class DiffusionModule(TrainedModule):
         self.unet, self.text_encoder = unet, text_encoder
         self.schedule = NoiseSchedule.scaled_linear()
         if not torch.cuda.is_available():
-            # On a CPU the fused attention's backward is the slower one.
+            # On a CPU the fused attention's backward is the slower one, and so are channels first.
             unet.set_attn_processor(AttnProcessor())
+            unet.to(memory_format=torch.channels_last)
 
     def training_step(self, batch: Sequence[Tensor], _: int) -> Tensor:
         """One denoising loss, t uniform, on latents [b, c, l, l] and token ids [b, tokens]."""

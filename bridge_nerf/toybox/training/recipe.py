@@ -16,9 +16,16 @@ from bridge_nerf.devices import check_processes
 from bridge_nerf.errors import UserError
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
-from bridge_nerf.toybox.training.autoencoder import AutoencoderModule, Images, build_autoencoder, standardise
+from bridge_nerf.toybox.training.autoencoder import (
+    LATENT_CHANNELS,
+    AutoencoderModule,
+    Images,
+    build_autoencoder,
+    standardise,
+)
 from bridge_nerf.toybox.training.diffusion import CaptionedLatents, DiffusionModule, build_unet, encode
 from bridge_nerf.toybox.training.fitting import fit
+from bridge_nerf.toybox.training.growing import grown_autoencoder, grown_unet
 from bridge_nerf.toybox.training.judge import JudgeImages, JudgeModule
 from bridge_nerf.toybox.training.text import build_text_encoder, single_words, word_tokenizer
 from bridge_nerf.toybox.words import vocabulary
@@ -38,15 +45,18 @@ class Preset:
     judge_steps: int
     judge_batch: int
     unet_channels: tuple[int, ...] = (48, 96, 192)
+    latent_channels: int = LATENT_CHANNELS
 
 
 PRESETS = {
     "cpu": Preset(45_000, 3_200, 64, 2e-3, 8_000, 64, 1e-3, 6_000, 128),
     "gpu": Preset(200_000, 15_000, 64, 2e-3, 45_000, 256, 1e-3, 8_000, 256),
+    "fine": Preset(20_000, 2_400, 64, 1e-3, 8_000, 64, 5e-4, 6_000, 128, latent_channels=16),
     "smoke": Preset(40, 3, 4, 1e-3, 3, 4, 1e-3, 3, 8, (16, 32, 32)),
 }
 """cpu: near what the shipped prior was trained with (its recipe.json has the exact numbers; not timed as one
-run); smoke: seconds, for tests; gpu: not run. It is to fit half an hour of one card once the images are
+run); fine: from the shipped prior to one with twice as many latent channels, not run to its end yet; smoke:
+seconds, for tests; gpu: not run. It is to fit half an hour of one card once the images are
 there, from an estimate of 12, 22 and 20 ms a step of autoencoder, diffusion and judge: the first two by their
 numbers of kernels, the judge by what 15 cores make of its batches."""
 
@@ -99,21 +109,43 @@ def train_prior(
     """Train the prior under `folder`; returns the finished Diffusers pipeline folder, `folder`/prior.
 
     `devices` > 1 trains the diffusion model data-parallel. `start` is the folder of an earlier prior: its
-    autoencoder is kept and its networks are where this training begins. `workers` processes render images,
-    and make batches as in `fit`.
+    networks are where this training begins, and its autoencoder is kept, unless the preset has more latent
+    channels, which it is then trained to use. `workers` processes render images, and make batches as in
+    `fit`.
+
+    Raises:
+        UserError: `start` is no prior, or has more latent channels than the preset; the folder holds another
+            training.
     """
     check_processes(devices)
     if start is not None and not (start / "model_index.json").is_file():
         raise UserError(f"{start} is not a prior to start from: it has no model_index.json")
-    claim(folder, "prior-run", seed=seed, renders=preset.renders, channels=preset.unet_channels, start=start)
+    identity = {
+        "renders": preset.renders,
+        "channels": preset.unet_channels,
+        "latents": preset.latent_channels,
+    }
+    claim(folder, "prior-run", seed=seed, **identity, start=start)
     shard = shard_of(folder, "pictures", seed, preset.renders, workers=workers)
     if start is None:
         tokenizer = word_tokenizer(single_words(vocabulary()))
-        autoencoder = _autoencoder(folder, shard, preset, seed, accelerator, workers)
         lightning.seed_everything(seed)
-        unet, text_encoder = build_unet(preset.unet_channels), build_text_encoder(tokenizer)
+        untrained = build_autoencoder(latent_channels=preset.latent_channels)
+        autoencoder = _autoencoder(folder, shard, preset, seed, accelerator, workers, untrained)
+        lightning.seed_everything(seed)
+        unet = build_unet(preset.unet_channels, latent_channels=preset.latent_channels)
+        text_encoder = build_text_encoder(tokenizer)
     else:
         autoencoder, unet, text_encoder, tokenizer = _earlier(start)
+        if (few := autoencoder.config.latent_channels) > (many := preset.latent_channels):
+            raise UserError(
+                f"{start} has {few} latent channels, and this preset {many}: choose another preset"
+            )
+        if few < many:
+            lightning.seed_everything(seed)
+            grown = grown_autoencoder(autoencoder, many)
+            autoencoder = _autoencoder(folder, shard, preset, seed, accelerator, workers, grown, autoencoder)
+            unet = grown_unet(unet, many)
     latents = standardise(autoencoder, _latents(folder, autoencoder, shard))
     module = DiffusionModule(unet, text_encoder, preset.diffusion_rate, preset.diffusion_steps)
     data = CaptionedLatents(latents, shard.scenes, tokenizer)
@@ -128,13 +160,21 @@ def train_prior(
 
 
 def _autoencoder(
-    folder: Path, shard: Shard, preset: Preset, seed: int, accelerator: str, workers: int | None
+    folder: Path,
+    shard: Shard,
+    preset: Preset,
+    seed: int,
+    accelerator: str,
+    workers: int | None,
+    untrained: Any,
+    earlier: Any | None = None,
 ) -> Any:
-    lightning.seed_everything(seed)
-    module = AutoencoderModule(build_autoencoder(), preset.autoencoder_rate, preset.autoencoder_steps)
-    data, steps = Images(shard.images), preset.autoencoder_steps
-    batch = preset.autoencoder_batch
-    fit(module, data, batch, seed, folder / "autoencoder", steps, accelerator, workers=workers)
+    """The autoencoder, trained; see `AutoencoderModule`."""
+    rate, steps, batch = preset.autoencoder_rate, preset.autoencoder_steps, preset.autoencoder_batch
+    module = AutoencoderModule(untrained, rate, steps, earlier=earlier)
+    fit(
+        module, Images(shard.images), batch, seed, folder / "autoencoder", steps, accelerator, workers=workers
+    )
     return module.autoencoder.eval().requires_grad_(False)
 
 
