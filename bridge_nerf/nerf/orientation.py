@@ -9,13 +9,17 @@ al. 2023), and turning a whole object costs nothing.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.guidance.views import ViewConfig
 from bridge_nerf.nerf.scene.orbit import Orbit, OrbitConfig
 
-TIMES = (0.7, 0.8, 0.9)
+TIMES = (0.7, 0.75, 0.8, 0.85, 0.9)
 """Diffusion times, as fractions of T: at less noise the error is about details, which are not there yet."""
+CERTAINTY = 2.0
+"""Standard errors by which an object must be better described the other way round. A round one is not, and to
+turn it again and again would undo what it has begun to show."""
 SPREAD = (-2 / 3, 0.0, 2 / 3)
 """Azimuths looked from, as shares of the angle that still counts as the front, or the back."""
 
@@ -32,3 +36,15 @@ def front_and_back(cameras: OrbitConfig, view: ViewConfig) -> Orbit:
 
     ranges = (cameras.elevation_range, cameras.distance_range, cameras.fov_range)
     return Orbit(azimuth, *(middle(ends) for ends in ranges))
+
+
+def back_to_front(own: Float[Tensor, "k b"], opposite: Float[Tensor, "k b"]) -> bool:
+    """True where the denoising errors of views under their own words exceed, beyond chance, those under the
+    words of the opposite view at the same noise.
+
+    Args:
+        own: Errors of b views at k noise levels, under the words of the cameras that they are from.
+        opposite: The same under the words of the cameras right opposite.
+    """
+    excess = (own - opposite).flatten()
+    return bool(excess.mean() > CERTAINTY * excess.std() / len(excess) ** 0.5)

@@ -29,7 +29,7 @@ from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
-from bridge_nerf.nerf.orientation import TIMES, front_and_back
+from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
@@ -229,14 +229,14 @@ class BridgePipeline(VanillaPipeline):
         rows = self._rows(orbit, step)
         opposite = rows[len(rows) // 2 :] + rows[: len(rows) // 2]
         source = generator(self.model.seed, "orientation", step)
-        excess = x.new_zeros(())
-        for t in TIMES:
+        errors = x.new_zeros(2, len(TIMES), len(x))
+        for k, t in enumerate(TIMES):
             noise = send(torch.randn(x.shape, generator=source).to(x.dtype), x.device)
-            own, other = (distiller.denoising_errors(x, words, t, noise) for words in (rows, opposite))
-            excess += (own - other).mean()
+            for words, kept in zip((rows, opposite), errors, strict=True):
+                kept[k] = distiller.denoising_errors(x, words, t, noise)
         if self.world_size > 1:  # all processes must turn theirs, or none
-            distributed.all_reduce(excess)
-        if excess > 0:
+            distributed.all_reduce(errors)
+        if back_to_front(*errors):
             self.model.turn_around()
             CONSOLE.print(f"step {step}: turned by half, as the prior took its front for its back")
 
