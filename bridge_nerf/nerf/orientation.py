@@ -15,9 +15,10 @@ from torch import Tensor
 from bridge_nerf.guidance.views import ViewConfig
 from bridge_nerf.nerf.scene.orbit import Orbit, OrbitConfig
 
-TIMES = (0.7, 0.75, 0.8, 0.85, 0.9)
-"""Diffusion times, as fractions of T: at less noise the error is about details, which are not there yet."""
-CERTAINTY = 2.0
+TIMES = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
+"""Diffusion times, as fractions of T: at less noise the error is about details, which are not there yet, and
+at more it hardly depends on the words."""
+CERTAINTY = 1.0
 """Standard errors by which an object must be better described the other way round. A round one is not, and to
 turn it again and again would undo what it has begun to show."""
 SPREAD = (-2 / 3, 0.0, 2 / 3)
@@ -46,5 +47,5 @@ def back_to_front(own: Float[Tensor, "k b"], opposite: Float[Tensor, "k b"]) -> 
         own: Errors of b views at k noise levels, under the words of the cameras that they are from.
         opposite: The same under the words of the cameras right opposite.
     """
-    excess = (own - opposite).flatten()
+    excess = (own - opposite).mean(1)
     return bool(excess.mean() > CERTAINTY * excess.std() / len(excess) ** 0.5)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bridge_nerf.guidance.views import ViewConfig
 from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from bridge_nerf.nerf.model import BridgeModel
-from bridge_nerf.nerf.orientation import front_and_back
+from bridge_nerf.nerf.orientation import back_to_front, front_and_back
 from bridge_nerf.nerf.pipeline import BridgePipeline
 from bridge_nerf.nerf.scene.field import BridgeField
 from bridge_nerf.nerf.scene.orbit import Orbit, OrbitConfig
@@ -111,3 +111,12 @@ def test_a_resumed_run_stays_turned(
     config.max_num_iterations = 1
     second = trained(config, "second")
     assert second.pipeline.model.field.axes.tolist() == [-1, -1, 1]
+
+
+def test_chance_turns_nothing() -> None:
+    noise = torch.tensor([1.0, -0.7, 0.2, -0.6])[:, None] * torch.ones(4, 6)
+    opposite = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
+    assert not back_to_front(opposite, opposite), "a round object"
+    assert not back_to_front(opposite + noise, opposite)
+    assert back_to_front(opposite + noise + 0.5, opposite)
+    assert not back_to_front(opposite + noise - 0.5, opposite)
