@@ -179,6 +179,8 @@ def test_the_preset_for_objects_brings_its_numbers(run) -> None:
             "--pipeline.datamanager.orbit.overhead-share 0 --pipeline.datamanager.orbit.overhead-range 70 80",
             "overhead-share is 0",
         ),
+        ("--pipeline.orient-every 0 --pipeline.orient-until 9", "--pipeline.orient-every is 0"),
+        ("--pipeline.view.back 'front view' --pipeline.orient-every 9", "have the same words"),
         ("--pipeline.model.background random --pipeline.background-words True", "which has no name"),
     ],
 )
