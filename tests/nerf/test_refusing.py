@@ -123,7 +123,7 @@ def test_bad_input_ends_in_one_line(
 
 def test_a_learning_rate_cannot_fall_backwards(config: BridgeTrainerConfig, trained: Train) -> None:
     config.optimizers["network"]["scheduler"].end = 10
-    assert "from step 600 to step 10" in refused(config, trained)
+    assert "from step 350 to step 10" in refused(config, trained)
     assert not config.output_dir.exists()
 
 
