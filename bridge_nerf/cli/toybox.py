@@ -23,8 +23,8 @@ class TrainToybox:
     """Folder of checkpoints and results; the same folder resumes."""
     preset: Literal["cpu", "gpu", "fine", "smoke"] = "cpu"
     """Sizes and steps: cpu takes hours on 2 cores, gpu has not been run yet, smoke takes seconds and draws
-    nothing. fine has twice as many latent channels, and goes on from a prior with fewer that `--start` names;
-    not run to its end yet.
+    nothing. fine has twice as many latent channels, and is meant to go on from a prior with fewer that
+    `--start` names; not run to its end yet.
     """
     part: Literal["all", "prior", "judge"] = "all"
     """Part to train."""

@@ -249,7 +249,8 @@ class BridgePipeline(VanillaPipeline):
         distiller = self.distiller
         self.model.update_to_step(step)
         every = self.config.orient_every
-        if every and 0 < step <= self.config.orient_until and step % every == 0:
+        due = every and 0 < step <= self.config.orient_until and step % every == 0
+        if due and torch.is_grad_enabled():  # a look at the losses changes nothing
             self.orient(step)
         rays, batch = self.datamanager.next_train(step)
         orbit: Orbit = batch["orbit"]

@@ -89,6 +89,7 @@ def test_it_is_asked_at_its_steps_only() -> None:
     pipeline.orient = seen.append  # type: ignore[method-assign]
     for step in range(8):
         pipeline.get_train_loss_dict(step)
+        pipeline.get_eval_loss_dict(step)
     assert seen == [2, 4], "not before the first step, and not after the last"
 
 
