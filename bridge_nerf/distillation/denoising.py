@@ -17,21 +17,22 @@ def denoising_loss(
     schedule: NoiseSchedule,
     sample: Sample,
     prediction_type: PredictionType = "epsilon",
-    min_snr_gamma: float | None = None,
+    snr_bounds: tuple[float, float] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared error of a network's prediction (Ho et al. 2020, eq. 14; Salimans & Ho 2022 for v).
 
     Args:
         predict: (x_t, t) -> eps or v, as `prediction_type` (Diffusers' word) says; it knows its condition.
-        min_snr_gamma: Errors of x0 count by min(signal-to-noise ratio, gamma) (min-SNR, Hang et al. 2023);
-            None weighs errors of the prediction alike at all t.
+        snr_bounds: Errors of x0 count by the signal-to-noise ratio, held between these two: from below as in
+            truncated SNR (Salimans & Ho 2022, section 4), from above as in min-SNR (Hang et al. 2023). None
+            weighs errors of the prediction alike at all t.
     """
     x_t, t, noise = sample.x_t(schedule), sample.t, sample.noise
     truth = noise if prediction_type == "epsilon" else schedule.v_from_eps(x_t, noise, t)
     error = (predict(x_t, t) - truth).square()
-    if min_snr_gamma is None:
+    if snr_bounds is None:
         return error.mean()
     snr = (schedule.alpha(t) / schedule.sigma(t)) ** 2
     # |x0 error|^2 = |eps error|^2 / snr = |v error|^2 / (snr + 1)
-    weight = snr.clamp(max=min_snr_gamma) / (snr if prediction_type == "epsilon" else snr + 1)
+    weight = snr.clamp(*snr_bounds) / (snr if prediction_type == "epsilon" else snr + 1)
     return (expand_like(weight, error) * error).mean()

@@ -29,6 +29,7 @@ from bridge_nerf.nerf.scene.rendering import (
     ray_sums,
     sphere_span,
     weights,
+    weighty,
 )
 from bridge_nerf.seeding import generator
 
@@ -156,7 +157,7 @@ class BridgeModel(Model):
             return self._composed(look(self.field, *rays, samples, self._occupied_now()), far)
         samples = self._sample(origins, directions, near, far)
         if torch.is_grad_enabled():
-            samples = self._weighty(samples)
+            samples = weighty(self._density, samples, self.config.least_weight)
         density, colour = self.field(samples.positions)
         w = weights(density, samples)
         outputs = self._composed(ray_sums(w, samples.values(colour), samples), far)
@@ -199,11 +200,8 @@ class BridgeModel(Model):
         """Cells whose samples, at so many to a ray, may have weights of `least_weight` and more."""
         return occupancy(self.field(self.cells)[0], self.config.least_weight * samples / 2)
 
-    @torch.no_grad()
-    def _weighty(self, samples: Samples) -> Samples:
-        """The few samples that gradients are worth computing for, found without gradient."""
-        density = torch.cat([self.field(part)[0] for part in samples.positions.split(POINTS)])
-        return samples.only(weights(density, samples) > self.config.least_weight)
+    def _density(self, places: Float[Tensor, "k 3"]) -> Float[Tensor, "k"]:
+        return torch.cat([self.field(part)[0] for part in places.split(POINTS)])
 
     def _regularisers(
         self, w: Float[Tensor, "k"], samples: Samples, opacity: Float[Tensor, "n"], hit: Bool[Tensor, "n"]

@@ -45,15 +45,16 @@ def test_the_best_predictor_attains_the_minimum(prediction_type, t):
     assert loss.item() == pytest.approx((share * STD**2 / total).item(), rel=0.02)
 
 
+@pytest.mark.parametrize("bounds", [(0.0, 5.0), (0.5, 5.0)])
 @pytest.mark.parametrize("prediction_type", PREDICT)
-def test_min_snr_counts_errors_of_the_image_whatever_is_predicted(prediction_type):
-    """min(snr, gamma) |x0 error|^2, with t mixed within the batch."""
+def test_bounded_weights_count_errors_of_the_image_whatever_is_predicted(prediction_type, bounds):
+    """snr |x0 error|^2, with snr held within the bounds and t mixed within the batch."""
     t = torch.arange(N) % 1000
     loss = denoising_loss(
-        PREDICT[prediction_type], SCHEDULE, Sample(X, t, NOISE), prediction_type, min_snr_gamma=5.0
+        PREDICT[prediction_type], SCHEDULE, Sample(X, t, NOISE), prediction_type, bounds
     )
     alpha2, sigma2, total = parts(t)
-    expected = ((alpha2 / sigma2).clamp(max=5.0) * sigma2 * STD**2 / total).mean()
+    expected = ((alpha2 / sigma2).clamp(*bounds) * sigma2 * STD**2 / total).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
 
 

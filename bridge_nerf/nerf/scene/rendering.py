@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 SPAN = 8
-"""Samples of a ray that `look` asks the field for together."""
+"""Samples of a ray that the field is asked for together where no gradient is wanted."""
 DARK = 1e-5
 """Share of the light of a ray at which `look` follows it no further."""
 
@@ -165,6 +165,27 @@ def ray_sums(w: Float[Tensor, "k"], values: Float[Tensor, "k c"], samples: Sampl
     """sum_i w_i values_i of each ray."""
     weighted = w[:, None] * values
     return weighted.new_zeros(samples.shape[0], weighted.shape[1]).index_add(0, samples.rows, weighted)
+
+
+@torch.no_grad()
+def weighty(
+    density: Callable[[Float[Tensor, "k 3"]], Float[Tensor, "k"]], samples: Samples, least: float
+) -> Samples:
+    """The samples that weigh more than `least` in their ray's colour.
+
+    Span after span, from near to far, the density is asked for along those rays alone in which more light
+    than that is left.
+    """
+    dark = -math.log(least) if least else math.inf
+    rows, column = samples.rows, samples.index % samples.shape[1]
+    found, passed = torch.zeros_like(samples.distances), samples.distances.new_zeros(samples.shape[0])
+    for start in range(0, samples.shape[1], SPAN):
+        lit = (passed < dark).index_select(0, rows)
+        here = (lit & (column >= start) & (column < start + SPAN)).nonzero()[:, 0]
+        depth = density(samples.positions.index_select(0, here))
+        found.index_copy_(0, here, depth)
+        passed.index_add_(0, rows.index_select(0, here), depth * samples.delta)
+    return samples.only(weights(found, samples) > least)
 
 
 @torch.no_grad()

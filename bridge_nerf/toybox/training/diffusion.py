@@ -1,7 +1,8 @@
 """The toybox's diffusion model: a small `UNet2DConditionModel` and text encoder trained together on latents.
 
 v-prediction (Salimans & Ho 2022) under Stable Diffusion's schedule, through the denoising loss that adapters
-share, with min-SNR weights (Hang et al. 2023): at little noise the loss is mostly what nobody could predict.
+share, with bounded weights: at little noise the loss is mostly what nobody could predict, and at much noise,
+where x0's error counted for next to nothing, is decided what stands where and which way round.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from bridge_nerf.toybox.captions import Scene, caption
 from bridge_nerf.toybox.training.autoencoder import LATENT_CHANNELS
 from bridge_nerf.toybox.training.fitting import TrainedModule, Visit, half_precision
 
-MIN_SNR_GAMMA = 5.0
+SNR_BOUNDS = (0.5, 5.0)
+"""As in `denoising_loss`."""
 
 
 def build_unet(
@@ -109,6 +111,6 @@ class DiffusionModule(TrainedModule):
             return self.unet(x_t, t, words).sample.float()
 
         sample = Sample(x, t, torch.randn_like(x))
-        loss = denoising_loss(predict, self.schedule, sample, "v_prediction", MIN_SNR_GAMMA)
+        loss = denoising_loss(predict, self.schedule, sample, "v_prediction", SNR_BOUNDS)
         self.log("loss", loss, prog_bar=True)
         return loss

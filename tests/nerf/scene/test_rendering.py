@@ -15,6 +15,7 @@ from bridge_nerf.nerf.scene.rendering import (
     ray_sums,
     sphere_span,
     weights,
+    weighty,
 )
 
 
@@ -171,3 +172,28 @@ def test_a_look_asks_for_little() -> None:
     asked.clear()
     look(counted, origins, directions, *span, 72, torch.zeros_like(cells))
     assert not sum(asked), "nothing where nothing is"
+
+
+@pytest.mark.parametrize("field", [ball, empty, full])
+@pytest.mark.parametrize("least", [0.0, 1e-3, 0.05])
+def test_the_weighty_samples_are_those_that_all_weights_tell(field, least: float) -> None:
+    origins, directions = random_rays(301)
+    samples = march(origins, directions, *sphere_span(origins, directions), 33)
+    expected = samples.only(weights(field(samples.positions)[0], samples) > least)
+    found = weighty(lambda x: field(x)[0], samples, least)
+    assert torch.equal(found.index, expected.index)
+    assert torch.equal(found.positions, expected.positions)
+
+
+def test_nothing_behind_a_surface_is_asked_for_its_weight() -> None:
+    asked = []
+
+    def density(x: torch.Tensor) -> torch.Tensor:
+        asked.append(len(x))
+        return ball(x)[0]
+
+    origins, directions = random_rays(300)
+    cells = occupancy(ball(cell_middles(24))[0], 1.0)
+    samples = march(origins, directions, *sphere_span(origins, directions), 48, occupied=cells)
+    weighty(density, samples, 1e-3)
+    assert sum(asked) < 0.8 * len(samples.index)
