@@ -50,9 +50,7 @@ def test_the_best_predictor_attains_the_minimum(prediction_type, t):
 def test_bounded_weights_count_errors_of_the_image_whatever_is_predicted(prediction_type, bounds):
     """snr |x0 error|^2, with snr held within the bounds and t mixed within the batch."""
     t = torch.arange(N) % 1000
-    loss = denoising_loss(
-        PREDICT[prediction_type], SCHEDULE, Sample(X, t, NOISE), prediction_type, bounds
-    )
+    loss = denoising_loss(PREDICT[prediction_type], SCHEDULE, Sample(X, t, NOISE), prediction_type, bounds)
     alpha2, sigma2, total = parts(t)
     expected = ((alpha2 / sigma2).clamp(*bounds) * sigma2 * STD**2 / total).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
