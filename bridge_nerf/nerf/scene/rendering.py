@@ -174,17 +174,18 @@ def weighty(
     """The samples that weigh more than `least` in their ray's colour.
 
     Span after span, from near to far, the density is asked for along those rays alone in which more light
-    than that is left.
+    than that is left. On a card all are asked at once: it would wait at every span.
     """
+    span = SPAN if samples.index.device.type == "cpu" else samples.shape[1]
     dark = -math.log(least) if least else math.inf
     rows, column = samples.rows, samples.index % samples.shape[1]
     found, passed = torch.zeros_like(samples.distances), samples.distances.new_zeros(samples.shape[0])
-    for start in range(0, samples.shape[1], SPAN):
+    for start in range(0, samples.shape[1], span):
         lit = (passed < dark).index_select(0, rows)
-        here = (lit & (column >= start) & (column < start + SPAN)).nonzero()[:, 0]
-        depth = density(samples.positions.index_select(0, here))
-        found.index_copy_(0, here, depth)
-        passed.index_add_(0, rows.index_select(0, here), depth * samples.delta)
+        here = (lit & (column >= start) & (column < start + span)).nonzero()[:, 0]
+        sigma = density(samples.positions.index_select(0, here))
+        found.index_copy_(0, here, sigma)
+        passed.index_add_(0, rows.index_select(0, here), sigma * samples.delta)
     return samples.only(weights(found, samples) > least)
 
 
