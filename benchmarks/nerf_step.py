@@ -63,6 +63,7 @@ class Silent:
 
 def bridge_pipeline(config, device):
     """Ours, with a prior whose answer is nothing."""
+    config.datamanager.train_resolution = Silent.image_size
     pipeline = config.setup(device=device)
     pipeline.setup_guidance(seed=0, prior=Silent(device))
     return pipeline
@@ -94,7 +95,6 @@ def work(method: str, steps: int, device: str) -> dict[str, float]:
     from nerfstudio.engine.optimizers import Optimizers
 
     config = all_methods[method]
-    assert config.pipeline.datamanager.train_resolution == 64  # type: ignore[attr-defined]
     build: Callable = {"bridge-distill": bridge_pipeline, "generfacto": generfacto_pipeline}[method]
     torch.manual_seed(0)
     pipeline = build(config.pipeline, device)

@@ -64,11 +64,11 @@ def _base() -> BridgeTrainerConfig:
     return BridgeTrainerConfig(
         method_name="bridge-distill",
         project_name="bridge-nerf",
-        max_num_iterations=600,
+        max_num_iterations=400,
         steps_per_save=100,
         steps_per_eval_batch=0,
         steps_per_eval_image=250,
-        steps_per_eval_all_images=600,
+        steps_per_eval_all_images=400,
         machine=MachineConfig(device_type="cpu"),
         logging=LoggingConfig(local_writer=ProgressConfig(), steps_per_log=1, profiler="none"),
         # No camera frustums: they would stand between the viewer and the object.
@@ -96,18 +96,21 @@ def _toybox(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
     guidance it turned a pineapple red on an earlier prior, which these numbers were found on.
     """
     pipeline, cameras, model = config.pipeline, config.pipeline.datamanager, config.pipeline.model
-    pipeline.guidance.objective = replace(TOYBOX_OBJECTIVE, stage_start=420)
+    pipeline.guidance.objective = replace(TOYBOX_OBJECTIVE, stage_start=280)
     pipeline.guidance.times = TimestepRange(
-        minimum=0.5, final_minimum=0.02, final_maximum=0.5, anneal_begin=150, anneal_steps=350
+        minimum=0.5, final_minimum=0.02, final_maximum=0.5, anneal_begin=100, anneal_steps=230
     )
-    pipeline.orient_every, pipeline.orient_until = 150, 450
+    pipeline.orient_every, pipeline.orient_until = 100, 200
     for group in ("encoding", "network"):
-        config.optimizers[group]["scheduler"] = RampSchedulerConfig(begin=350, end=600)
-    model.entropy_weight = 20.0
+        config.optimizers[group]["scheduler"] = RampSchedulerConfig(begin=230, end=400)
+    # A detail says nothing to the prior while t is high.
+    cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 32, 64, 150
+    model.entropy_weight, model.regularise_fully_from = 20.0, 130
     pipeline.prior.checkpointing = name in LARGE
     if name == "bridge-distill-lite":
-        cameras.train_resolution = model.samples = 64
+        cameras.train_resolution = cameras.final_resolution = model.samples = 64
     if name == "bridge-distill-big":
-        cameras.train_resolution, model.samples, model.eval_samples = 256, 128, 192
+        cameras.train_resolution = cameras.final_resolution = 256
+        model.samples, model.eval_samples = 128, 192
         model.field = FieldConfig(encoding="hash", hidden=128)
     return config

@@ -17,6 +17,7 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManag
 from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.flags import COUNT, Range
 from bridge_nerf.nerf.scene.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
 
@@ -63,8 +64,14 @@ class OrbitDataManagerConfig(DataManagerConfig):
         return self.final_resolution
 
     def check(self) -> None:
-        """Raises UserError for numbers that no camera can have."""
+        """Raises UserError for numbers that no camera can have, and images that would shrink."""
         self.orbit.check()
+        first, final = self.train_resolution, self.final_resolution
+        if final is not None and final < first:
+            raise UserError(
+                f"--pipeline.datamanager.train-resolution {first} would fall to {final} at step "
+                f"{self.final_resolution_from}; give --pipeline.datamanager.final-resolution {first} too"
+            )
         check_numbers("pipeline.datamanager.eval-elevation", "elevation", self.eval_elevation)
         check_numbers("pipeline.datamanager.eval-distance", "distance", self.eval_distance)
 

@@ -108,7 +108,12 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("pipeline.objective", "alchemy", "bridge"),
         ("pipeline.prior.name", "no-such-prior", "unknown prior"),
         ("pipeline.guidance.times.minimum", 0.99, "minimum"),
-        ("pipeline.model.regularise_from", 500, "from step 500 to step 200"),
+        (
+            "pipeline.datamanager.train_resolution",
+            128,
+            "train-resolution 128 would fall to 64 at step 150; give --pipeline.datamanager.final-res",
+        ),
+        ("pipeline.model.regularise_from", 500, "from step 500 to step 130"),
         ("data", Path("photos"), "--data"),
         ("load_dir", Path("nowhere"), "no checkpoint"),
     ],
@@ -123,7 +128,7 @@ def test_bad_input_ends_in_one_line(
 
 def test_a_learning_rate_cannot_fall_backwards(config: BridgeTrainerConfig, trained: Train) -> None:
     config.optimizers["network"]["scheduler"].end = 10
-    assert "from step 350 to step 10" in refused(config, trained)
+    assert "from step 230 to step 10" in refused(config, trained)
     assert not config.output_dir.exists()
 
 

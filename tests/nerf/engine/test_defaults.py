@@ -45,7 +45,7 @@ def numbers(config: BridgeTrainerConfig) -> tuple:
     return guidance.guidance_scale, guidance.stage_start, config.max_num_iterations, rate
 
 
-TOYBOX, STABLE_DIFFUSION = (5.0, 420, 600, 0.03), (100.0, 8000, 10_000, 0.01)
+TOYBOX, STABLE_DIFFUSION = (5.0, 280, 400, 0.03), (100.0, 8000, 10_000, 0.01)
 
 
 def test_numbers_follow_the_prior_and_not_the_machine(run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +170,12 @@ def test_the_preset_for_objects_brings_its_numbers(run) -> None:
         ),
         ("--pipeline.model.entropy-weight 0 --pipeline.model.regularise-from 9", "weights of sparsity"),
         ("--pipeline.model.entropy-weight 0 --pipeline.model.entropy-from 9", "entropy-weight is 0"),
-        ("--pipeline.datamanager.final-resolution-from 9", "training images keep their size"),
         (
-            "--pipeline.datamanager.final-resolution 64 --pipeline.datamanager.final-resolution-from 9",
+            "--pipeline.datamanager.final-resolution None --pipeline.datamanager.final-resolution-from 9",
+            "training images keep their size",
+        ),
+        (
+            "--pipeline.datamanager.final-resolution 32 --pipeline.datamanager.final-resolution-from 9",
             "training images keep their size",
         ),
         (
@@ -197,4 +200,4 @@ def test_steps_of_a_probability_flow_count_where_errors_are_measured(run) -> Non
 
 def test_a_trial_that_ends_before_stage_two_is_told_so(run, capsys) -> None:
     run(f"{BEGIN} --max-num-iterations 100")
-    assert "note: stage 2 begins at step 420 and the run ends at 100" in capsys.readouterr().out
+    assert "note: stage 2 begins at step 280 and the run ends at 100" in capsys.readouterr().out
