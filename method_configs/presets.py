@@ -29,8 +29,9 @@ DESCRIPTIONS = {
     "bridge-distill-lite": "The same with Stable Diffusion 2.1 on a card of 8 GB.",
     "bridge-distill-big": "The same with Stable Diffusion XL on a card of 24 GB.",
     "bridge-distill-tiny": "The same with the toybox that ships with the package, on any machine.",
+    "bridge-distill-fine": "The same with the toybox and three cameras a step: slower, truer to the prompt.",
 }
-METHOD_PRIORS = dict(zip(DESCRIPTIONS, ("auto", "sd-2.1", "sdxl", "toybox"), strict=True))
+METHOD_PRIORS = dict(zip(DESCRIPTIONS, ("auto", "sd-2.1", "sdxl", "toybox", "toybox"), strict=True))
 LARGE: dict[str, PriorKind] = {"bridge-distill-lite": "sd", "bridge-distill-big": "sdxl"}
 """Methods for a GPU alone -> the kind of their prior."""
 
@@ -107,6 +108,8 @@ def _toybox(config: BridgeTrainerConfig, name: str) -> BridgeTrainerConfig:
     cameras.train_resolution, cameras.final_resolution, cameras.final_resolution_from = 32, 64, 150
     model.entropy_weight, model.regularise_fully_from = 20.0, 130
     pipeline.prior.checkpointing = name in LARGE
+    if name == "bridge-distill-fine":
+        cameras.cameras_per_step, cameras.train_resolution = 3, 64
     if name == "bridge-distill-lite":
         cameras.train_resolution = cameras.final_resolution = model.samples = 64
     if name == "bridge-distill-big":

@@ -57,6 +57,7 @@ def final(folder: Path) -> dict:
     return checkpoint.read(checkpoint.latest(runs[-1]))
 
 
+@pytest.mark.slow
 def test_an_unknown_word_ends_in_one_line(tiny: Path, tmp_path: Path) -> None:
     code, said = run(
         f'ns-train bridge-distill --prompt "a pinaple" --pipeline.prior {tiny} {SMALL}', tmp_path

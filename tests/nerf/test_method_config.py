@@ -26,13 +26,15 @@ def test_nerfstudio_knows_the_method(name: str) -> None:
 def test_variants_differ_in_what_they_are_named_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for gpu in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
-        lite, big, tiny = (
-            presets.variant_config(f"bridge-distill-{name}") for name in ("lite", "big", "tiny")
+        lite, big, tiny, fine = (
+            presets.variant_config(f"bridge-distill-{name}") for name in ("lite", "big", "tiny", "fine")
         )
-        assert [config.pipeline.prior.name for config in (lite, big, tiny)] == ["sd-2.1", "sdxl", "toybox"]
+        priors = [config.pipeline.prior.name for config in (lite, big, tiny, fine)]
+        assert priors == ["sd-2.1", "sdxl", "toybox", "toybox"]
+        assert [config.pipeline.datamanager.cameras_per_step for config in (tiny, fine)] == [1, 3]
         assert tiny.machine.device_type == ("cuda" if gpu else "cpu")
         toybox = presets.variant_config("bridge-distill", "toybox")
-        assert tiny.pipeline.guidance == toybox.pipeline.guidance
+        assert tiny.pipeline.guidance == fine.pipeline.guidance == toybox.pipeline.guidance
         assert lite.machine.device_type == big.machine.device_type == "cuda"
         usual = presets.variant_config("bridge-distill", "sd")
         sizes = [config.pipeline.datamanager.final_resolution for config in (lite, usual, big)]
