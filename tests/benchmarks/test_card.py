@@ -41,6 +41,7 @@ def test_correctness(options: Options) -> None:
     assert all("CUDA" in found[name]["not here"] for name in names[2:])
 
 
+@pytest.mark.slow
 def test_speed(options: Options) -> None:
     pytest.importorskip("nerfstudio")
     found = rehearsed("speed", ["bridge-distill, sd-2.1", "image"], options)
@@ -60,6 +61,7 @@ def test_all_of_a_part(options: Options, part: str) -> None:
     assert all(map(good, found.values())), found
 
 
+@pytest.mark.slow
 def test_runs(options: Options) -> None:
     found = rehearsed("runs", ["image, sds"], options)
     assert good(found["image, sds"]), found

@@ -31,11 +31,6 @@ Bridge = Callable[..., None]
 BUDGETS = {"bridge": (2, 10), "vsd": (4, 12)}
 """Copies to the card and waits for it that a step of one image may ask for, at most: t and noise go there,
 those of the adapter too; its numbers, which are shown and written at every step, come back."""
-CANVASES = (
-    "latents",
-    pytest.param("pixels", marks=pytest.mark.slow),
-    pytest.param("network", marks=pytest.mark.slow),
-)
 GUIDANCE = GuidanceConfig(PromptConfig("sharp", "blurry"), ObjectiveConfig(stage_start=2, ode_steps=2))
 CONFIG = ImageConfig(GUIDANCE, steps=4, learning_rate=0.1)
 SPEC = Spec(subjects_for(("a red apple",), 3, 1), "./sd-eps", "bridge", CONFIG, (16, 16))
@@ -66,7 +61,8 @@ def course_of(folders: Folders, objective: str, canvas: str) -> Generator[Progre
     return generate([spec], prior, torch.rand(1, 3, side, side) if edits else None)
 
 
-@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("canvas", ["latents", "pixels", "network"])
 def test_a_step_of_each_objective(card: Ledger, folders: Folders, canvas: str) -> None:
     for objective in OBJECTIVES:
         if canvas == "network" and stages_for(objective).edits:
