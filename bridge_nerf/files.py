@@ -1,8 +1,7 @@
-"""Atomic writes, auxiliary files that a run can do without, and texts of users."""
+"""Atomic writes, and auxiliary files that a run can do without."""
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import os
@@ -13,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.reading import read_rows
 
 
 def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
@@ -37,24 +36,6 @@ def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def read_text(path: Path) -> str:
-    """The text of a user's file in UTF-8, with or without the mark that Windows puts first.
-
-    Raises:
-        UserError: The file is in another encoding, or not text.
-    """
-    data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{path} is text in UTF-16; save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
-    if "\0" in text:  # as in UTF-16 without its mark
-        raise UserError(f"{path} is not text in UTF-8 (it holds zeros); save it as UTF-8")
-    return text
-
-
 def add_row(path: Path, row: Mapping[str, object]) -> None:
     """Add a row to a CSV file with a column "step", atomically.
 
@@ -62,8 +43,8 @@ def add_row(path: Path, row: Mapping[str, object]) -> None:
     """
     rows: list[Mapping[str, object]] = []
     if path.exists():
-        with path.open(newline="") as file:
-            rows += [old for old in csv.DictReader(file) if int(old["step"]) < int(str(row["step"]))]
+        old = read_rows(path, "remove it, and what is measured from here on is noted")
+        rows += [line for line in old if int(line["step"]) < int(str(row["step"]))]
     rows.append(row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(name for line in rows for name in line)))

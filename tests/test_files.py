@@ -1,13 +1,11 @@
-"""Files that are whole or absent, those that a run can do without, and the texts of users."""
+"""Files that are whole or absent, and those that a run can do without."""
 
-import codecs
 import threading
 from functools import partial
 
 import pytest
 
 from bridge_nerf import files
-from bridge_nerf.errors import UserError
 from tests.waiting import PATIENCE
 
 
@@ -26,28 +24,6 @@ def test_a_write_that_dies_leaves_the_old_file(
         files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
-def test_the_mark_of_windows_is_no_part_of_a_text(tmp_path, mark: bytes) -> None:
-    (tmp_path / "text").write_bytes(mark + "é\r\n".encode())
-    assert files.read_text(tmp_path / "text") == "é\r\n"
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        ("a".encode("utf-16"), "is text in UTF-16; save it as UTF-8"),
-        (codecs.BOM_UTF16_BE + "a".encode("utf-16-be"), "is text in UTF-16; save it as UTF-8"),
-        ("a".encode("utf-16-le"), "holds zeros"),
-        ("aé".encode("latin-1"), "byte 1"),
-    ],
-)
-def test_another_encoding_is_one_line(tmp_path, data: bytes, said: str) -> None:
-    (tmp_path / "text").write_bytes(data)
-    with pytest.raises(UserError, match=said) as caught:
-        files.read_text(tmp_path / "text")
-    assert str(tmp_path / "text") in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_rows_that_a_resumed_run_makes_again_replace_the_old_ones(tmp_path) -> None:

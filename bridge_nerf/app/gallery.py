@@ -20,10 +20,11 @@ from PIL import Image
 
 from bridge_nerf.app.scenes import Scene, write_scenes
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import read_text, write_atomic
+from bridge_nerf.files import write_atomic
 from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.spec import slug
 from bridge_nerf.pixels import video
+from bridge_nerf.reading import read_text
 
 MAX_BYTES = 300_000
 """Maximum size of a file: the gallery is part of the repository."""

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from bridge_nerf.distillation.diagnostics import ERRORS, SOURCES
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.charts import STYLE, svg
-from bridge_nerf.files import read_text, write_atomic
+from bridge_nerf.files import write_atomic
+from bridge_nerf.reading import read_text
 
 LOGS = ("errors.csv", "metrics.csv")
 """Logs of a run of text to 3D, and of one that makes images."""

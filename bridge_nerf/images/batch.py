@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import read_text, write_atomic
+from bridge_nerf.files import write_atomic
 from bridge_nerf.images.folder import folder_of, provenance
 from bridge_nerf.images.generation import Progress, generate, interruptible
 from bridge_nerf.images.spec import Spec, Subject
 from bridge_nerf.photometry import saturation
 from bridge_nerf.pixels import png, to_bytes
+from bridge_nerf.reading import read_text
 
 
 def read_prompts(path: Path) -> list[str]:

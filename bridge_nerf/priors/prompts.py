@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import read_text
+from bridge_nerf.reading import read_text
 
 FILE = "words.json"
 
