@@ -36,6 +36,24 @@ def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what `write_atomic` had not finished in a folder when its process was killed."""
+    for path in folder.glob(".*.unfinished"):
+        number = path.name.split(".")[-2]
+        if number.isdecimal() and not _runs(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
 def add_row(path: Path, row: Mapping[str, object]) -> None:
     """Add a row to a CSV file with a column "step", atomically.
 

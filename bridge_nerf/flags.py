@@ -119,18 +119,6 @@ def _spelled(kind: type) -> dict[str, str]:
     return names
 
 
-def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
-    """The dataclass that `dataclasses.asdict` made the values of; missing fields have their defaults.
-
-    Raises:
-        TypeError: A value belongs to no field.
-    """
-    hints = get_type_hints(kind)
-    parts = {name: hints.get(name) for name in values}
-    nested = {name: part for name, part in parts.items() if isinstance(part, type) and is_dataclass(part)}
-    return kind(**{**values, **{name: from_dict(part, values[name]) for name, part in nested.items()}})
-
-
 def typed() -> set[str]:
     """The flags that stand on the command line."""
     words = (word for word in sys.argv if word.startswith("--"))

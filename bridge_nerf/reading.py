@@ -12,6 +12,7 @@ import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, TypeVar
 
 import msgspec
@@ -76,12 +77,12 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_json(path: Path, kind: type[T], cure: str) -> T:
+def read_json(path: Path, kind: type[T] | GenericAlias, cure: str) -> T:
     """The value of a type that a JSON file holds; see `read_text` and `parsed`."""
     return parsed(kind, read_text(path), str(path), cure)
 
 
-def parsed(kind: type[T], text: str | bytes, where: str, cure: str) -> T:
+def parsed(kind: type[T] | GenericAlias, text: str | bytes, where: str, cure: str) -> T:
     """The value of a type, such as a dataclass, that JSON says; see `checked`.
 
     Raises:
@@ -94,7 +95,7 @@ def parsed(kind: type[T], text: str | bytes, where: str, cure: str) -> T:
     return checked(kind, values, where, cure)
 
 
-def checked(kind: type[T], values: Any, where: str, cure: str) -> T:
+def checked(kind: type[T] | GenericAlias, values: Any, where: str, cure: str) -> T:
     """Plain values (dictionaries, lists, numbers, texts) as a type, such as a dataclass.
 
     Types are strict: no text counts as a number. Fields that are missing have their defaults; there is none
@@ -150,7 +151,7 @@ def read_rows(path: Path, cure: str) -> list[dict[str, str]]:
     return rows
 
 
-def read_tensors(path: Path, kind: type[T], cure: str) -> T:
+def read_tensors(path: Path, kind: type[T] | GenericAlias, cure: str) -> T:
     """What `torch.save` wrote, on the CPU: tensors, numbers, texts and collections of them. Nothing in a file
     is run, as unpickling would.
 

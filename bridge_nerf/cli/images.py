@@ -196,6 +196,8 @@ class Reproduce:
     """The painting that it began with; by default looked for by its name, beside the PNG and here."""
     prior: str | None = None
     """The prior, as for the other commands; by default the one noted, a folder looked for in the same way."""
+    allow_download: bool = False
+    """Download the noted prior from the hub, where it is not in the cache."""
     out: Path = Path("outputs/reproduced")
     """Parent of the run's folder."""
 
@@ -218,7 +220,11 @@ class Reproduce:
         source = source_of(self.file) if self.input is None else self.input
         starting_images(spec, source)  # before the seconds that a prior takes
         precision: Any = spec.precision or "auto"
-        _, prior = PriorConfig(self.prior or prior_of(self.file), dtype=precision).load()
+        name = self.prior or prior_of(self.file, self.allow_download)
+        print(
+            f"{note.done} steps of {len(spec.subjects)} x {spec.size[1]} x {spec.size[0]} pixels", flush=True
+        )
+        _, prior = PriorConfig(name, dtype=precision).load()
         if not spec.weights_known:
             print(f"made by an earlier version: whether {spec.prior} has the same weights now cannot be told")
         elif prior.fingerprint != spec.weights:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from bridge_nerf.files import write_atomic
 from bridge_nerf.images.image_files import note_in, say_once
 from bridge_nerf.images.noting import noted_command
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.reading import checked, read_json
 from bridge_nerf.versions import version_of
 
 PACKAGES = ("bridge_nerf", "torch", "lightning", "diffusers")
@@ -38,6 +41,39 @@ def provenance(spec: Spec, done: int) -> dict[str, Any]:
         "versions": {name: version_of(name) for name in PACKAGES},
         "command": noted_command(sys.argv[1:]),
     }
+
+
+@dataclass(frozen=True)
+class Note:
+    """What run.json says, and with the numbers of the image in it a PNG; `provenance` makes them."""
+
+    spec: dict[str, Any]
+    done: int
+    versions: dict[str, str]
+    command: str = ""
+    prompt: str = ""
+    seed: int = 0
+    index: int = 0
+
+
+def read_note(values: Mapping[str, Any], where: str, cure: str) -> tuple[Spec, Note]:
+    """The specification in a note, and the note.
+
+    Args:
+        where: Whose note it is, for messages.
+        cure: What the user can do, as the end of a sentence.
+
+    Raises:
+        UserError: It is something else, or of another version.
+    """
+    note = checked(Note, values, where, cure)
+    spec = Spec.from_dict(note.spec, where, cure)
+    if not (0 <= note.done <= spec.config.steps and 0 <= note.index < len(spec.subjects)):
+        raise UserError(
+            f"{where} cannot be read (step {note.done} of {spec.config.steps}, image {note.index} of "
+            f"{len(spec.subjects)}); {cure}"
+        )
+    return spec, note
 
 
 def note(spec: Spec, folder: Path, done: int) -> None:
@@ -66,15 +102,13 @@ def earlier(spec: Spec, folder: Path) -> tuple[Spec, Result | None]:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} holds something else; choose another --out")
         return spec, None
-    noted = json.loads(path.read_text())
-    try:
-        begun = Spec.from_json(json.dumps(noted["spec"]))
-    except UserError as error:
-        raise UserError(f"{folder}: {error}; choose another --out") from None
+    cure = "choose another --out, or remove the folder"
+    begun, noted = read_note(read_json(path, dict[str, Any], cure), str(path), cure)
     if not _goes_on(spec, begun, folder):
         raise UserError(f"{folder} holds another run; choose another --out")
-    done = noted["done"]
-    return begun, Result(folder, names(begun, folder), done, done == begun.config.steps)
+    images, done = names(begun, folder), noted.done
+    finished = done == begun.config.steps and all(image.is_file() for image in images)
+    return begun, Result(folder, images, done, finished)
 
 
 def folder_of(spec: Spec, out: Path) -> Path:
@@ -105,8 +139,7 @@ def _goes_on(spec: Spec, begun: Spec, folder: Path) -> bool:
 def _noted(folder: Path) -> Spec | None:
     """The specification in the folder of a run, or of an item of a batch; None where there is none."""
     run, image = folder / "run.json", folder / "picture.png"
-    try:
-        said = json.loads(run.read_text()) if run.exists() else note_in(image)
-        return Spec.from_json(json.dumps(said["spec"]))
-    except (UserError, ValueError, KeyError, TypeError):
-        return None
+    with suppress(UserError):
+        said = read_json(run, dict[str, Any], "") if run.exists() else note_in(image)
+        return read_note(said, str(folder), "")[0]
+    return None

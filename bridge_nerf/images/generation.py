@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,25 @@ from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.images.module import ImageModule
 from bridge_nerf.images.options import ImageOptions
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.resuming import load_module, load_optimizer, load_scheduler
 
 FRAMES = 100
 """Number of frames of a run's film, about."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The whole state of a specification between two steps, under the names of Lightning's Trainer."""
+
+    global_step: int
+    """Steps made."""
+    state_dict: dict[str, Tensor]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        if self.global_step < 0 or len(self.optimizer_states) != 1 or len(self.lr_schedulers) != 1:
+            raise ValueError("it is not of one optimisation")
 
 
 class _Run:
@@ -38,10 +54,10 @@ class _Run:
             self.optimizer.step()
             self.scheduler.step()
 
-    def resume(self, checkpoint: Mapping[str, Any]) -> None:
-        self.module.load_state_dict(checkpoint["state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer_states"][0])
-        self.scheduler.load_state_dict(checkpoint["lr_schedulers"][0])
+    def resume(self, checkpoint: Checkpoint) -> None:
+        load_module(self.module, checkpoint.state_dict)
+        load_optimizer(self.optimizer, checkpoint.optimizer_states[0])
+        load_scheduler(self.scheduler, checkpoint.lr_schedulers[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +91,15 @@ class Progress:
         """The images of all specifications, RGB in [0, 1], on the CPU."""
         return torch.cat([module.images() for module in self.modules])
 
-    def checkpoints(self) -> list[dict[str, Any]]:
-        """The whole state of each specification, for `generate` to go on from, under the keys of Lightning's
-        Trainer. Tensors are not copied.
-        """
+    def checkpoints(self) -> list[Checkpoint]:
+        """The state of each specification, for `generate` to go on from. Tensors are not copied."""
         return [
-            {
-                "global_step": self.done,
-                "state_dict": run.module.state_dict(),
-                "optimizer_states": [run.optimizer.state_dict()],
-                "lr_schedulers": [run.scheduler.state_dict()],
-            }
+            Checkpoint(
+                self.done,
+                run.module.state_dict(),
+                [run.optimizer.state_dict()],
+                [run.scheduler.state_dict()],
+            )
             for run in self.runs
         ]
 
@@ -98,7 +112,7 @@ def generate(
     specs: Sequence[Spec],
     prior: ImagePrior,
     start: Float[Tensor, "b 3 h w"] | None = None,
-    checkpoints: Sequence[Mapping[str, Any]] = (),
+    checkpoints: Sequence[Checkpoint] = (),
 ) -> Generator[Progress, None, None]:
     """Optimise all specifications in lock step; yield the progress before the first step and after each.
 
@@ -112,12 +126,13 @@ def generate(
 
     Raises:
         UserError: The prior cannot read a prompt, a specification is impossible, or a loss is not finite.
+        ForeignState: A checkpoint is of another optimisation.
     """
     begin, steps = time.perf_counter(), specs[0].config.steps
     runs = [_Run(ImageModule(spec, prior, start)) for spec in specs]
     for run, checkpoint in zip(runs, checkpoints, strict=bool(checkpoints)):
         run.resume(checkpoint)
-    done = checkpoints[0]["global_step"] if checkpoints else 0
+    done = checkpoints[0].global_step if checkpoints else 0
     yield Progress(done, steps, time.perf_counter() - begin, runs)
     for step in range(done, steps):
         for run in runs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import warnings
 from collections.abc import Callable
@@ -21,9 +20,12 @@ from torch import Tensor
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.colours import as_srgb
 from bridge_nerf.pixels import NOTE
+from bridge_nerf.reading import parsed, read_bytes
 
 MAX_PIXELS = 100_000_000
 """Maximum number of pixels of an image that is read."""
+MAX_FILE_BYTES = 2**30
+"""Maximum size of a file with an image."""
 MAX_SIDE = 8192
 """Maximum height and width in pixels of an image that is made; no machine's memory holds more."""
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
@@ -59,9 +61,7 @@ def read_image(
     Raises:
         UserError: It is not an image, torn, animated, too large, or of a kind that Pillow cannot read.
     """
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; give an image, such as a PNG or JPEG")
-    data = path.read_bytes()
+    data = read_bytes(path, MAX_FILE_BYTES)
     if not data:
         raise UserError(f"{path} is empty; give an image")
     try:
@@ -131,16 +131,17 @@ def note_in(path: Path) -> dict[str, Any]:
         UserError: It is not an image, or was not made here.
     """
     read_image(path)
-    with Image.open(path) as image:
-        text = getattr(image, "text", {}).get(NOTE)
+    try:
+        with Image.open(io.BytesIO(read_bytes(path, MAX_FILE_BYTES)), formats=("PNG",)) as image:
+            image.load()  # texts may also stand behind the pixels
+            text = getattr(image, "text", {}).get(NOTE)
+    except UnidentifiedImageError:  # another format, which has no such texts
+        text = None
     if text is None:
         raise UserError(f"{path} does not say how it was made; give a PNG that bridge-nerf wrote")
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise UserError(f"what {path} says of how it was made is damaged; give another PNG") from None
+    return parsed(dict[str, Any], str(text), f"what {path} says of how it was made", "give another PNG")
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of a file's content, in hexadecimal. UserError as for `read_bytes`."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()

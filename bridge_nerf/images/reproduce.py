@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.folder import PACKAGES, Note, read_note
 from bridge_nerf.images.generation import OnStep
 from bridge_nerf.images.image_files import file_hash, note_in, read_image
 from bridge_nerf.images.noting import FOLDER
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.priors.plugins import is_external
+from bridge_nerf.priors.registry import dtype_of, is_here
 from bridge_nerf.versions import version_of
 
 
-def noted_spec(path: Path) -> tuple[Spec, dict[str, Any]]:
+def noted_spec(path: Path) -> tuple[Spec, Note]:
     """The (specification, note) in the metadata of an image.
 
     Raises:
-        UserError: It is not an image, or was not made here.
+        UserError: It is not an image, was not made here, or is not of the noted size.
     """
-    note = note_in(path)
-    if not isinstance(note.get("spec"), dict) or not {"index", "done", "versions"} <= note.keys():
-        raise UserError(f"what {path} says of how it was made is damaged; give another PNG")
-    return Spec.from_json(json.dumps(note["spec"])), note
+    values = note_in(path)
+    if "compare" in values:
+        raise UserError(f"{path} shows a comparison; `bridge-nerf compare` makes such images again")
+    spec, note = read_note(values, f"what {path} says of how it was made", "give another PNG")
+    dtype_of(spec.precision or "auto")  # raises for a word that is none
+    image = read_image(path)
+    if (image.height, image.width) != spec.size or not note.done:
+        raise UserError(f"{path} is {image.width} x {image.height}, not what its note says; it was edited")
+    return spec, note
 
 
-def other_versions(note: dict[str, Any]) -> list[str]:
+def other_versions(note: Note) -> list[str]:
     """The packages that have changed since the image was made, as in "torch 2.11.0, now 2.12.0"."""
-    now = {name: version_of(name) for name in note["versions"]}
-    return [f"{name} {then}, now {now[name]}" for name, then in note["versions"].items() if now[name] != then]
+    known = {name: (note.versions[name], version_of(name)) for name in PACKAGES if name in note.versions}
+    return [f"{name} {then}, now {now}" for name, (then, now) in known.items() if now != then]
 
 
-def prior_of(path: Path) -> str:
-    """The prior that an image was made with; a folder is looked up where it was, beside the file and here.
+def prior_of(path: Path, allow_download: bool = False) -> str:
+    """The prior that an image was made with; a folder is looked for beside the file and here.
+
+    Whoever made the file chose it: none is taken whose code would be run, or that would be downloaded
+    unasked.
 
     Raises:
         UserError: It is not there.
     """
-    spec, note = noted_spec(path)
-    if not spec.prior.startswith(FOLDER):
-        return spec.prior
-    text = f"the prior of {path} was a folder"
-    return str(_located(note["spec"]["prior"], path, Path.is_dir, text, "--prior").absolute())
+    spec, _ = noted_spec(path)
+    if spec.prior.startswith(FOLDER):
+        found = _located(spec.prior, path, Path.is_dir, f"the prior of {path} was a folder", "--prior")
+        return str(found.absolute())
+    if is_external(spec.prior):
+        raise UserError(
+            f'the prior of {path} was "{spec.prior}", a program of another package; if you trust it, give it '
+            "with --prior"
+        )
+    if not (allow_download or is_here(spec.prior)):
+        raise UserError(
+            f"the prior of {path} was {spec.prior}, which would be downloaded from the hub, mostly some "
+            "GB; allow that with --allow-download, or give a prior with --prior"
+        )
+    return spec.prior
 
 
 def source_of(path: Path) -> Path | None:
@@ -56,19 +75,19 @@ def source_of(path: Path) -> Path | None:
     Raises:
         UserError: It is not there, or no longer the same.
     """
-    spec, note = noted_spec(path)
+    spec, _ = noted_spec(path)
     if not spec.source:
         return None
 
     def same(place: Path) -> bool:
         return place.is_file() and file_hash(place) == spec.source_hash
 
-    return _located(note["spec"]["source"], path, same, f"{path} began with the image", "--input")
+    return _located(spec.source, path, same, f"{path} began with the image", "--input")
 
 
 def _located(noted: str, path: Path, found: Callable[[Path], bool], text: str, flag: str) -> Path:
     name = Path(noted).name
-    for place in (Path(noted), path.parent / name, Path(name)):  # earlier versions noted its folder too
+    for place in (path.parent / name, Path(name)):
         if found(place):
             return place
     raise UserError(f"{text} {name}, which is neither beside it nor here; give it with {flag}")
@@ -85,18 +104,16 @@ def reproduce(
         source: The image that it began with, where it began with one.
 
     Raises:
-        UserError: The image is not of the noted size, or `optimise_images` raises.
+        UserError: As for `noted_spec` and `optimise_images`.
     """
     spec, note = noted_spec(path)
 
     def until(progress) -> bool:
-        return on_step(progress) is not False and progress.done < note["done"]
+        return on_step(progress) is not False and progress.done < note.done
 
     result = optimise_images(spec, out / spec.name, prior, until, source=source)
-    again = result.images[note["index"]]
-    if result.done != note["done"]:
+    again = result.images[note.index]
+    if result.done != note.done:
         return again, None
     then, now = (np.asarray(read_image(p), dtype=int) for p in (path, again))
-    if then.shape != now.shape:
-        raise UserError(f"{path} is {then.shape[1]} x {then.shape[0]}, not what its note says; it was edited")
     return again, int(np.abs(then - now).max())

@@ -14,17 +14,21 @@ from torch import Tensor
 
 from bridge_nerf.distillation.diagnostics import ERRORS
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.errors import UserError
-from bridge_nerf.files import Background, auxiliary, write_atomic
+from bridge_nerf.errors import UserError, first_line
+from bridge_nerf.files import Background, auxiliary, sweep, write_atomic
 from bridge_nerf.images.folder import Result, earlier, names, note, provenance
-from bridge_nerf.images.generation import OnStep, Progress, generate, interruptible
+from bridge_nerf.images.generation import Checkpoint, OnStep, Progress, generate, interruptible
 from bridge_nerf.images.image_files import file_hash, read_image, to_tensor
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.photometry import saturation
 from bridge_nerf.pixels import enlarged, png, side_by_side, to_bytes, together, video
+from bridge_nerf.reading import read_rows, read_tensors
+from bridge_nerf.resuming import ForeignState
 
 COLUMNS: tuple[str, ...] = ("step", "stage", "t", "loss", "pull", "gradient", "adapter", "saturation")
 """Columns of metrics.csv."""
+ANEW = "remove it, and the run begins anew"
+WITHOUT = "remove it, and the run goes on without the numbers so far"
 VIDEO, PAIRS = "video.mp4", "before-after.png"
 """Files that a run can do without; the second for paintings alone."""
 
@@ -55,10 +59,16 @@ def optimise_images(
     if result is not None and result.finished:
         _write_auxiliary(spec, folder, source)
         return result
-    path = folder / "last.ckpt"
-    checkpoints = [torch.load(path, map_location="cpu", weights_only=True)] if path.exists() else []
-    progresses = generate([spec], prior, starting_images(spec, source), checkpoints)
-    progress = next(progresses)
+    sweep(folder)
+    path, start = folder / "last.ckpt", starting_images(spec, source)
+    checkpoints = [read_tensors(path, Checkpoint, ANEW)] if path.exists() else []
+    if checkpoints and checkpoints[0].global_step > spec.config.steps:
+        raise UserError(f"{path} is of step {checkpoints[0].global_step}, past the end of this run; {ANEW}")
+    progresses = generate([spec], prior, start, checkpoints)
+    try:
+        progress = next(progresses)
+    except ForeignState as error:
+        raise UserError(f"{path} is of another run ({first_line(error)}); {ANEW}") from None
     note(spec, folder, done=0 if result is None else result.done)
     with interruptible() as interrupted, Background() as background:
         recorder = Recorder(folder, background, progress)
@@ -68,7 +78,7 @@ def optimise_images(
             if stop or progress.done % save_every == 0 or progress.done == progress.steps:
                 background.wait()  # a run that goes on from here makes no earlier frame again
                 buffer = io.BytesIO()
-                torch.save(progress.checkpoints()[0], buffer)
+                torch.save(vars(progress.checkpoints()[0]), buffer)
                 write_atomic(path, buffer.getvalue())
             if stop:
                 break
@@ -88,8 +98,9 @@ class Recorder:
         self.rows: list[dict[str, Any]] = []
         path = folder / "metrics.csv"
         if path.exists():  # a resumed run keeps the rows that came before its checkpoint
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < first.done]
+            self.rows += [row for row in read_rows(path, WITHOUT) if int(row["step"]) < first.done]
+            if any(row.keys() != set(self.columns) for row in self.rows):
+                raise UserError(f"{path} is the log of another run; {WITHOUT}")
         if first.done == 0:
             self._write_frame(first.images(), 0)
 

@@ -6,19 +6,24 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bridge_nerf.distillation.presets import PRESETS
-from bridge_nerf.errors import UserError
-from bridge_nerf.flags import check_flags, from_dict
+from bridge_nerf.errors import UserError, first_line
+from bridge_nerf.flags import SEED, Range, check_flags
 from bridge_nerf.images.config import ImageConfig, Task
+from bridge_nerf.images.image_files import MAX_SIDE
 from bridge_nerf.images.noting import noted_prior
-from bridge_nerf.images.transforms import IDENTITY
+from bridge_nerf.images.transforms import IDENTITY, TRANSFORMS
+from bridge_nerf.reading import checked, parsed
 
 MAX_BATCH = 1024
 """Images of one batch."""
+MAX_TOTAL = 2**28
+"""Pixels of all images of one batch together."""
+ANOTHER_VERSION = "another version wrote it"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Spec:
     """Precision of the prior's networks, as in "float32"."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that are impossible, or that the task or the prompts do not fit."""
+        """Raises UserError for what is impossible, or what the task or the prompts do not fit."""
         check_flags(self.config)
         if self.config.guidance.stages(self.objective).edits and self.task != "paint":
             raise UserError(
@@ -63,6 +68,21 @@ class Spec:
             raise UserError("nothing to make: count must be at least 1")
         if any(len(subject.prompts) != len(self.transforms) for subject in self.subjects):
             raise UserError(f"every image needs {len(self.transforms)} prompts, one for each transform")
+        if unknown := [name for name in self.transforms if name not in TRANSFORMS]:
+            raise UserError(f"unknown transform {unknown[0]!r}; choose one of {', '.join(TRANSFORMS)}")
+        if odd := [subject.seed for subject in self.subjects if not SEED.holds(subject.seed)]:
+            raise UserError(f"seed {odd[0]} makes no sense; give {SEED}")
+        self._check_size()
+
+    def _check_size(self) -> None:
+        (height, width), count, sides = self.size, len(self.subjects), Range(1, MAX_SIDE)
+        if not (sides.holds(height) and sides.holds(width)):
+            raise UserError(f"size {width} x {height} makes no sense; give {sides} pixels a side")
+        if count > MAX_BATCH or count * height * width > MAX_TOTAL:
+            raise UserError(
+                f"{count} images of {width} x {height} pixels are too many at once; make at most "
+                f"{MAX_BATCH}, of {MAX_TOTAL:_} pixels together"
+            )
 
     @property
     def weights_known(self) -> bool:
@@ -88,31 +108,32 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """The specification that `to_json` wrote; folders, which earlier versions noted, are left out.
+        """The specification that `to_json` wrote; see `from_dict`.
 
         Raises:
             UserError: It is something else, or of another version.
         """
-        try:
-            values = json.loads(text)
-            if "recipe" in values:
+        where = "what was noted there"
+        return cls.from_dict(parsed(dict[str, Any], text, where, ANOTHER_VERSION), where)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str, cure: str = ANOTHER_VERSION) -> Spec:
+        """The specification that `asdict` made the values of, also of earlier versions.
+
+        Args:
+            where: Whose values they are, for messages.
+            cure: What the user can do, as the end of a sentence.
+
+        Raises:
+            UserError: They are something else, or of another version.
+        """
+        if "recipe" in values:
+            try:
                 values = _upgraded(values)
-            return cls(
-                **values
-                | {
-                    "subjects": tuple(Subject(tuple(s["prompts"]), s["seed"]) for s in values["subjects"]),
-                    "config": from_dict(ImageConfig, values["config"]),
-                    "size": tuple(values["size"]),
-                    "transforms": tuple(values["transforms"]),
-                    "prior": noted_prior(values["prior"]),
-                    "source": Path(values["source"]).name,
-                }
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"what was noted there cannot be read ({reason}): another version wrote it"
-            ) from None
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{where} cannot be read ({first_line(error)}); {cure}") from None
+        spec = checked(cls, values, where, cure)
+        return replace(spec, prior=noted_prior(spec.prior), source=Path(spec.source).name)
 
 
 def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,24 @@ def _resolved(name: str, device: torch.device | str) -> tuple[str, str]:
     raise unknown(name)
 
 
+def is_here(name: str) -> bool:
+    """True for a prior that can be loaded without a download.
+
+    Raises:
+        UserError: There is no such prior; as for `resolve_prior`.
+    """
+    from bridge_nerf.priors.hub import cached_folder
+
+    base, revision = split_revision(resolve_prior(name, "cpu")[0])
+    if not _is_hosted(base):
+        return True
+    cached = cached_folder(base, revision)
+    try:
+        return cached is not None and bool(check_folder(cached))
+    except UserError:  # a part of it is missing
+        return False
+
+
 def is_toybox(resolved: str) -> bool:
     """True for a prior of the toybox's world: the shipped one, or a folder with the same words.
 
@@ -128,8 +146,15 @@ def check_words(resolved: str, texts: Sequence[str]) -> None:
 
 
 def dtype_of(name: str) -> torch.dtype | None:
-    """The precision of a prior by its name, such as "float32"; None for "auto"."""
-    return None if name == "auto" else getattr(torch, name)
+    """The precision of a prior by its name, such as "float32"; None for "auto".
+
+    Raises:
+        UserError: It is no precision.
+    """
+    dtype = None if name == "auto" else getattr(torch, name, name)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UserError(f'unknown precision "{name}"; give auto, float32, float16 or bfloat16')
+    return dtype
 
 
 def check_graphs(graphs: Graphs, device: torch.device | str) -> None:

@@ -1,14 +1,14 @@
 """Nested configurations on the command line."""
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import pytest
 import tyro
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import check_flags, follow, from_dict, given, leaves
+from bridge_nerf.flags import check_flags, follow, given, leaves
 from bridge_nerf.guidance.config import FLAT, GuidanceConfig, PriorConfig
 
 
@@ -56,10 +56,3 @@ def test_ranges_stand_with_the_fields() -> None:
     config.pipeline.guidance.objective.guidance_rescale = 2.0
     with pytest.raises(UserError, match="--pipeline.guidance-rescale 2 makes no sense; give a number from 0"):
         check_flags(config)
-
-
-def test_a_configuration_survives_a_dictionary() -> None:
-    config = tyro.cli(Trainer, args=ARGUMENTS.split())
-    assert from_dict(Trainer, asdict(config)) == config
-    with pytest.raises(TypeError):
-        from_dict(Trainer, {"speed": 3})

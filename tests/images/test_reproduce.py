@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from bridge_nerf import cli
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.image_files import file_hash, note_in
 from bridge_nerf.images.noting import noted_command, noted_prior
-from bridge_nerf.images.reproduce import prior_of, source_of
+from bridge_nerf.images.reproduce import noted_spec, prior_of, source_of
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.paths import asset
@@ -48,6 +49,7 @@ def secret(tmp_path: Path, prior, monkeypatch: pytest.MonkeyPatch) -> Path:
         "bridge_nerf.guidance.config.PriorConfig.load",
         lambda config, device=None: (str(Path(config.name).absolute()), prior),
     )
+    monkeypatch.setattr("bridge_nerf.images.reproduce.is_here", lambda name: True)
     return folder
 
 
@@ -129,13 +131,24 @@ def test_an_image_that_began_with_noise_wants_no_input(secret, monkeypatch):
     assert answer is not None and answer.endswith("did not begin with an image; leave --input out")
 
 
-def test_older_notes_with_folders_are_read(secret):
+def noting(path: Path, size: tuple[int, int] = SPEC.size, **changes: object) -> Path:
+    """An image of that size whose note is that of SPEC with some changes."""
+    noted = json.loads(SPEC.to_json()) | changes
+    path.write_bytes(
+        png(np.zeros((*size, 3), np.uint8), {"spec": noted, "index": 0, "done": 1, "versions": {}})
+    )
+    return path
+
+
+def test_older_notes_with_folders_are_read_and_their_files_looked_for_by_name(secret):
     source, folder = secret / "painting.png", secret / "model"
     noted = asdict(SPEC) | {"source": str(source), "source_hash": file_hash(source), "prior": str(folder)}
-    note = {"spec": noted, "index": 0, "done": 1, "versions": {}}
-    (secret / "old.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8), note))
-    Path("old.png").write_bytes((secret / "old.png").read_bytes())
-    assert source_of(Path("old.png")) == source and prior_of(Path("old.png")) == str(folder)
+    old = noting(secret / "old.png", **noted)
+    assert source_of(old) == source and prior_of(old) == str(folder)
+    Path("old.png").write_bytes(old.read_bytes())
+    for find in (source_of, prior_of):
+        with pytest.raises(UserError, match="which is neither beside it nor here"):
+            find(Path("old.png"))
     spec = Spec.from_json(json.dumps(noted))
     assert spec == replace(SPEC, source="painting.png", source_hash=noted["source_hash"], prior="./model")
 
@@ -169,8 +182,7 @@ def test_a_command_is_noted_without_folders(tmp_path, monkeypatch):
 
 
 def test_nothing_is_found_of_nothing(secret):
-    note = {"spec": asdict(SPEC) | {"prior": "./gone"}, "index": 0, "done": 1, "versions": {}}
-    Path("a.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8), note))
+    noting(Path("a.png"), prior="./gone")
     assert source_of(Path("a.png")) is None
     with pytest.raises(UserError, match="a folder gone, which is neither"):
         prior_of(Path("a.png"))
@@ -192,3 +204,63 @@ def test_what_is_known_of_the_weights_is_said(secret, monkeypatch, capsys, lette
     answer = capsys.readouterr().out
     assert "identical" in answer
     assert said in answer if said else "weights" not in answer
+
+
+def test_a_note_writes_nowhere_but_below_out(secret, monkeypatch, tmp_path):
+    """A seed or a task with ../ in it once planted folders outside --out."""
+    outside = sorted(tmp_path.rglob("*"))
+    for changes in (
+        {"task": "../../planted"},
+        {"subjects": [{"prompts": ["a ball"], "seed": "/../../../planted"}]},
+        {"objective": "../../planted"},
+        {"precision": "load"},
+        {"precision": "hub"},
+    ):
+        image = noting(Path("forged.png"), **{"prior": "toybox", **changes})
+        answer = called(monkeypatch, "reproduce", image, "--out", "again")
+        assert answer is not None and "\n" not in answer
+        image.unlink()
+        assert sorted(tmp_path.rglob("*")) == outside
+
+
+def test_a_note_neither_runs_nor_downloads_a_prior_unasked(secret, monkeypatch):
+    monkeypatch.setattr("bridge_nerf.images.reproduce.is_here", lambda name: name == "stub")
+    assert prior_of(noting(Path("a.png"), prior="stub")) == "stub"
+    with pytest.raises(
+        UserError, match="a program of another package; if you trust it, give it with --prior"
+    ):
+        prior_of(noting(Path("a.png"), prior="os:system"))
+    image = noting(Path("a.png"), prior="some/where")
+    with pytest.raises(UserError, match="would be downloaded from the hub, .* --allow-download"):
+        prior_of(image)
+    assert prior_of(image, allow_download=True) == "some/where"
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ({"done": 13}, "step 13 of 12"),
+        ({"done": -1}, "step -1 of 12"),
+        ({"index": -1}, "image -1 of 1"),
+        ({"index": 1}, "image 1 of 1"),
+        ({"index": 0.0}, "Expected `int`, got `float`"),
+        ({"versions": []}, "Expected `object`, got `array`"),
+        ({"versions": {"torch": 2}}, "Expected `str`, got `int`"),
+        ({"spec": []}, "Expected `object`, got `array`"),
+        ({"more": 1}, "nothing here is called 'more'"),
+        ({"compare": []}, "shows a comparison"),
+        ({"done": 0}, "it was edited"),
+    ],
+)
+def test_a_note_is_not_believed(tmp_path, note, said):
+    noted = {"spec": json.loads(SPEC.to_json()), "index": 0, "done": 1, "versions": {}} | note
+    path = tmp_path / "a.png"
+    path.write_bytes(png(np.zeros((*SPEC.size, 3), np.uint8), noted))
+    with pytest.raises(UserError, match=re.escape(str(path))) as caught:
+        noted_spec(path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_image_of_another_size_than_noted_is_refused_before_it_is_made(tmp_path):
+    with pytest.raises(UserError, match="is 4 x 4, not what its note says; it was edited"):
+        noted_spec(noting(tmp_path / "a.png", (4, 4)))

@@ -66,7 +66,7 @@ def test_lightnings_trainer_and_the_plain_loop_end_in_the_same_image(prior, whol
     states = [
         torch.load(p, weights_only=True) for p in (tmp_path / "trainer.ckpt", whole.folder / "last.ckpt")
     ]
-    for state in (*states, *last.checkpoints()):
+    for state in (*states, *map(vars, last.checkpoints())):
         assert torch.equal(state["state_dict"]["canvas.values"], module.canvas.values)
         assert state["global_step"] == 12
     assert states[0].keys() > states[1].keys()
@@ -213,7 +213,7 @@ def test_frames_and_numbers_that_cannot_be_written_cost_no_run(prior, whole, tmp
 
 
 @pytest.mark.parametrize(
-    "number, size, frame", [(300, (16, 16), (236, 496, 3)), (1, (4, 16400), (1, 4096, 3))]
+    "number, size, frame", [(300, (16, 16), (236, 496, 3)), (1, (4, 8192), (2, 4096, 3))]
 )
 def test_frames_fit_into_a_film(prior, tmp_path, capsys, number, size, frame):
     """In one row, and enlarged, each of these is wider than H.264 can be."""
@@ -334,3 +334,83 @@ def test_images_of_one_batch_lie_side_by_side(prior, tmp_path):
     result = optimise_images(replace(several(range(3, 5)), size=(16, 16)), tmp_path / "run", prior)
     assert [path.name for path in result.images] == ["picture-s3.png", "picture-s4.png"]
     assert pixels(frames(result.folder)[-1]).shape == (16, 36, 3)
+
+
+@pytest.fixture
+def stopped(prior, tmp_path):
+    """The folder of a run that was stopped after seven steps."""
+    return optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: p.done < 7).folder
+
+
+ODD_CHECKPOINTS = {
+    "empty": b"",
+    "text": b"no checkpoint",
+    "zeros": bytes(4096),
+}
+
+
+@pytest.mark.parametrize("data", ODD_CHECKPOINTS.values(), ids=ODD_CHECKPOINTS)
+def test_a_torn_checkpoint_is_one_line(prior, stopped, data):
+    (stopped / "last.ckpt").write_bytes(data)
+    with pytest.raises(UserError, match=r"last\.ckpt is torn .*; remove it, and the run begins anew"):
+        optimise_images(SPEC, stopped, prior)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"global_step": "7"},
+        {"global_step": 7.0},
+        {"global_step": -1},
+        {"global_step": 13},
+        {"global_step": None},
+        {"state_dict": []},
+        {"state_dict": {}},
+        {"state_dict": {"canvas.values": torch.zeros(1, 4, 3, 3)}},
+        {"state_dict": {"canvas.values": 3}},
+        {"optimizer_states": []},
+        {"optimizer_states": [{}]},
+        {"optimizer_states": [{"state": {}, "param_groups": []}]},
+        {"lr_schedulers": [{"last_epoch": "x"}]},
+        {"lr_schedulers": {}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_something_else_is_one_line(prior, stopped, changes):
+    path = stopped / "last.ckpt"
+    torch.save(torch.load(path, weights_only=True) | changes, path)
+    with pytest.raises(UserError, match=r"last\.ckpt .*; remove it, and the run begins anew") as caught:
+        optimise_images(SPEC, stopped, prior)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["step,a\n1,2\n", "a\n1\n", "step\nx\n", "step\n1\n", "\0"])
+def test_another_log_is_one_line(prior, stopped, text):
+    (stopped / "metrics.csv").write_text(text)
+    with pytest.raises(UserError, match=r"metrics\.csv"):
+        optimise_images(SPEC, stopped, prior)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "\udcff", "null", '{"spec": {}, "done": 7, "versions": {}}']
+)
+def test_another_note_is_one_line(prior, stopped, text):
+    (stopped / "run.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"run\.json.*"):
+        optimise_images(SPEC, stopped, prior)
+
+
+def test_an_image_that_was_deleted_is_there_again(prior, tmp_path):
+    made = optimise_images(SPEC, tmp_path / "run", prior)
+    before = pixels(made.images[0])
+    made.images[0].unlink()
+    again = optimise_images(SPEC, tmp_path / "run", prior, on_step=lambda p: pytest.fail("made again"))
+    assert again.finished and np.array_equal(pixels(again.images[0]), before)
+
+
+def test_what_a_killed_process_had_not_finished_is_swept(prior, stopped):
+    left = [stopped / f".last.ckpt.{pid}.unfinished" for pid in (2**30, os.getppid())]
+    for path in left:
+        path.touch()
+    optimise_images(SPEC, stopped, prior)
+    assert [path.exists() for path in left] == [False, True]

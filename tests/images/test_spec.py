@@ -40,6 +40,32 @@ def test_foreign_notes_are_refused(text):
         Spec.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "../../x"}, "Invalid enum value"),
+        ({"subjects": [{"prompts": ["a"], "seed": "../x"}]}, "Expected `int`, got `str`"),
+        ({"subjects": [{"prompts": ["a"], "seed": -1}]}, "seed -1 makes no sense"),
+        ({"subjects": []}, "nothing to make"),
+        ({"subjects": [{"prompts": ["a"], "seed": 0}] * 1025}, "too many at once"),
+        ({"size": [64, 1_000_000]}, "size 1000000 x 64 makes no sense"),
+        ({"size": [64, 0]}, "size 0 x 64 makes no sense"),
+        ({"size": [64]}, "length 2"),
+        ({"subjects": [{"prompts": ["a"], "seed": 0}] * 5, "size": [8192, 8192]}, "pixels together"),
+        ({"transforms": ["45"]}, "unknown transform '45'"),
+        ({"config": {"steps": 10**30}}, "makes no sense"),
+        ({"config": {"speed": 1}}, "nothing here is called 'speed'"),
+        ({"objective": "alchemy"}, "unknown objective"),
+        ({"recipe": 3}, "cannot be read"),
+        ({"recipe": {}, "objective": []}, "cannot be read"),
+    ],
+)
+def test_what_a_note_says_is_not_believed(changes, said):
+    with pytest.raises(UserError, match=r"^it cannot be read \(.*\); another version wrote it$") as caught:
+        Spec.from_dict(json.loads(SPEC.to_json()) | changes, "it")
+    assert said in str(caught.value)
+
+
 def earlier(objective: str = "bridge", **recipe: object) -> str:
     """A note as version 0.1 wrote it."""
     guidance = CONFIG.guidance
