@@ -76,6 +76,7 @@ def stub(monkeypatch):
         return "stub", prior
 
     monkeypatch.setattr("bridge_nerf.guidance.config.PriorConfig.load", load)
+    monkeypatch.setattr("bridge_nerf.images.reproduce.is_here", lambda name: True)
     return prior
 
 

@@ -183,7 +183,8 @@ class Batch(WithObjective):
                 made = run_batch(specs, prior)
         finally:
             write_gallery(list(specs), self.out)
-        print(f"made {len(made)} of {len(specs)} here; {self.out}: index.html, manifest.jsonl, items")
+        there = [name for name in ("index.html", "manifest.jsonl", "items") if (self.out / name).exists()]
+        print(f"made {len(made)} of {len(specs)} here; {self.out}: {', '.join(there)}")
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def prior_of(path: Path, allow_download: bool = False) -> str:
     """
     spec, _ = noted_spec(path)
     if spec.prior.startswith(FOLDER):
-        found = _located(spec.prior, path, Path.is_dir, f"the prior of {path} was a folder", "--prior")
+        found = _located(spec.prior, path, os.path.isdir, f"the prior of {path} was a folder", "--prior")
         return str(found.absolute())
     if is_external(spec.prior):
         raise UserError(
@@ -80,12 +81,13 @@ def source_of(path: Path) -> Path | None:
         return None
 
     def same(place: Path) -> bool:
-        return place.is_file() and file_hash(place) == spec.source_hash
+        return os.path.isfile(place) and file_hash(place) == spec.source_hash
 
     return _located(spec.source, path, same, f"{path} began with the image", "--input")
 
 
 def _located(noted: str, path: Path, found: Callable[[Path], bool], text: str, flag: str) -> Path:
+    # Whatever the name is: those of Path raise for one that no file can have.
     name = Path(noted).name
     for place in (path.parent / name, Path(name)):
         if found(place):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from PIL import Image
 from bridge_nerf.errors import UserError
 from bridge_nerf.images.compare import compare
 from bridge_nerf.images.image_files import note_in
-from bridge_nerf.images.reproduce import other_versions, reproduce
+from bridge_nerf.images.reproduce import noted_spec, other_versions, reproduce
 from bridge_nerf.images.run import optimise_images
 from bridge_nerf.pixels import png
 from tests.images.conftest import SPEC, several
@@ -80,15 +79,14 @@ def test_an_edited_image_is_told_apart(prior, tmp_path):
 
 
 def test_other_versions_are_named(prior, tmp_path):
-    note = note_in(optimise_images(SPEC, tmp_path / "first", prior).images[0])
+    _, note = noted_spec(optimise_images(SPEC, tmp_path / "first", prior).images[0])
     assert other_versions(note) == []
-    older = json.loads(json.dumps(note))
-    older["versions"]["torch"] = "0.1"
-    assert other_versions(older) == [f"torch 0.1, now {note['versions']['torch']}"]
+    older = replace(note, versions=note.versions | {"torch": "0.1", "../x": "1"})
+    assert other_versions(older) == [f"torch 0.1, now {note.versions['torch']}"]
 
 
 def test_a_note_of_another_kind_is_refused(prior, tmp_path):
     path: Path = tmp_path / "a.png"
     path.write_bytes(png(np.zeros((2, 2, 3), np.uint8), {"spec": 3}))
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="cannot be read"):
         reproduce(path, tmp_path / "again", prior, watch)
