@@ -30,7 +30,11 @@ MAX_SIDE = 8192
 """Maximum height and width in pixels of an image that is made; no machine's memory holds more."""
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
 """Brands in the header of a HEIC file."""
-ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "PSD")
+"""What is read, by Pillow's names: strangers upload here, and some of its other decoders start programs (EPS,
+WMF), read further files, or recognise nothing by its first bytes. "JPEG" brings MPO along.
+"""
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which further frames are an animation."""
 ONE_IMAGE = ("MPO", "PSD")
 """Formats whose further frames are not separate images: a phone's second view, the layers of the first."""
@@ -44,9 +48,9 @@ def say_once(line: str) -> None:
 
 @lru_cache
 def _formats() -> tuple[str, ...]:
-    """The formats that Pillow reads but EPS, for which it would run Ghostscript on a stranger's upload."""
+    """The FORMATS that this build of Pillow can read."""
     Image.init()
-    return tuple(sorted(Image.OPEN.keys() - {"EPS"}))
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def read_image(

@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.images.image_files import fitting_size, note_in, read_image, to_tensor
+from bridge_nerf.images.image_files import FORMATS, fitting_size, note_in, read_image, to_tensor
 from bridge_nerf.pixels import png, to_bytes
 
 RED = (200, 30, 20)
@@ -123,10 +123,40 @@ def test_a_strip_longer_than_any_memory_holds_is_refused():
         fitting_size(5000, 19, 512, 32)
 
 
-def test_no_program_is_run_on_a_file(tmp_path):
-    Image.new("RGB", (4, 4), RED).save(tmp_path / "a.eps")
+@pytest.mark.parametrize("name", ["a.eps", "a.png"])
+def test_no_program_is_run_on_a_file(tmp_path, monkeypatch, name):
+    """Also on none whose name says something else than its content; there is a Ghostscript to be run."""
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", str(ghostscript))
+    Image.new("RGB", (4, 4), RED).save(tmp_path / name, "eps")
     with pytest.raises(UserError, match="not an image that can be read"):
-        read_image(tmp_path / "a.eps")
+        read_image(tmp_path / name)
+    with pytest.raises(OSError), Image.open(tmp_path / name) as image:
+        image.load()  # the control: Pillow by itself runs it
+    assert (tmp_path / "ran").exists()
+
+
+def test_formats_that_nobody_paints_in_are_refused(tmp_path):
+    for kind in ("ICNS", "ICO", "PCX", "SGI", "TGA", "XBM"):
+        mode = "1" if kind == "XBM" else "RGB"
+        Image.new(mode, (32, 32)).save(tmp_path / "a.png", kind)
+        with pytest.raises(UserError, match="not an image that can be read"):
+            read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_that_is_named_is_read(tmp_path, kind):
+    if kind == "PSD":  # Pillow writes none: one pixel, by the format's specification
+        header = b"8BPS" + bytes([0, 1, *[0] * 6, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 8, 0, 3])
+        (tmp_path / "a.psd").write_bytes(header + bytes(12) + bytes([0, 0, *RED]))
+    elif not features.check({"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}.get(kind, "jpg")):
+        pytest.skip(f"this Pillow has no {kind}")
+    else:
+        Image.new("RGB", (8, 8), RED).save(tmp_path / "a.psd", kind)
+    seen = np.asarray(read_image(tmp_path / "a.psd")).astype(int)
+    assert np.abs(seen - RED).max() <= 12
 
 
 def test_pixels_survive_the_way_there_and_back(tmp_path):
