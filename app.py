@@ -10,64 +10,48 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import signal
+import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.extras import required
 
-with required("app.py"):
-    import gradio as gr
-    import tyro
-
-    from bridge_nerf.app.requests import MAX_UPLOAD_BYTES
-    from bridge_nerf.app.sessions import Sessions
-    from bridge_nerf.app.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
-    from bridge_nerf.app.theme import CSS, TITLE
-    from bridge_nerf.app.worker import Optimise, Seconds, Worker
-    from bridge_nerf.guidance.config import PriorConfig
-
-MAX_WAITING = 20
-"""Maximum length of the waiting line; whoever comes then is told to come back later."""
 MAX_GRADIO_SESSIONS = 100
 """Visitors of whom gradio keeps its own copy of the page's settings. Nothing here needs it."""
-UPLOAD_TIMEOUT_S = 3600
-"""Seconds after which uploads are removed."""
 MAX_GPU_SECONDS = 120
 """Maximum time on ZeroGPU for one run."""
 MAX_PORT = 2**16 - 1
+HOST, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
+"""Environment variables by which a Space tells its host and port."""
 
 
-def build(worker: Worker, sessions: Sessions) -> gr.Blocks:
-    """The page."""
-    with gr.Blocks(
-        title="bridge_nerf", analytics_enabled=False, delete_cache=(UPLOAD_TIMEOUT_S // 4, UPLOAD_TIMEOUT_S)
-    ) as page:
-        gr.HTML(TITLE)
-        with gr.Tab("Text to image", id="image"):
-            text_to_image.build(worker, sessions)
-        with gr.Tab("Painting to real", id="paint"):
-            painting_to_real.build(worker, sessions)
-        with gr.Tab("Compare", id="compare"):
-            compare.build(worker, sessions)
-        with gr.Tab("How it works", id="plane"):
-            how_it_works.build()
-        with gr.Tab("3D", id="scenes"):
-            gallery_3d.build()
+def checked_port(name: str, port: str) -> int:
+    """The port to listen on, which the flag or variable `name` gives."""
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= MAX_PORT):
+        raise UserError(f"{name}={port} is not a port; give 1 to {MAX_PORT}")
+    return int(port)
 
-        def close_session(request: gr.Request) -> None:
-            sessions.close(request.session_hash)
-            # gradio remembers the path of every frame it ever showed, also of those that are removed.
-            for files in page.temp_file_sets:
-                files.difference_update([file for file in list(files) if not Path(file).exists()])
 
-        page.unload(close_session)
-    # Without api_open=False programs could skip the queue.
-    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
+with required("app.py"):
+    try:
+        PORT_OF_SPACE = checked_port(PORT, os.environ[PORT]) if PORT in os.environ else None
+    except UserError as error:  # here, as gradio reads it while it is imported
+        sys.exit(f"app.py: {error}")
+    import gradio as gr
+    import tyro
+    from starlette.middleware import Middleware
+
+    from bridge_nerf.app.middleware import RequestFilter, is_loopback
+    from bridge_nerf.app.requests import MAX_UPLOAD_BYTES
+    from bridge_nerf.app.sessions import Sessions
+    from bridge_nerf.app.storage import Uploads, own_folder
+    from bridge_nerf.app.tabs.page import build
+    from bridge_nerf.app.theme import CSS
+    from bridge_nerf.app.worker import Optimise, Seconds, Worker
+    from bridge_nerf.guidance.config import PriorConfig
 
 
 def limit_heaps() -> None:
@@ -90,63 +74,97 @@ def zero_gpu_options() -> dict[str, Any]:
     return {"on_gpu": on_gpu, "max_seconds": MAX_GPU_SECONDS}
 
 
-def launch(worker: Worker, root: Path, **options: Any) -> gr.Blocks:
+def checked_host(host: str) -> str:
+    """The host to listen on, as gradio wants it: IPv6 in brackets.
+
+    Raises:
+        UserError: It is neither an address nor a name of this machine.
+    """
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        if not bare:
+            raise UserError("it is empty")
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            bare, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.bind(address)
+    except (OSError, ValueError) as error:  # ValueError: what no name can be
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"--host {host!r} is no address of this machine ({reason}); "
+            "give 127.0.0.1, or 0.0.0.0 for others in your network"
+        ) from None
+    return f"[{bare}]" if ":" in bare else bare
+
+
+def launch(worker: Worker, sessions: Sessions, root: Path, host: str, port: int | None) -> gr.Blocks:
     """Serve the page without blocking, neither by itself nor by the prior's loading.
 
     Args:
-        root: Folder for all its files.
-        options: Arguments of gradio's launch.
+        root: Folder for all its files, those of the sessions included.
+        host: Host to listen on. Where it is this machine alone, pages from elsewhere are refused.
+        port: Port to listen on; by default 7860, or the next free one.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(root)
-    page = build(worker, Sessions(root / "sessions"))
+    uploads = Uploads(root, apart=sessions.root)
+    only_local = is_loopback(f"//{host}") and "SPACE_ID" not in os.environ
+    page = build(worker, sessions)
     worker.open()
     page.launch(
         prevent_thread_lock=True,
+        server_name=host,
+        server_port=port,
+        app_kwargs={"middleware": [Middleware(RequestFilter, uploads=uploads, only_local=only_local)]},
         max_file_size=MAX_UPLOAD_BYTES,
         state_session_capacity=MAX_GRADIO_SESSIONS,
-        show_error=True,
+        show_error=False,  # of errors that nobody has put into words for visitors
         ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        share=False,
         css=CSS,
         theme=gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"]),
         footer_links=["api", "settings"],
-        **options,
     )
+    uploads.keep_present()
     return page
 
 
-# A Space tells its host and port by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, which gradio reads.
+def end_by_signals() -> None:
+    """End by SIGTERM and by a closed terminal's SIGHUP as by Ctrl-C: the files go, too."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has one of them
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda *_: sys.exit())
+
+
 def main(prior: str = "toybox", host: str | None = None, port: int | None = None) -> None:
     """Serve the app.
 
     Args:
         prior: toybox, sd-2.1, a folder, or a hub id.
-        host: Address to listen on; 127.0.0.1 by default.
+        host: Address to listen on; 127.0.0.1 by default, where browsers of this machine alone are answered.
         port: Port to listen on; 7860 by default, or the next free one.
     """
     limit_heaps()
-    # A server is told to end by SIGTERM; its files are to go then, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    end_by_signals()
     hardware = zero_gpu_options()  # before anything asks for CUDA: `spaces` changes what torch answers
-    # A folder of its own for all files: what lies there, and nothing else, can be read through the app.
-    root = Path(tempfile.mkdtemp(prefix="bridge-nerf-"))
     try:
-        if port is not None and not 0 < port <= MAX_PORT:
-            raise UserError(f"--port {port} is not a port; give 1 to {MAX_PORT}")
+        listening = checked_host(host if host is not None else os.environ.get(HOST, "127.0.0.1"))
+        at = PORT_OF_SPACE if port is None else checked_port("--port", str(port))
         name, _ = PriorConfig(prior).resolve()
-        page = launch(
-            Worker(name, lambda: PriorConfig(name).load()[1], **hardware),
-            root,
-            server_name=host,
-            server_port=port,
-        )
-        page.block_thread()
-    except (
-        UserError,
-        OSError,
-    ) as error:  # OSError: the port is taken, or the host is not one of this machine
+        # A folder of its own for all files: what lies there, and nothing else, can be read through the app.
+        with own_folder() as root:
+            worker = Worker(name, lambda: PriorConfig(name).load()[1], **hardware)
+            sessions = Sessions(root / "sessions")
+            try:
+                launch(worker, sessions, root, listening, at).block_thread()
+            finally:
+                sessions.end()
+    except (UserError, OSError) as error:  # OSError: the port is taken
         sys.exit(f"app.py: {error}")
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.distillation.registry import OBJECTIVES, objectives_from_noise
+from bridge_nerf.distillation.registry import objectives_from_noise
 from bridge_nerf.distillation.requested import ConfiguredObjective
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import PriorConfig
@@ -110,13 +110,13 @@ def text_to_image(
     """
     config, flags = default_config(kind_of(name)[0], "image"), _steps(steps)
     words = _descriptors(prior, config, target, source)
-    known = objective in OBJECTIVES
-    if known and not ConfiguredObjective(objective).depends_on("source_descriptors"):
+    check_choice("objective", objective, objectives_from_noise())
+    if not ConfiguredObjective(objective).depends_on("source_descriptors"):
         words = {key: text for key, text in words.items() if text}  # an emptied box requests nothing of it
     flags |= words
     scale = number("guidance", guidance, GUIDANCE_RANGE)
     # The slider has a value whatever the objective: where it stands by itself is not a request.
-    guided = known and ConfiguredObjective(objective).depends_on("guidance_scale")
+    guided = ConfiguredObjective(objective).depends_on("guidance_scale")
     if guided or scale != (config.guidance.objective.guidance_scale or DEFAULT_GUIDANCE):
         flags["guidance-scale"] = float(scale)
     options = _options(name, seed, flags)
@@ -143,8 +143,7 @@ def painting_to_real(
     prompt = prompt or ""
     if painting is None:
         raise UserError("there is no painting yet; upload or paste one, or pick an example")
-    if strength not in STRENGTHS:
-        raise UserError(f"unknown strength {strength!r}; choose one of: {'; '.join(STRENGTHS)}")
+    check_choice("strength", strength, STRENGTHS)
     image, notes = _painting(painting)
     config = default_config(kind_of(name)[0], "paint")
     changes = _strengthened(config, STRENGTHS[strength])
@@ -168,6 +167,8 @@ def compare(
         UserError: Something is out of range, too long, or unknown to the prior; or there are too few or too
             many objectives.
     """
+    for objective in objectives or ():
+        check_choice("objective", objective, objectives_from_noise())
     prompt, names = prompt or "", tuple(dict.fromkeys(objectives or ()))
     least, most = COMPARED_RANGE
     if not least <= len(names) <= most:
@@ -175,6 +176,13 @@ def compare(
     options = _options(name, seed, _steps(steps))
     specs = tuple(_spec(options, prior, "image", objective, prompt) for objective in names)
     return ImageRequest(specs, _command("compare", options, prompt, "--objectives", ",".join(names)))
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise UserError for what is not among the choices; programs send anything, also what has no hash."""
+    known = list(choices)
+    if value not in known:
+        raise UserError(f"unknown {name} {value!r}; choose one of: {'; '.join(known)}")
 
 
 def integer(name: str, value: float | None, limits: tuple[int, int]) -> int:
@@ -209,8 +217,6 @@ def _spec(
     prompt: str,
     source: Path | None = None,
 ) -> Spec:
-    if objective not in objectives_from_noise():
-        raise UserError(f"unknown objective {objective!r}; choose {', '.join(objectives_from_noise())}")
     _check_length("the prompt", prompt)
     try:
         options.check({task: [objective]}, [prompt])
@@ -254,7 +260,9 @@ def _check_length(what: str, text: str) -> None:
 
 def _painting(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
     """(image, notes on how it was read); messages say "the painting", not where the server keeps it."""
-    if path.stat().st_size > MAX_UPLOAD_BYTES:  # gradio limits uploads, not what it fetches from an address
+    if not path.is_file():
+        raise UserError("the painting is gone: uploads are kept for a while only; upload it again")
+    if path.stat().st_size > MAX_UPLOAD_BYTES:
         raise UserError(
             f"the painting's file is too large; give one of at most {MAX_UPLOAD_BYTES // 2**20} MB"
         )

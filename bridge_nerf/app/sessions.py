@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 
+END_TIMEOUT_S = 10.0
+"""Seconds for which the end of the app waits for runs under way: they end at their next image."""
 IDLE_TIMEOUT_S = 3600.0
 """Seconds after which a session is removed that never ended (a program's, a lost connection's)."""
 
@@ -67,11 +70,18 @@ class Sessions:
         self.root = root
         self._sessions: dict[tuple[str, str], Session] = {}
         self._lock = threading.Lock()
+        self._ended = False
 
     def get(self, visitor: str | None, tab: str) -> Session:
-        """The visitor's session in a tab. Its folder's name is ours: the visitor's is what a client sends."""
+        """The visitor's session in a tab. Its folder's name is ours: the visitor's is what a client sends.
+
+        Raises:
+            UserError: The app is about to end.
+        """
         self.close_idle()
         with self._lock:
+            if self._ended:
+                raise UserError("the app is about to end; come back later")
             key = visitor or "", tab
             if key not in self._sessions:
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -92,6 +102,17 @@ class Sessions:
         """Close all sessions of a visitor who has gone."""
         with self._lock:
             self._close([key for key in self._sessions if key[0] == (visitor or "")])
+
+    def end(self, timeout: float = END_TIMEOUT_S) -> None:
+        """Close all sessions for good, and wait until their runs have ended: who still writes would make the
+        folder anew.
+        """
+        with self._lock:
+            self._ended, sessions = True, list(self._sessions.values())
+            self._close(list(self._sessions))
+        end = time.monotonic() + timeout
+        while any(session.busy for session in sessions) and time.monotonic() < end:
+            time.sleep(0.02)
 
     def close_idle(self, timeout: float = IDLE_TIMEOUT_S) -> None:
         """Close the sessions in which nothing has happened for `timeout` seconds."""

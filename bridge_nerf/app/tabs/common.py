@@ -29,7 +29,9 @@ def toast(error: UserError) -> gr.Error:
 
 
 def errors_as_toasts(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """The generator, with user errors as toasts."""
+    """The generator, with user errors as toasts; others keep their traceback for the log, and their message
+    from visitors.
+    """
 
     @functools.wraps(handler)
     def wrapped(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -37,6 +39,8 @@ def errors_as_toasts(handler: Callable[..., Iterator[Any]]) -> Callable[..., Ite
             yield from handler(*args, **kwargs)
         except UserError as error:
             raise toast(error) from None
+        except Exception as error:
+            raise gr.Error("something went wrong here; the app's log says what") from error
 
     return wrapped
 
@@ -152,7 +156,7 @@ def time_estimate(worker: Worker, steps: gr.Slider, objectives: Any) -> None:
             return "The model is still being loaded; a run begins as soon as it is."
         except UserError as error:
             return f"No images can be made here: {error}"
-        seconds = worker.estimate([names] if isinstance(names, str) else names, steps)
+        seconds = worker.estimate([names] if isinstance(names, str) else names or [], steps)
         if seconds is None:
             return "How long this takes is known once it has run; it can be stopped at any time."
         return f"Takes about **{duration(seconds)}** on this machine, and can be stopped at any time."

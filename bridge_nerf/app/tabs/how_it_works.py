@@ -64,6 +64,8 @@ def how_it_works(
         and the numbers.
     """
     try:
+        requests.check_choice("world", world, WORLDS)
+        requests.check_choice("belief", belief, BELIEFS)
         level = requests.number("noise level", noise_level, LEVEL_RANGE)
         count = requests.integer("steps", steps, STEPS_RANGE)
         shift = requests.number("wrong", wrong, WRONG_RANGE)
