@@ -8,9 +8,11 @@ Reads turntable.mp4, commands.txt and, where there is one, mesh.glb, mesh.obj or
 from __future__ import annotations
 
 import io
+import itertools
 import shlex
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +20,20 @@ import tyro
 from jaxtyping import UInt8
 from PIL import Image
 
-from bridge_nerf.app.scenes import Scene, write_scenes
-from bridge_nerf.errors import UserError
+from bridge_nerf.app.scenes import MANIFEST, Scene, write_scenes
+from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.files import write_atomic
 from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.spec import slug
 from bridge_nerf.pixels import video
-from bridge_nerf.reading import read_text
+from bridge_nerf.reading import read_bytes, read_text
 
 MAX_BYTES = 300_000
 """Maximum size of a file: the gallery is part of the repository."""
+MAX_FILM_BYTES = 2**28
+"""Maximum size of a turntable's file."""
+MAX_FRAMES_BYTES = 2**31
+"""Maximum size of its frames in memory."""
 SIDES = (256, 192, 128)
 """Pixels a side to try, from the largest, until the video is small enough."""
 MESHES = ("mesh.glb", "mesh.obj", "mesh.ply")
@@ -38,41 +44,50 @@ def make(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("assets/
 
     Args:
         runs: Folders of finished runs.
-        out: Folder of the gallery; what it held before is replaced.
+        out: Folder of the gallery; what it held before is replaced, once all is made.
 
     Raises:
-        UserError: A folder does not hold a finished run, or a file would be too large.
+        UserError: A folder does not hold a finished run, a file would be too large, or `out` holds something
+            else than a gallery.
     """
-    found = [(run, _command(run), _frames(run)) for run in runs]
+    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is there and not a gallery, which has a {MANIFEST}; give another folder")
+    files: dict[str, bytes] = {}
+    scenes = [_scene(run, files) for run in runs]
     shutil.rmtree(out, ignore_errors=True)
-    scenes = [_scene(run, command, frames, out) for run, command, frames in found]
+    for name, data in files.items():
+        write_atomic(out / name, data)
     write_scenes(out, scenes)
     print(f"{out}: {len(scenes)} scenes")
 
 
-def _scene(run: Path, command: str, frames: UInt8[np.ndarray, "b h w 3"], out: Path) -> Scene:
-    words = shlex.split(command)
+def _scene(run: Path, files: dict[str, bytes]) -> Scene:
+    """The scene of a run, whose files are added to the others by name."""
+    words = _command(run)
     prompt = words[words.index("--prompt") + 1]
-    stem = _unused_name(out, slug(prompt))
-    write_atomic(out / f"{stem}.mp4", _small_video(frames, run))
+    stem = _unused_name(files, slug(prompt))
+    frames = _frames(run)
     poster = io.BytesIO()
     Image.fromarray(_resized(frames[:1], SIDES[0])[0]).save(poster, "webp", quality=85)
-    write_atomic(out / f"{stem}.webp", poster.getvalue())
+    files |= {f"{stem}.mp4": _small_video(frames, run), f"{stem}.webp": poster.getvalue()}
     model = ""
-    for mesh in (run / name for name in MESHES if (run / name).is_file()):
-        if mesh.stat().st_size > MAX_BYTES:
-            raise UserError(f"{mesh} has {mesh.stat().st_size} bytes; give a mesh of at most {MAX_BYTES}")
+    for mesh in (run / name for name in MESHES if (run / name).exists()):
         model = f"{stem}{mesh.suffix}"
-        shutil.copy(mesh, out / model)
-    return Scene(prompt, command, f"{stem}.mp4", f"{stem}.webp", model)
+        files[model] = read_bytes(mesh, MAX_BYTES)
+    return Scene(prompt, shlex.join(words), f"{stem}.mp4", f"{stem}.webp", model)
 
 
-def _command(run: Path) -> str:
-    """The command of the run: that which resumes it, without the flags that say where it stands."""
+def _command(run: Path) -> list[str]:
+    """The words of the command that resumes the run, without the flags that say where it stands."""
     path = run / "commands.txt"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{run} is not a run of ns-train: it lacks {path.name}; give finished runs")
-    lines = [shlex.split(line) for line in read_text(path).splitlines()]
+    try:
+        lines = [shlex.split(line) for line in read_text(path).splitlines()]
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} holds a line that is no command ({error}); give another run") from None
     resumes = [words[1:] for words in lines if words[:2] == ["resume", "ns-train"]]
     if not resumes:
         raise UserError(f'{path} has no line "resume ns-train ..."; give a finished run')
@@ -80,20 +95,34 @@ def _command(run: Path) -> str:
     for flag in ("--load-dir", "--load-step", "--output-dir"):
         if flag in words:
             del words[words.index(flag) : words.index(flag) + 2]
-    if "--pipeline.prior" in words:
+    if "--prompt" not in words[:-1]:
+        raise UserError(f"{path} has a command without a prompt; give another run")
+    if "--pipeline.prior" in words[:-1]:
         value = words.index("--pipeline.prior") + 1
         words[value] = noted_prior(words[value])
-    return shlex.join(words)
+    return words
 
 
 def _frames(run: Path) -> UInt8[np.ndarray, "b h w 3"]:
     import av
 
     path = run / "turntable.mp4"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{run} is not finished: there is no {path.name}; resume it, or leave it out")
-    with av.open(str(path)) as film:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
+    frames, size = [], 0
+    try:
+        # As MP4 and nothing else: other formats are lists of further files.
+        with av.open(io.BytesIO(read_bytes(path, MAX_FILM_BYTES)), "r", format="mp4") as film:
+            for frame in film.decode(video=0):
+                size += 3 * frame.width * frame.height
+                if size > MAX_FRAMES_BYTES:
+                    raise UserError(f"{path} is too long or too large; render fewer or smaller frames")
+                frames.append(frame.to_ndarray(format="rgb24"))
+        return np.stack(frames)
+    except (av.FFmpegError, ValueError, IndexError) as error:  # ValueError: no frames, or of several sizes
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is no film that can be read ({first_line(error)}); render it anew") from None
 
 
 def _small_video(frames: UInt8[np.ndarray, "b h w 3"], run: Path) -> bytes:
@@ -110,11 +139,14 @@ def _resized(frames: UInt8[np.ndarray, "b h w 3"], side: int) -> UInt8[np.ndarra
     )
 
 
-def _unused_name(out: Path, stem: str) -> str:
+def _unused_name(files: Container[str], stem: str) -> str:
     """The stem, numbered where a scene has that name already."""
-    names: Sequence[str] = [stem, *(f"{stem}-{k}" for k in range(2, 1000))]
-    return next(name for name in names if not (out / f"{name}.mp4").exists())
+    names = itertools.chain([stem], (f"{stem}-{k}" for k in itertools.count(2)))
+    return next(name for name in names if f"{name}.mp4" not in files)
 
 
 if __name__ == "__main__":
-    tyro.cli(make)
+    try:
+        tyro.cli(make)
+    except UserError as error:
+        sys.exit(f"gallery: {error}")

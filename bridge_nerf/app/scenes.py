@@ -9,13 +9,19 @@ from pathlib import Path
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.paths import asset
+from bridge_nerf.reading import read_json
 
 MANIFEST = "scenes.json"
+CURE = "make the gallery anew: python -m bridge_nerf.app.gallery RUN ..."
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A finished text-to-3D run; files are named without their folder."""
+    """A finished text-to-3D run; files are named without their folder.
+
+    Raises:
+        UserError: A file is named with a folder, as one elsewhere would be.
+    """
 
     prompt: str
     command: str
@@ -27,6 +33,16 @@ class Scene:
     model: str = ""
     """File of the mesh (glb, obj or ply); empty where there is none."""
 
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if not name.strip(".") or set(name) & set("/\\:\0"):
+                raise UserError(f"{name!r} is not the name of a file of the gallery")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files."""
+        return (self.video, self.poster, *([self.model] if self.model else []))
+
 
 def packaged_gallery() -> Path | None:
     """The gallery that comes with the package; None where there is none."""
@@ -37,10 +53,18 @@ def packaged_gallery() -> Path | None:
 
 
 def read_scenes(folder: Path | None) -> list[Scene]:
-    """The scenes of a gallery, in its order; none where it was not made yet."""
-    if folder is None or not (folder / MANIFEST).is_file():
+    """The scenes of a gallery, in its order; none where it was not made yet.
+
+    Raises:
+        UserError: What it says of them cannot be read, or a file is missing.
+    """
+    if folder is None or not (folder / MANIFEST).exists():
         return []
-    return [Scene(**entry) for entry in json.loads((folder / MANIFEST).read_text())]
+    scenes = read_json(folder / MANIFEST, list[Scene], CURE)
+    for name in (name for scene in scenes for name in scene.files):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / MANIFEST} names {name}, which is not there; {CURE}")
+    return scenes
 
 
 def write_scenes(folder: Path, scenes: list[Scene]) -> None:

@@ -6,6 +6,7 @@ gradio would no longer see which of them are generators.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,9 +24,24 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory) -> Iterator[str]:
+def app() -> ModuleType:
+    """`app.py` as a module, in this process."""
+    specification = importlib.util.spec_from_file_location("app", ROOT / "app.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory) -> Path:
+    """What the served app writes to its terminal."""
+    return tmp_path_factory.mktemp("app") / "log"
+
+
+@pytest.fixture(scope="session")
+def served(log) -> Iterator[str]:
     """The address of the page; the app itself finds a free port, which nobody can take in between."""
-    log = tmp_path_factory.mktemp("app") / "log"
     environment = os.environ | {
         "TMPDIR": str(log.parent),
         "GRADIO_ANALYTICS_ENABLED": "False",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from bridge_nerf.app.worker import GPU_MARGIN, GPU_START_S, Worker
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import PriorConfig
 
-APP = Path(__file__).parents[2] / "app.py"
+ROOT = Path(__file__).parents[2]
 ASKS = ("eps", "embed", "encode", "decode")
 """What of a prior computes."""
 
@@ -69,7 +68,7 @@ def toybox():
 
 
 @pytest.fixture
-def worker(spaces, toybox) -> Worker:
+def worker(app, spaces, toybox) -> Worker:
     """What `app.py` makes on ZeroGPU, of a prior that answers on the GPU alone."""
     there: Any = SimpleNamespace(**vars(toybox), check_prompts=toybox.check_prompts)
 
@@ -82,10 +81,6 @@ def worker(spaces, toybox) -> Worker:
 
     for name in ASKS:
         setattr(there, name, only_there(name))
-    specification = importlib.util.spec_from_file_location("app", APP)
-    assert specification is not None and specification.loader is not None
-    app = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(app)
     worker = Worker("toybox", lambda: there, **app.zero_gpu_options())
     worker.open()
     return worker
@@ -101,7 +96,7 @@ def request_for(worker: Worker, tab: str, **changed):
     if tab == "compare":
         return requests.compare(name, prior, "a duck", ["sds", "nfsd"], steps=10, **changed)
     if tab == "paint":
-        painting = APP.parent / "assets" / "paintings" / "house.png"
+        painting = ROOT / "assets" / "paintings" / "house.png"
         return requests.painting_to_real(name, prior, painting, "a house", steps=10, **changed)
     return requests.text_to_image(name, prior, "a duck", "sds", **{"steps": 10} | changed)
 
@@ -156,10 +151,6 @@ def test_after_a_gpu_was_taken_away_the_step_time_counts_as_unknown(worker, spac
     assert worker.estimate(["sds"], 10) is None
 
 
-def test_without_zero_gpu_nothing_is_asked(spaces, monkeypatch):
+def test_without_zero_gpu_nothing_is_asked(app, spaces, monkeypatch):
     monkeypatch.delenv("SPACES_ZERO_GPU")
-    specification = importlib.util.spec_from_file_location("app", APP)
-    assert specification is not None and specification.loader is not None
-    app = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(app)
     assert app.zero_gpu_options() == {}
