@@ -179,6 +179,134 @@ def test_a_path_inside_of_the_upload_folder_is_taken(served):
     assert "event: complete" in answer_to_painting(served, path)
 
 
+def file_of(path: object) -> dict:
+    """A file as gradio's clients name it."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+ODD = [
+    None,
+    [],
+    {},
+    "x",
+    10**400,
+    -5,
+    [["x"]],
+    True,
+    file_of("/etc/passwd"),
+    file_of("app.py"),
+    file_of("a\0b"),
+]
+ODD += [file_of("x" * 5000), file_of("http://127.0.0.1:1/a.png"), file_of("https://example.invalid/a.png")]
+"""Values that no widget would send."""
+
+
+def refusal(served: str, name: str, values: list) -> str:
+    """The message to whoever sends these values to an event of that name, which starts no run."""
+    call = f"{served}gradio_api/call/{name}"
+    event = json.loads(posted(call, {"data": values}))["event_id"]
+    with urllib.request.urlopen(f"{call}/{event}") as stream:
+        answer = stream.read().decode()
+    assert "event: error" in answer and "event: complete" not in answer, (values, answer)
+    said = json.loads(answer.split("event: error")[1].strip().removeprefix("data:"))["error"]
+    assert said and "\n" not in said
+    return said
+
+
+def test_what_a_widget_refuses_is_one_line_without_a_traceback_or_a_folder(served, log):
+    """Odd values in every place of every event, missing and too few values, files that are not uploads."""
+    before = len(log.read_text())
+    events: dict[str, list[dict]] = {
+        "text_to_image": [{"steps": odd} for odd in ODD if odd is not True],
+        "painting_to_real": [{"painting": odd} for odd in ODD],
+        "compare": [{"objectives": odd} for odd in ODD],
+        "how_it_works": [{"world": odd} for odd in ODD],
+    }
+    events["text_to_image"] += [{"objective": odd} for odd in (None, ["sds", "x"], {"a": 1}, file_of("b"))]
+    events["text_to_image"] += [{"seed": odd} for odd in ("x", [1], -1, 10**12)]
+    events["painting_to_real"] += [{"strength": odd} for odd in (None, [], "magic")]
+    usual = {
+        "text_to_image": [IMAGE[key] for key in ("prompt", "objective", "seed", "randomise", "steps")]
+        + ["sds", "", ""],
+        "painting_to_real": [None, *(list(PAINT.values())[k] for k in (0, 1, 2, 3, 4, 5))],
+        "compare": list(COMPARE.values())[:-1],
+        "how_it_works": list(PLANE.values())[:-1],
+    }
+    places = {
+        "steps": 4, "objective": 1, "seed": 2, "painting": 0, "strength": 2, "objectives": 1, "world": 0
+    }  # fmt: skip
+    said = []
+    for name, changes in events.items():
+        values = usual[name]
+        for change in changes:
+            ((place, odd),) = change.items()
+            said.append(
+                refusal(served, name, [odd if k == places[place] else v for k, v in enumerate(values)])
+            )
+        said.append(refusal(served, name, values[:2]))
+    root = str(Path(__file__).parents[2])
+    assert not [line for line in said if root in line or str(log.parent) in line]
+    new = log.read_text()[before:]
+    assert "Traceback" not in new and len(new.splitlines()) == 0, new
+
+
+def test_an_upload_that_is_gone_is_said_without_its_folder(served, log):
+    with (asset("paintings") / "car.png").open("rb") as file:
+        (path,) = httpx.post(f"{served}gradio_api/upload", files={"files": ("gone.png", file)}).json()
+    Path(path).unlink()
+    words = [
+        PAINT[name] for name in ("prompt", "strength", "negative_descriptor", "steps", "seed", "randomise")
+    ]
+    said = refusal(served, "painting_to_real", [file_of(path), *words])
+    assert "upload it again" in said and str(log.parent) not in said
+
+
+@pytest.mark.parametrize("odd", [None, "x", 99, file_of("/etc/passwd")])
+def test_events_of_the_page_itself_leave_no_traceback_either(served, log, odd):
+    """Their numbers are in the page's configuration, for whoever looks."""
+    before = len(log.read_text())
+    for event in httpx.get(f"{served}config").json()["dependencies"]:
+        if event["queue"] is False and "unload" not in str(event["targets"]):
+            wish = {"data": [odd] * len(event["inputs"]), "fn_index": event["id"]}
+            httpx.post(f"{served}gradio_api/run/{event['api_name']}", json=wish, timeout=PATIENCE)
+    assert "Traceback" not in log.read_text()[before:]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", f"gradio_api/{path}") for path in ("runs", "run-history/buckets", "run-history/records")),
+        *(("POST", f"gradio_api/{path}") for path in ("run-history/connect", "vibe-edit", "vibe-code")),
+        *(("POST", f"gradio_api/{path}") for path in ("process_recording", "component_server", "mcp/")),
+        *(("GET", f"gradio_api/{path}") for path in ("vibe-code", "dev/reload", "deep_link?session_hash=x")),
+        *(("GET", f"gradio_api/{path}") for path in ("proxy=https://a.hf.space", "file=https://example.com")),
+        *(("GET", f"gradio_api/{path}") for path in ("file/https://example.com", "profiling/summary")),
+        *(("GET", path) for path in ("monitoring", "monitoring/summary", "openapi.json", "docs", "logout")),
+        *(("POST", path) for path in ("login", "login/huggingface")),
+    ],
+)
+def test_what_gradio_serves_besides_is_not_served(served, method, path):
+    assert httpx.request(method, f"{served}{path}").status_code == 404
+
+
+def test_runs_are_not_recorded_nor_counted_for_others(served):
+    """gradio would keep runs with the owner's login at Hugging Face, which it takes from this machine."""
+    config = httpx.get(f"{served}config").json()
+    assert config["run_history"] is False and config["analytics_enabled"] is False
+    assert not config.get("is_mcp_server") and not config["dev_mode"]
+
+
+def test_other_pages_and_other_names_get_no_answer(served):
+    assert httpx.get(served, headers={"host": "evil.example"}).status_code == 403
+    elsewhere = {"origin": "https://evil.example"}
+    upload = {"files": {"files": ("a.png", b"a")}}
+    assert httpx.post(f"{served}gradio_api/upload", headers=elsewhere, **upload).status_code == 403
+    wish = {"data": [], "fn_index": 0, "session_hash": "x"}
+    assert httpx.post(f"{served}gradio_api/queue/join", headers=elsewhere, json=wish).status_code == 403
+    own = {"origin": served.strip("/")}
+    assert httpx.post(f"{served}gradio_api/upload", headers=own, **upload).status_code == 200
+
+
 def test_nobody_passes_the_line_by(served):
     with pytest.raises(urllib.error.HTTPError) as refused:
         posted(f"{served}gradio_api/run/text_to_image", {"data": ["a duck", "sds", 0, False, 10, 5, "", ""]})
