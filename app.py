@@ -124,6 +124,7 @@ def launch(worker: Worker, sessions: Sessions, root: Path, host: str, port: int 
         enable_monitoring=False,
         mcp_server=False,
         share=False,
+        _frontend=False,  # or it ends where its own first visit takes more than 3 s, as on a busy machine
         css=CSS,
         theme=gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"]),
         footer_links=["api", "settings"],
