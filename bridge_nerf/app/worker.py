@@ -112,9 +112,9 @@ class Worker:
         except Exception as error:  # of whatever kind, all who wait for the prior must hear of it
             if not isinstance(error, UserError):
                 traceback.print_exc()
-            message = f"the model cannot be loaded: {error}"
-            print(message, file=sys.stderr)
-            self._prior.set_result(message)
+            print(f"the model cannot be loaded: {error}", file=sys.stderr, flush=True)
+            # Visitors are not told where on this machine it was looked for.
+            self._prior.set_result("the model cannot be loaded; the app's log says why")
 
     def _measured(self, objective: str) -> float:
         return measured_step_time(self.prior_name, self.prior(), objective)

@@ -174,15 +174,16 @@ def test_cached_results_hold_one_image_and_no_film(worker, session):
     assert last.images.size and all(s.images.size == 0 and s.images.base is None for s in lean)
 
 
-def test_a_prior_that_cannot_be_loaded_is_said_to_all_who_wait():
+def test_a_prior_that_cannot_be_loaded_is_said_to_all_who_wait(capsys):
     def gone():
-        raise UserError("there is no prior here")
+        raise UserError("there is no prior in /home/me")
 
     worker = Worker("toybox", gone)
     worker.open()
     for _ in range(2):
-        with pytest.raises(UserError, match="no prior here"):
+        with pytest.raises(UserError, match="cannot be loaded; the app's log says why"):
             worker.prior(PATIENCE)
+    assert capsys.readouterr().err == "the model cannot be loaded: there is no prior in /home/me\n"
 
 
 def test_durations_in_words():
