@@ -5,6 +5,10 @@ class UserError(ValueError):
     """A mistake the user can mend. The message is one line: the bad value, the allowed ones, the fix."""
 
 
+class Stopped(UserError):
+    """The end of a run that was interrupted (Ctrl-C, SIGTERM, SIGHUP) and can go on."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its class where there is none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -5,52 +5,104 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.reading import read_rows
+
+UNFINISHED = "unfinished"
+"""Ending of what is not whole yet: a hidden file or folder, .NAME.PID.unfinished."""
 
 
 def write_atomic(path: Path, data: bytes, beside: Path | None = None) -> None:
     """Write a file such that at any moment, also when the process is killed, it is the old or the new one.
 
+    See `atomic`.
+    """
+    with atomic(path, beside) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
+    """Context with a file to write to, which takes the place of `path` at its end, or not at all.
+
+    Where the path is a link, the file that it leads to is written.
+
     Args:
         beside: Folder on the same disk for the unfinished file; by default the file's own. nerfstudio reads
             a step number out of *every* name in its checkpoint folder: no unfinished file may lie there.
+
+    Raises:
+        UserError: A folder, a device or a pipe lies there; it is left alone.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = (beside or path.parent) / f".{path.name}.{os.getpid()}.unfinished"
     try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        place = Path(os.path.realpath(path))
+        if place.exists() and not place.is_file():
+            raise UserError(f"{path} is no file but a folder, a device or a pipe; name a file")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = _unfinished((beside or place.parent) / place.name)
+        try:
+            with open(unfinished, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, place)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Context with an empty folder, which takes the place of `folder` at its end with all that it holds, or
+    not at all. Killed in between, neither may be there.
+    """
+    unfinished = _unfinished(folder)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for path in unfinished.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(earlier := _unfinished(unfinished))
+            unfinished.rename(folder)
+            shutil.rmtree(earlier)
+        else:
+            unfinished.rename(folder)
     finally:
-        unfinished.unlink(missing_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what `write_atomic` had not finished in a folder when its process was killed."""
-    for path in folder.glob(".*.unfinished"):
-        number = path.name.split(".")[-2]
-        if number.isdecimal() and not _runs(int(number)):
-            path.unlink(missing_ok=True)
+    """Remove what killed processes of this machine left unfinished in a folder."""
+    for path in folder.glob(f".*.{UNFINISHED}"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{UNFINISHED}")
+
+
+def _runs(pid: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # another user's
-        return True
+    except PermissionError:  # of another user
+        pass
     return True
 
 

@@ -10,14 +10,19 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import msgspec
 
 from bridge_nerf.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -25,10 +30,19 @@ MAX_BYTES = 2**32
 """Size of the largest file that is read whole."""
 MAX_TEXT_BYTES = 2**26
 """Size of the largest text that is read."""
+MAX_ARRAY_BYTES = 2**34
+"""Size of the largest arrays that are read, unpacked."""
 
 
 def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The content of a regular file: never of a device or a pipe, which may have no end.
+    """The content of a regular file; see `opened`."""
+    with opened(path, most) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+@contextmanager
+def opened(path: Path, most: int = MAX_BYTES) -> Iterator[BinaryIO]:
+    """Context with a regular file: never a device or a pipe, which may have no end.
 
     Raises:
         UserError: There is no such file, it is none, it may not be read, or it has more than `most` bytes.
@@ -42,7 +56,7 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
                 raise UserError(f"{path} is a device or a pipe; give a file")
             if state.st_size > most:
                 raise UserError(f"{path} has {state.st_size:_} bytes; give a file of at most {most:_}")
-            return file.read(state.st_size)
+            yield file
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -175,3 +189,32 @@ def read_tensors(path: Path, kind: type[T] | GenericAlias, cure: str) -> T:
         return msgspec.convert(values, kind)
     except (ValueError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is another kind of checkpoint ({_reason(error)}); {cure}") from None
+
+
+def read_arrays(path: Path, kinds: Mapping[str, tuple[str, int]], cure: str) -> dict[str, np.ndarray]:
+    """The arrays that `numpy.savez` wrote, by name; numbers are finite.
+
+    Args:
+        kinds: Name -> (kind of its entries, as in "f" for numpy's `dtype.kind`, number of its axes).
+
+    Raises:
+        UserError: The file is torn, or holds something else.
+    """
+    import numpy as np
+
+    with opened(path, MAX_ARRAY_BYTES) as file:
+        try:
+            if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > MAX_ARRAY_BYTES:
+                raise ValueError("it holds too much")
+            file.seek(0)
+            with np.load(file) as parts:
+                arrays = {name: parts[name] for name in kinds}
+            for name, array in arrays.items():
+                if (array.dtype.kind, array.ndim) != kinds[name]:
+                    raise ValueError(f"{name} is of another kind")
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise ValueError(f"{name} holds numbers that are not finite")
+        except Exception as error:  # zip files raise whatever broken bytes lead to
+            reason = " ".join(first_line(error).split())[:200]
+            raise UserError(f"{path} is torn, or something else ({reason}); {cure}") from None
+    return arrays

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from PIL import Image
 from bridge_nerf import cli
 from bridge_nerf.cli.helpers import helpers
 from bridge_nerf.devices import check_processes
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import Stopped, UserError
 from bridge_nerf.extras import PARTS
 from bridge_nerf.images.image_files import note_in
+from bridge_nerf.interrupts import ended_as_by_ctrl_c
 from tests.images.test_image_files import bad_files
 
 
@@ -192,10 +194,105 @@ def test_more_workers_end_with_the_one_that_started_them(monkeypatch, tmp_path):
     """A pipe that nobody writes to: without the signal they would wait for good."""
     os.mkfifo(tmp_path / "prompts.txt")
     monkeypatch.setattr(sys, "argv", ["bridge-nerf", "batch", str(tmp_path / "prompts.txt")])
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="the same command goes on"), helpers(1):
+    with pytest.raises(KeyboardInterrupt), ended_as_by_ctrl_c(), helpers(1):
         os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(Stopped), helpers(1):
+        raise Stopped("as a batch is by a signal")
+
+
+ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_ends_a_run_after_its_step_and_the_same_command_goes_on(stub, monkeypatch, tmp_path, number):
+    asked = ("image", "--prompt", "a ball", *QUICK, "--out")
+    assert called(monkeypatch, *asked, tmp_path / "whole") is None
+    eps, calls = stub.eps, []
+
+    def told_to_end(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+        return eps(*given)
+
+    monkeypatch.setattr(stub, "eps", told_to_end)
+    said = called(monkeypatch, *asked, tmp_path / "ended") or ""
+    assert said.startswith("bridge-nerf: stopped after step") and "the same command goes on" in said
+    assert images(tmp_path / "ended") and 0 < len(calls) < 12
+    assert called(monkeypatch, *asked, tmp_path / "ended") is None
+    ((one,), (other,)) = images(tmp_path / "ended"), images(tmp_path / "whole")
+    assert np.array_equal(Image.open(one), Image.open(other))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_ends_a_batch_and_each_other_command_with_a_line(stub, monkeypatch, tmp_path, number):
+    def told_to_end(*_):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(stub, "check_prompts", told_to_end)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a ball")
+    for asked in (("sample", "a ball", "--out", tmp_path / "a.png"), ("batch", prompts, "--out", tmp_path)):
+        assert called(monkeypatch, *asked) == (
+            "bridge-nerf: interrupted; the same command goes on from what was saved"
+        )
+
+
+def test_a_second_signal_ends_a_run_at_once(stub, monkeypatch, tmp_path):
+    def told_to_end(*_):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+        pytest.fail("the step went on")
+
+    monkeypatch.setattr(stub, "eps", told_to_end)
+    asked = ("image", "--prompt", "a ball", *QUICK, "--out", tmp_path)
+    assert (called(monkeypatch, *asked) or "").startswith("bridge-nerf: interrupted")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(stub, monkeypatch, tmp_path):
+    """As under nohup."""
+    eps = stub.eps
+
+    def hung_up(*given):
+        signal.raise_signal(signal.SIGHUP)
+        return eps(*given)
+
+    monkeypatch.setattr(stub, "eps", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert called(monkeypatch, "image", "--prompt", "a ball", *QUICK, "--out", tmp_path) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["image", "--prompt", "a duck", "--steps", "100000"],
+        ["compare", "--prompt", "a duck", "--steps", "100000"],
+        ["illusion", "--prompt", "a duck", "--prompt", "a bell", "--steps", "100000"],
+        ["batch", "prompts.txt", "--devices", "2"],
+        ["sample", "a duck", "--count", "500", "--steps", "900", "--out", "a.png"],
+        ["train-toybox", "--folder", "toybox"],
+        ["evaluate-toybox", "--what", "objects", "--out", "figures"],
+        ["evaluate", "toybox", "--out", "tables"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_ends_by_a_signal_with_exit_code_1_and_a_line(tmp_path, command, number):
+    (tmp_path / "prompts.txt").write_text("".join(f"a {word}\n" for word in ("duck", "bell", "car")))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge_nerf.cli", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(60)  # somewhere in the middle; what is asked does not depend on where
+    process.send_signal(number)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert re.search(r"bridge-nerf: (stopped|interrupted).*the same command goes on", said), said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

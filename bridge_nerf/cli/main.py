@@ -17,6 +17,7 @@ from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError, want_of_memory
 from bridge_nerf.extras import required
 from bridge_nerf.flags import check_flags
+from bridge_nerf.interrupts import ended_as_by_ctrl_c
 
 Command = (
     Annotated[Image, tyro.conf.subcommand("image")]
@@ -35,7 +36,9 @@ Command = (
 
 
 def main() -> None:
-    """Entry point; what the user did wrong is one line on stderr and exit code 1."""
+    """Entry point; what the user did wrong is one line on stderr and exit code 1, as is the end by a signal
+    (Ctrl-C, SIGTERM, SIGHUP).
+    """
     # On a busy machine threads that spin while they wait triple the time of an image. Torch reads this when
     # it is imported: later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -43,7 +46,7 @@ def main() -> None:
     command = tyro.cli(Command, prog="bridge-nerf", description=about)  # type: ignore[arg-type]
     try:
         check_flags(getattr(command, "subject", command), RANGES)
-        with required("bridge-nerf"):
+        with ended_as_by_ctrl_c(), required("bridge-nerf"):
             command.run()
     except UserError as error:
         sys.exit(f"bridge-nerf: {error}")

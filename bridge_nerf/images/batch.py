@@ -20,11 +20,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import Stopped, UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.images.folder import folder_of, provenance
-from bridge_nerf.images.generation import Progress, generate, interruptible
+from bridge_nerf.images.generation import Progress, generate
 from bridge_nerf.images.spec import Spec, Subject
+from bridge_nerf.interrupts import interruptible
 from bridge_nerf.photometry import saturation
 from bridge_nerf.pixels import png, to_bytes
 from bridge_nerf.reading import read_text
@@ -138,7 +139,7 @@ def run_batch(specs: Mapping[Path, Spec], prior: ImagePrior) -> list[Path]:
                 made.append(folder)
                 print(f"{_count(specs)}/{len(specs)}  {prompt}", flush=True)
     if interrupted.is_set():
-        raise UserError(f"stopped with {_count(specs)} of {len(specs)} done; the same command goes on")
+        raise Stopped(f"stopped with {_count(specs)} of {len(specs)} done; the same command goes on")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(specs)} could not be made, for the reasons above ({', '.join(failed)}); "

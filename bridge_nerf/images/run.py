@@ -17,9 +17,10 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.files import Background, auxiliary, sweep, write_atomic
 from bridge_nerf.images.folder import Result, earlier, names, note, provenance
-from bridge_nerf.images.generation import Checkpoint, OnStep, Progress, generate, interruptible
+from bridge_nerf.images.generation import Checkpoint, OnStep, Progress, generate
 from bridge_nerf.images.image_files import file_hash, read_image, to_tensor
 from bridge_nerf.images.spec import Spec
+from bridge_nerf.interrupts import interruptible
 from bridge_nerf.photometry import saturation
 from bridge_nerf.pixels import enlarged, png, side_by_side, to_bytes, together, video
 from bridge_nerf.reading import read_rows, read_tensors

@@ -15,12 +15,15 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bridge_nerf.devices import cores
+from bridge_nerf.errors import UserError
+from bridge_nerf.files import atomic
 from bridge_nerf.photometry import BACKGROUNDS
+from bridge_nerf.reading import read_arrays
 from bridge_nerf.toybox.captions import Scene, random_colour, random_flaws, random_toy
 from bridge_nerf.toybox.flaws import corrupt
 from bridge_nerf.toybox.objects import build
 from bridge_nerf.toybox.render import over, random_view, render
-from bridge_nerf.toybox.words import COLOURS
+from bridge_nerf.toybox.words import COLOURS, FLAWS, OBJECTS, VIEWS
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,36 @@ class Shard:
         fields = [
             [s.toy, s.colour or "", s.view, s.background, "|".join(sorted(s.flaws))] for s in self.scenes
         ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, pictures=self.images.numpy(), scenes=np.array(fields))
+        with atomic(path) as file:
+            np.savez(file, pictures=self.images.numpy(), scenes=np.array(fields))
 
     @classmethod
     def load(cls, path: Path) -> Shard:
-        """Read what `save` wrote; raises FileNotFoundError."""
-        with np.load(path) as data:
-            scenes = tuple(
-                Scene(toy, colour or None, view, background, frozenset(filter(None, flaws.split("|"))))
-                for toy, colour, view, background, flaws in data["scenes"].tolist()
-            )
-            return cls(torch.from_numpy(data["pictures"]), scenes)
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: There is no such file, or it is torn, or holds something else.
+        """
+        cure = "remove it, and it is made anew"
+        data = read_arrays(path, {"pictures": ("u", 4), "scenes": ("U", 2)}, cure)
+        try:
+            scenes = tuple(_scene(*words) for words in data["scenes"].tolist())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is of another world ({error}); {cure}") from None
+        images = torch.from_numpy(data["pictures"])
+        if images.dtype != torch.uint8 or len(images) != len(scenes):
+            raise UserError(f"{path} holds {len(images)} images of {len(scenes)} scenes; {cure}")
+        return cls(images, scenes)
+
+
+def _scene(toy: str, colour: str, view: str, background: str, flaws: str) -> Scene:
+    """Raises ValueError for a word that the world does not have."""
+    named = frozenset(filter(None, flaws.split("|")))
+    known = [(toy, OBJECTS), (view, VIEWS), (background, BACKGROUNDS), (colour, ("", *COLOURS))]
+    known += [(flaw, (*FLAWS, "painting")) for flaw in named]
+    if odd := [word for word, words in known if word not in words]:
+        raise ValueError(f"there is no {odd[0]!r}")
+    return Scene(toy, colour or None, view, background, named)
 
 
 def flaw_strength(flaws: frozenset[str], r: np.random.Generator) -> float:

@@ -1,5 +1,6 @@
 """The training recipe at its smallest: it runs, resumes, and its result loads through the ordinary prior."""
 
+import signal
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
@@ -9,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import Stopped, UserError
+from bridge_nerf.interrupts import ended_as_by_ctrl_c
 from bridge_nerf.priors.registry import load_prior
 from bridge_nerf.toybox.dataset import Shard
 from bridge_nerf.toybox.judge import Judge
@@ -18,7 +20,7 @@ from bridge_nerf.toybox.training.autoencoder import LATENT_CHANNELS, Images, bui
 from bridge_nerf.toybox.training.diffusion import CaptionedLatents, DiffusionModule, build_unet
 from bridge_nerf.toybox.training.fitting import COOL_DOWN, StepBatches, batches, fit, lr_schedule
 from bridge_nerf.toybox.training.growing import grown_autoencoder, grown_unet
-from bridge_nerf.toybox.training.judge import JudgeImages
+from bridge_nerf.toybox.training.judge import JudgeImages, JudgeModule
 from bridge_nerf.toybox.training.recipe import PRESETS, named_preset, train_judge, train_prior
 from bridge_nerf.toybox.training.text import MAX_TOKENS, single_words, word_tokenizer
 from bridge_nerf.toybox.words import FLAWS, vocabulary
@@ -67,9 +69,9 @@ def test_standardising_changes_no_reconstruction():
 
 
 def test_a_longer_run_goes_on_from_the_last_checkpoint(trained):
-    before = torch.load(trained / "diffusion" / "last.ckpt", weights_only=False)["global_step"]
+    before = torch.load(trained / "diffusion" / "last.ckpt", weights_only=True)["global_step"]
     train_prior(trained, replace(PRESETS["smoke"], diffusion_steps=5), accelerator="cpu")
-    after = torch.load(trained / "diffusion" / "last.ckpt", weights_only=False)["global_step"]
+    after = torch.load(trained / "diffusion" / "last.ckpt", weights_only=True)["global_step"]
     assert (before, after) == (3, 5)
 
 
@@ -95,6 +97,29 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, monkeypatch
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_after_its_step_with_a_checkpoint(tmp_path, monkeypatch, number):
+    """Lightning's own handler of SIGTERM would end it with exit code 0."""
+    step = JudgeModule.training_step
+
+    def told_to_end(module, *batch):
+        if module.global_step == 1:
+            signal.raise_signal(number)
+        return step(module, *batch)
+
+    with monkeypatch.context() as told:
+        told.setattr(JudgeModule, "training_step", told_to_end)
+        with pytest.raises(Stopped, match="stopped after step 2 of 3"), ended_as_by_ctrl_c():
+            train_judge(tmp_path / "a", PRESETS["smoke"], accelerator="cpu")
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert torch.load(tmp_path / "a" / "judge-training" / "last.ckpt", weights_only=True)["global_step"] == 2
+    one, other = (
+        (train_judge(tmp_path / name, PRESETS["smoke"], accelerator="cpu") / "model.safetensors").read_bytes()
+        for name in "ab"
+    )
+    assert one == other
+
+
 def test_a_loss_that_is_not_finite_ends_the_training_and_spares_the_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "fit", partial(fit, save_every=1))
     step = DiffusionModule.training_step
@@ -105,7 +130,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_spares_the_checkpoint(t
     monkeypatch.setattr(DiffusionModule, "training_step", nan_at_2)
     with pytest.raises(UserError, match="training step 2: the loss is nan"):
         train_prior(tmp_path, replace(PRESETS["smoke"], diffusion_steps=4), accelerator="cpu")
-    saved = torch.load(tmp_path / "diffusion" / "last.ckpt", weights_only=False)
+    saved = torch.load(tmp_path / "diffusion" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 

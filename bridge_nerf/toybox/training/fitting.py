@@ -4,23 +4,33 @@ resumable fit with an averaged copy of the weights.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning
+import msgspec
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from bridge_nerf.devices import cores, tune
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import Stopped, UserError, first_line
+from bridge_nerf.files import atomic, sweep
+from bridge_nerf.flags import STEPS
+from bridge_nerf.interrupts import interruptible
 from bridge_nerf.priors.cpu import multiplies_bfloat16
+from bridge_nerf.reading import read_tensors
+from bridge_nerf.resuming import load_optimizer
 from bridge_nerf.seeding import generator
 
 Visit = tuple[int, np.random.Generator]
@@ -140,8 +150,86 @@ class Finite(Callback):
             )
 
 
+class Stopping(Callback):
+    """Callback that ends a training after a step, with a checkpoint, once it is asked to.
+
+    Args:
+        asked: The question; in training on several devices it is enough that one of them is asked.
+        path: Place of the checkpoint.
+    """
+
+    def __init__(self, asked: threading.Event, path: Path):
+        self.asked, self.path, self.handler = asked, path, signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, *_: Any) -> None:
+        """Put our handler back: Lightning has put one of its own in its place, which ends the process with
+        exit code 0, and without a checkpoint.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Save and raise `Stopped`, but for the last step, which ends the training as ever."""
+        asked = trainer.strategy.reduce_boolean_decision(self.asked.is_set(), all=False)
+        if asked and trainer.global_step < trainer.max_steps:
+            trainer.save_checkpoint(self.path)
+            done = f"step {trainer.global_step} of {trainer.max_steps}"
+            raise Stopped(f"stopped after {done} of {self.path.parent.name}; the same command goes on")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Files of checkpoints that are whole or not there, and from which nothing is unpickled.
+
+    Lightning's own are written beside the system's temporary files and moved, which on another disk is a copy
+    that may be cut short.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write it."""
+        with atomic(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read it; see `read_tensors`."""
+        return read_tensors(Path(path), dict, ANEW)
+
+
+ANEW = "remove it, and this part is trained anew"
+Step = Annotated[int, msgspec.Meta(ge=0, le=int(STEPS.most))]
+
+
+@dataclass
+class Checkpoint:
+    """What Lightning's Trainer and its average of the weights note."""
+
+    global_step: Step
+    state_dict: dict[str, torch.Tensor]
+    """The averaged weights."""
+    current_model_state: dict[str, torch.Tensor]
+    averaging_state: dict[str, torch.Tensor]
+    optimizer_states: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=1)]
+
+
+def _checkpoint(path: Path, module: TrainedModule) -> Checkpoint:
+    """The checkpoint in a file, which belongs to the module; that gets the averaged weights.
+
+    Raises:
+        UserError: It is torn, or of another module.
+    """
+    saved = read_tensors(path, Checkpoint, ANEW)
+    try:
+        load_optimizer(module.configure_optimizers()["optimizer"], saved.optimizer_states[0])
+        for state in (saved.current_model_state, saved.state_dict):
+            module.load_state_dict(state)
+            if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+                raise ValueError(f"{odd[0]} is not finite")
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{path} is of another training ({first_line(error)}); {ANEW}") from None
+    return saved
+
+
 def fit(
-    module: lightning.LightningModule,
+    module: TrainedModule,
     data: Dataset,
     batch: int,
     seed: int,
@@ -165,28 +253,35 @@ def fit(
             one where a card trains, so that it need not wait, and 0 where the CPU does: they would slow it.
 
     Raises:
-        UserError: The loss of a step is not finite.
+        UserError: The loss of a step is not finite, or the checkpoint is torn, or of another training.
+        Stopped: It was interrupted, and has saved what there is.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     last, start = folder / "last.ckpt", 0
     if last.exists():
-        saved = torch.load(last, map_location="cpu", weights_only=False)
-        start = saved["global_step"]
+        start = _checkpoint(last, module).global_step
         if start >= max_steps:  # Lightning would end at once, with the weights not averaged
-            module.load_state_dict(saved["state_dict"])
             return
-    trainer = _trainer(folder, max_steps, seed, accelerator, devices, save_every)
-    device = trainer.strategy.root_device
-    tune(device)
-    cuda = device.type == "cuda"
-    if workers is None:
-        workers = max(1, (cores() - 1) // devices) if cuda else 0
-    loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
-    trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
+    with interruptible() as asked:
+        callbacks = [StepSeed(seed), Finite(), Stopping(asked, last)]
+        trainer = _trainer(folder, max_steps, accelerator, devices, save_every, callbacks)
+        device = trainer.strategy.root_device
+        tune(device)
+        cuda = device.type == "cuda"
+        if workers is None:
+            workers = max(1, (cores() - 1) // devices) if cuda else 0
+        loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
+        try:
+            trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
+        except SystemExit:  # with which Lightning answers a second Ctrl-C, without a word
+            raise KeyboardInterrupt from None
+        if asked.is_set():
+            raise Stopped(f"stopped at the end of {folder.name}; the same command goes on")
 
 
 def _trainer(
-    folder: Path, max_steps: int, seed: int, accelerator: str, devices: int, save_every: int
+    folder: Path, max_steps: int, accelerator: str, devices: int, save_every: int, callbacks: list[Callback]
 ) -> lightning.Trainer:
     average = EMAWeightAveraging(decay=max(0.5, 1 - 20 / max_steps), update_starting_at_step=max_steps // 20)
     return lightning.Trainer(
@@ -194,7 +289,7 @@ def _trainer(
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         # It starts its processes itself, also where it is one task of a SLURM job.
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), WholeCheckpoints()],
         max_steps=max_steps,
         precision="bf16-mixed" if half_precision() else "32-true",
         gradient_clip_val=1.0,
@@ -202,8 +297,7 @@ def _trainer(
         log_every_n_steps=20,
         callbacks=[
             average,
-            StepSeed(seed),
-            Finite(),
+            *callbacks,
             ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=save_every),
             TQDMProgressBar(refresh_rate=20),
         ],

@@ -14,6 +14,8 @@ import torch
 
 from bridge_nerf.devices import check_processes
 from bridge_nerf.errors import UserError
+from bridge_nerf.files import atomic, sweep, whole_folder, write_atomic
+from bridge_nerf.reading import read_json, read_tensors
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.training.autoencoder import (
@@ -73,13 +75,18 @@ def named_preset(name: str) -> Preset:
 
 
 def shard_of(folder: Path, name: str, seed: int, renders: int, **options: Any) -> Shard:
-    """The shard stored in the folder, made first where it is missing."""
+    """The shard stored in the folder, made first where it is missing.
+
+    Raises:
+        UserError: What is there is torn, or another shard.
+    """
     path = folder / f"{name}.npz"
     if not path.exists():
-        part = path.with_suffix(".part.npz")
-        make_shard(seed, renders, **options).save(part)
-        part.replace(path)
-    return Shard.load(path)
+        make_shard(seed, renders, **options).save(path)
+    shard = Shard.load(path)
+    if shard.images.shape != (2 * renders, 3, 64, 64):
+        raise UserError(f"{path} holds images {list(shard.images.shape)}; remove it, and they are made anew")
+    return shard
 
 
 def claim(folder: Path, name: str, **identity: Any) -> None:
@@ -89,12 +96,13 @@ def claim(folder: Path, name: str, **identity: Any) -> None:
     """
     path = folder / f"{name}.json"
     text = json.dumps(identity, indent=1, default=str)
-    if path.exists() and path.read_text() != text:
+    if not path.exists():
+        write_atomic(path, text.encode())
+    elif read_json(path, dict[str, Any], "choose another --folder") != json.loads(text):
         raise UserError(
             f"{folder} holds a training of other sizes, seed or start ({path.name}); choose another --folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    sweep(folder)
 
 
 def train_prior(
@@ -152,10 +160,11 @@ def train_prior(
     steps, batch = preset.diffusion_steps, preset.diffusion_batch
     fit(module, data, batch, seed, folder / "diffusion", steps, accelerator, devices, workers=workers)
     autoencoder.register_to_config(scaling_factor=1.0)
-    export(folder / "prior", autoencoder, module.unet, module.text_encoder, tokenizer)
     made = {"start": None if start is None else str(start), "devices": devices}
     made["unet_channels"] = list(unet.config.block_out_channels)
-    record(folder / "prior", preset, seed, images=len(shard), **made)
+    with whole_folder(folder / "prior") as prior:
+        export(prior, autoencoder, module.unet, module.text_encoder, tokenizer)
+        record(prior, preset, seed, images=len(shard), **made)
     return folder / "prior"
 
 
@@ -191,13 +200,17 @@ def _earlier(start: Path) -> tuple[Any, Any, Any, Any]:
 
 
 def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
-    path = folder / "latents.pt"
+    path, cure = folder / "latents.pt", "remove it, and it is made anew"
     if not path.exists():
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        part = path.with_suffix(".part")
-        torch.save(encode(autoencoder.to(device), shard.images), part)
-        part.replace(path)
-    return torch.load(path, weights_only=True)
+        latents = encode(autoencoder.to(device), shard.images)
+        with atomic(path) as file:
+            torch.save(latents, file)
+    latents = read_tensors(path, torch.Tensor, cure)
+    shape = (len(shard), autoencoder.config.latent_channels, 16, 16)
+    if latents.shape != shape or not latents.is_floating_point() or not torch.isfinite(latents).all():
+        raise UserError(f"{path} does not hold latents of these images; {cure}")
+    return latents
 
 
 def train_judge(
@@ -214,8 +227,9 @@ def train_judge(
     data, steps = JudgeImages(shard), preset.judge_steps
     batch = preset.judge_batch
     fit(module, data, batch, seed, folder / "judge-training", steps, accelerator, workers=workers)
-    module.judge.save(folder / "judge")
-    record(folder / "judge", preset, seed, images=len(shard), loose=LOOSE)
+    with whole_folder(folder / "judge") as judge:
+        module.judge.save(judge)
+        record(judge, preset, seed, images=len(shard), loose=LOOSE)
     return folder / "judge"
 
 
