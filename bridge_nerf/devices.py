@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FEW_PROCESSES = 8
+"""Processes that any machine may be asked for."""
+
+
 def tune(device: torch.device | str) -> None:
     """Let a CUDA device multiply float32 matrices as TF32 and try which convolution is fastest at each shape.
 
@@ -44,18 +48,22 @@ def check_device(device: torch.device | str) -> torch.device:
         raise UserError(
             f"there is no device {device}: torch sees {count} CUDA devices; use cpu, or mend that"
         )
+    if known.type == "cpu" and known.index:
+        raise UserError(f"there is no device {device}: all of the processor is cpu")
     if known.type not in ("cpu", "cuda") and not (known.type == "mps" and torch.backends.mps.is_available()):
         raise UserError(f"there is no device {device} here; give cpu, or cuda where there is a GPU")
     return known
 
 
-def check_processes(devices: int) -> None:
-    """Raise UserError for more processes than GPUs, where there are any: each takes one."""
+def check_processes(count: int, flag: str = "devices") -> None:
+    """Raise UserError for more processes than can work: each takes a GPU, where there are any and the flag is
+    about devices, or else a core, and its share of the memory.
+    """
     import torch
 
-    available = torch.cuda.device_count()
-    if available and devices > available:
-        raise UserError(f"--devices {devices} is more than there are: give a number from 1 to {available}")
+    available = torch.cuda.device_count() if flag == "devices" else 0
+    if count > (most := available or max(FEW_PROCESSES, cores())):
+        raise UserError(f"--{flag} {count} is more than there are: give a number from 1 to {most}")
 
 
 def default_device() -> str:

@@ -41,6 +41,7 @@ SHARE = Range(0, 1)
 COUNT = Range(1)
 NOT_NEGATIVE = Range(0)
 STEPS = Range(1, 10**9)
+STEP = Range(0, 10**9)
 SIZE = Range(0, 10**6)
 """Range of a rate, a weight or a scale: single precision ends soon after."""
 SEED = Range(0, 2**32 - 1)

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 
 import tyro
 
+from bridge_nerf.distillation.config import SCALE
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import COUNT, SEED, Range
+from bridge_nerf.flags import SEED, Range
 from bridge_nerf.guidance.config import PriorConfig
 
 
@@ -40,8 +41,10 @@ class TrainToybox:
     channels."""
 
     def run(self) -> None:
+        from bridge_nerf.devices import check_processes
         from bridge_nerf.toybox.training.recipe import named_preset, train_judge, train_prior
 
+        check_processes(self.workers or 0, "workers")
         preset = named_preset(self.preset)
         if self.part == "judge" and (self.start is not None or self.devices != 1):
             raise UserError("--start and --devices are about the prior; leave them out with --part judge")
@@ -67,7 +70,7 @@ class EvaluateToybox:
     through.
     """
 
-    RANGES: ClassVar[dict[str, Range]] = {"seeds": SEED, "processes": COUNT}
+    RANGES: ClassVar[dict[str, Range]] = {"seeds": SEED, "processes": Range(1, 1024)}
 
     what: tuple[Literal["judge", "objects", "flaws", "held-out", "scenes"], ...] = (
         "judge",
@@ -94,6 +97,7 @@ class EvaluateToybox:
     scenes.png with eight sides of each below the world's own."""
 
     def run(self) -> None:
+        from bridge_nerf.devices import check_processes
         from bridge_nerf.evaluation.report import evaluate_toybox
 
         about_scenes = {
@@ -107,12 +111,15 @@ class EvaluateToybox:
                 raise UserError(
                     f"{flag} is about scenes, which --what leaves out: add them, or leave {flag} out"
                 )
+        check_processes(self.processes, "processes")
         evaluate_toybox(**vars(self))
 
 
 @dataclass
 class SamplePrior:
     """Draw images from a prior by DDIM, as one contact sheet."""
+
+    RANGES: ClassVar[dict[str, Range]] = {"steps": Range(1, 10_000), "guidance_scale": SCALE}
 
     prompts: tyro.conf.Positional[tuple[str, ...]]
     """Prompts to draw, one row each."""

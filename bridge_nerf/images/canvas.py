@@ -17,6 +17,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.images.transforms import IDENTITY, transformed
 from bridge_nerf.priors.image_sizes import image_sizes
+from bridge_nerf.priors.memory import check_images
 from bridge_nerf.registries import Registry
 from bridge_nerf.seeding import generator
 
@@ -147,4 +148,5 @@ def canvas_for(spec: Spec, prior: ImagePrior, start: Start | None) -> Canvas:
             an image.
     """
     image_sizes(prior).check(spec.size)
+    check_images(prior, spec.size, len(spec.subjects))
     return CANVASES[spec.config.canvas](spec, prior, start)

@@ -14,6 +14,7 @@ import transformers
 from transformers.utils import logging
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.flags import Range
 from bridge_nerf.priors.cpu import keep_channels_last
 from bridge_nerf.priors.families import Family
 from bridge_nerf.priors.fingerprint import fingerprint
@@ -26,6 +27,11 @@ from bridge_nerf.priors.pipeline_files import (
     read_index,
 )
 from bridge_nerf.priors.text import Text
+
+FACTOR, SHIFT = Range(1e-4, 1e4), Range(-1e4, 1e4)
+"""Range of what latents are multiplied with, and of what is taken from them before."""
+ATTENTION = "sdpa"
+"""Name of transformers' for the attention of text encoders: torch's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +72,11 @@ def load_components(folder: Path, device: torch.device, dtype: torch.dtype) -> t
     texts = tuple(
         _load_text(folder, family, name, dtype) if name in present else None for name in family.text_encoders
     )
-    networks = {name: _load_model(family, folder, name, dtype) for name in family.networks}
+    networks = {name: load_model(family, folder, name, dtype) for name in family.networks}
     vae, denoiser = networks.get("vae"), networks[family.denoiser]
     _check_fit(folder, family, denoiser, vae, texts)
+    if vae is not None:
+        _check_autoencoder(folder, vae)
     encoders = {name: text.encoder for name, text in zip(family.text_encoders, texts, strict=True) if text}
     # Before they go to a card: on ZeroGPU, what has gone there cannot be read until a run has a GPU.
     weights = fingerprint(folder, networks | encoders)
@@ -99,13 +107,18 @@ def _load_scheduler(folder: Path, family: Family) -> Any:
 
 
 def _load_text(folder: Path, family: Family, name: str, dtype: torch.dtype) -> Text:
-    tokenizer, encoder = load_tokenizer(folder, family, name), _load_model(family, folder, name, dtype)
+    tokenizer, encoder = load_tokenizer(folder, family, name), load_model(family, folder, name, dtype)
     positions = getattr(encoder.config, "max_position_embeddings", family.t5_tokens)
     # A tokenizer saved without its length claims to take 10^30 tokens.
     return Text(tokenizer, encoder, min(tokenizer.model_max_length, positions))
 
 
-def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> Any:
+def load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """One network or text encoder of a pipeline's folder, frozen, in main memory.
+
+    Raises:
+        UserError: It cannot be read, or lacks weights.
+    """
     variant, _ = choose_weights(files_in(folder), family, name, half=dtype.itemsize < 4)
     if dtype == torch.float16 and name in family.overflowing and not _mended(folder, name):
         dtype = torch.bfloat16
@@ -116,6 +129,10 @@ def _load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> 
         options["low_cpu_mem_usage"] = find_spec("accelerate") is not None
     else:
         kind = getattr(transformers, family.text_encoders[name])
+        # A configuration may name a kernel of the hub, which is code that would be fetched and run.
+        options["attn_implementation"] = ATTENTION
+    if "quantization_config" in _config(folder, name):
+        raise UserError(f"the {name} in {folder} is quantised, which priors are not: give its full weights")
     with reading(name, folder), _quiet():
         model, info = kind.from_pretrained(folder / name, output_loading_info=True, **options)
     if absent := sorted(info["missing_keys"]):
@@ -174,6 +191,20 @@ def _check_fit(folder: Path, family: Family, denoiser: Any, vae: Any, texts: tup
             f"the {family.denoiser} in {folder} wants text of width {_text_width(config)}, the text "
             f"encoder gives {width}: the parts belong to different models"
         )
+
+
+def _check_autoencoder(folder: Path, vae: Any) -> None:
+    """Its images would be of one colour, or none at all, with numbers that are not finite; some layers of a
+    decoder hide them.
+    """
+    for name, within in {"scaling_factor": FACTOR, "shift_factor": SHIFT}.items():
+        number = vae.config.get(name)
+        absent = name == "shift_factor" and number is None
+        if not absent and not (isinstance(number, int | float) and within.holds(number)):
+            raise UserError(f"the vae in {folder} has {name} {number!r}, not {within}: get it again")
+    for name, value in vae.named_parameters():
+        if not torch.isfinite(value).all():
+            raise UserError(f"the vae in {folder} holds numbers that are not finite ({name}): get it again")
 
 
 def _text_width(config: Any) -> int:

@@ -6,6 +6,10 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.adapter import HasNetwork
 
+LARGEST = 16
+"""Longest side that a network without a limit of its own is asked for, in sides that it was trained on: far
+beyond what it can draw, and before its attention takes hours a step."""
+
 
 class ImageSizes(NamedTuple):
     """Lengths, in pixels, that the sides of an image may have."""
@@ -35,5 +39,6 @@ def image_sizes(prior: ImagePrior) -> ImageSizes:
     if patch := config.get("patch_size"):
         places = config.get("pos_embed_max_size")
         return ImageSizes(factor * patch, factor * patch * places if places else None)
+    longest = prior.image_size * LARGEST
     simple = any("Simple" in block for block in config.get("down_block_types", ()))
-    return ImageSizes(factor * 2 ** (len(config["down_block_types"]) - 1) if simple else factor)
+    return ImageSizes(factor * 2 ** (len(config["down_block_types"]) - 1) if simple else factor, longest)

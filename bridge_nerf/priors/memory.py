@@ -13,11 +13,15 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
+from bridge_nerf.priors.adapter import HasNetwork
 from bridge_nerf.priors.families import Family
 from bridge_nerf.priors.pipeline_files import choose_weights, components_of, files_in, read_header, read_index
 
 GIB = 2**30
+ACTIVATIONS = 16
+"""Tensors of the size of a UNet's finest level that it holds at a time, at the least (18 to 29 measured)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,26 @@ def check_room(need: Estimate, name: str, device: torch.device | str) -> None:
         size = need.on_device
     if free is not None and size > free:
         raise UserError(too_big(name, device, f"needs {size / GIB:.1f} GiB, {free / GIB:.1f} GiB are free"))
+
+
+def check_images(prior: ImagePrior, size: tuple[int, int], count: int) -> None:
+    """Raise UserError for images that are made together and do not fit into the free memory, by what the
+    finest level of the network alone holds at a time; nothing is known of networks other than UNets.
+
+    Args:
+        size: (height, width) in pixels.
+    """
+    config: Any = getattr(prior.network, "config", {}) if isinstance(prior, HasNetwork) else {}
+    free = free_bytes(prior.device)
+    if free is None or "block_out_channels" not in config:
+        return
+    factor = prior.image_size // prior.latent_shape[-1]
+    entries = count * (size[0] // factor) * (size[1] // factor) * config["block_out_channels"][0]
+    if (need := ACTIVATIONS * entries * prior.dtype.itemsize) > free:
+        raise UserError(
+            f"{count} images of {size[1]} x {size[0]} take more than {need / GIB:.1f} GiB, {free / GIB:.1f} GiB "
+            "are free: ask for a smaller --size, or for fewer at once"
+        )
 
 
 def too_big(name: str, device: torch.device | str, why: str) -> str:

@@ -73,13 +73,13 @@ def split_revision(name: str) -> tuple[str, str | None]:
         return name, None
     base, _, revision = name.rpartition("@")
     if base and os.path.exists(expanded(base)):
-        return base, revision or None
+        return base, revision
     if HUB.match(name) or "://" in name:
         return _addressed(name)
     if is_path(name.partition("@")[0]):
         return name, None
-    name, _, revision = name.partition("@")
-    return name, revision or None
+    name, mark, revision = name.partition("@")
+    return name, revision if mark else None
 
 
 def with_revision(name: str, revision: str | None) -> str:

@@ -49,6 +49,10 @@ def resolve_prior(name: str, device: torch.device | str) -> tuple[str, str]:
     base, revision = split_revision(name)
     resolved, description = _resolved(base, device)
     if revision is not None:
+        if not revision:
+            raise UserError(
+                f'no revision of "{base}" is named; give a branch, a tag or a commit, or leave it'
+            )
         if not _is_hosted(resolved):
             raise UserError(
                 f'revision "{revision}" means nothing for "{resolved}", which is not a hub id: leave it'

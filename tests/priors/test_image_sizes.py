@@ -9,6 +9,7 @@ import torch
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.image_sizes import ImageSizes, image_sizes
+from bridge_nerf.priors.memory import check_images
 from bridge_nerf.priors.registry import load_prior
 from tests.nerf.stub import StubPrior
 from tests.priors.tiny_families import build
@@ -16,7 +17,12 @@ from tests.priors.tiny_families import build
 
 @pytest.mark.parametrize(
     ("family", "sizes"),
-    [("sd-eps", ImageSizes(4)), ("sdxl", ImageSizes(4)), ("sd3", ImageSizes(8, 64)), ("if", ImageSizes(1))],
+    [
+        ("sd-eps", ImageSizes(4, 512)),
+        ("sdxl", ImageSizes(4, 512)),
+        ("sd3", ImageSizes(8, 64)),
+        ("if", ImageSizes(1, 256)),
+    ],
 )
 def test_the_least_size_and_the_next_are_answered(family: str, sizes: ImageSizes, tmp_path: Path) -> None:
     prior = load_prior(str(build(family, tmp_path)), "cpu")
@@ -54,7 +60,7 @@ def test_the_blocks_of_deepfloyd_cannot_pad() -> None:
     )
     prior: Any = StubPrior()  # of pixels, as DeepFloyd's
     prior.network = unet
-    assert image_sizes(prior) == ImageSizes(4)
+    assert image_sizes(prior) == ImageSizes(4, 16 * prior.image_size)
     text, works = torch.zeros(1, 5, 8), []
     for side in range(1, 13):
         try:
@@ -70,3 +76,14 @@ def test_a_size_that_does_not_suit_says_width_first() -> None:
     for size in ((0, 8), (6, 8), (8, 2)):
         with pytest.raises(UserError, match=f"size {size[1]} x {size[0]} does not suit this prior"):
             ImageSizes(4).check(size)
+
+
+def test_more_than_fits_is_refused_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = load_prior("toybox", "cpu")
+    check_images(prior, (64, 64), 1024)
+    with pytest.raises(UserError, match="size 8192 x 8192 does not suit this prior.* up to 1024"):
+        image_sizes(prior).check((8192, 8192))
+    monkeypatch.setattr("bridge_nerf.priors.memory.free_bytes", lambda _: 2**30)
+    check_images(prior, (64, 64), 64)
+    with pytest.raises(UserError, match="1024 images of 256 x 256 take more than .* GiB, 1.0 GiB are free"):
+        check_images(prior, (256, 256), 1024)

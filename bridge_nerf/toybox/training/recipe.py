@@ -15,6 +15,10 @@ import torch
 from bridge_nerf.devices import check_processes
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import atomic, sweep, whole_folder, write_atomic
+from bridge_nerf.priors.components import load_model
+from bridge_nerf.priors.inspection import load_tokenizer
+from bridge_nerf.priors.pipeline_files import check_folder
+from bridge_nerf.priors.registry import is_toybox
 from bridge_nerf.reading import read_json, read_tensors
 from bridge_nerf.toybox.dataset import Shard, make_shard
 from bridge_nerf.toybox.judge import Judge
@@ -98,7 +102,7 @@ def claim(folder: Path, name: str, **identity: Any) -> None:
     text = json.dumps(identity, indent=1, default=str)
     if not path.exists():
         write_atomic(path, text.encode())
-    elif read_json(path, dict[str, Any], "choose another --folder") != json.loads(text):
+    elif read_json(path, dict, "choose another --folder") != json.loads(text):
         raise UserError(
             f"{folder} holds a training of other sizes, seed or start ({path.name}); choose another --folder"
         )
@@ -126,8 +130,8 @@ def train_prior(
             training.
     """
     check_processes(devices)
-    if start is not None and not (start / "model_index.json").is_file():
-        raise UserError(f"{start} is not a prior to start from: it has no model_index.json")
+    if start is not None:
+        check_folder(start)
     identity = {
         "renders": preset.renders,
         "channels": preset.unet_channels,
@@ -188,15 +192,19 @@ def _autoencoder(
 
 
 def _earlier(start: Path) -> tuple[Any, Any, Any, Any]:
-    """Autoencoder, UNet, text encoder and tokenizer of a prior's folder."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    """Autoencoder, UNet, text encoder and tokenizer of a prior's folder; all but the first are to be trained.
 
-    autoencoder = AutoencoderKL.from_pretrained(start / "vae").eval().requires_grad_(False)
-    unet = UNet2DConditionModel.from_pretrained(start / "unet").train()
-    text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", attn_implementation="eager").train()
-    tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
-    return autoencoder, unet.float(), text_encoder.float(), tokenizer
+    Raises:
+        UserError: It is not whole, or not a prior of the toybox's world.
+    """
+    family = check_folder(start)
+    if not is_toybox(str(start)):
+        raise UserError(f"{start} is not a prior of the toybox's words; give one that train-toybox made")
+    parts = [load_model(family, start, name, torch.float32) for name in ("vae", "unet", "text_encoder")]
+    for network in parts[1:]:
+        network.train().requires_grad_(True)
+    parts[2].set_attn_implementation("eager")
+    return *parts, load_tokenizer(start, family, "text_encoder")
 
 
 def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
