@@ -55,6 +55,10 @@ except SystemExit:
         (["sample", "a zeppelin"], "zeppelin"),
         (["sample", "a duck", "--count", "0"], "--count 0 makes no sense"),
         (["sample", "a duck", "--prior", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["train-toybox", "--devices", "0"], "--devices 0 makes no sense; give a number from 1 to 1024"),
+        (["train-toybox", "--devices", "1000"], "--devices 1000 is more than there are"),
+        (["train-toybox", "--workers", "1000"], "--workers 1000 is more than there are"),
+        (["train-toybox", "--seed", str(2**32)], f"--seed {2**32} makes no sense"),
         (["evaluate-toybox", "--what", "judge", "--judge", "/nowhere"], "no judge"),
     ],
 )
@@ -164,6 +168,15 @@ def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
     assert called(monkeypatch, "plot-errors", run) is None
     assert "first_order" in capsys.readouterr().out and (run / "errors.svg").exists()
     assert "neither errors.csv" in (called(monkeypatch, "plot-errors", tmp_path) or "")
+    log, before = run / "metrics.csv", (run / "metrics.csv").read_bytes()
+    assert "does not name a plot; end it in .svg" in (
+        called(monkeypatch, "plot-errors", log, "--out", log) or ""
+    )
+    (run / "log.svg").symlink_to(log)
+    assert "is the log itself" in (called(monkeypatch, "plot-errors", log, "--out", run / "log.svg") or "")
+    os.mkfifo(pipe := tmp_path / "pipe.svg")
+    assert "a device or a pipe" in (called(monkeypatch, "plot-errors", run, "--out", pipe) or "")
+    assert pipe.is_fifo() and log.read_bytes() == before
 
 
 def test_illusion_has_a_prompt_for_each_view(stub, monkeypatch, tmp_path):
@@ -362,6 +375,20 @@ BAD = [
     (["evaluate", "toybox", "--batch", "0"], "--batch 0 makes no sense"),
     (["evaluate", "toybox", "--turned"], "no toy is named"),
     (["evaluate", "prior", "--prior", "toybx"], 'did you mean "toybox"?'),
+    (["image", "--prompt", "a ball", "--steps", "9" * 20], "--steps 99999999999999999999 makes no sense"),
+    (["image", "--prompt", "a ball", "--adapter-rank", "100000"], "--adapter-rank 100000 makes no sense"),
+    (["image", "--prompt", "a ball", "--learning-rate", "1e300"], "--learning-rate 1e+300 makes no sense"),
+    (["image", "--prompt", "a ball", "--prior.device", "meta"], "there is no device meta here"),
+    (["image", "--prompt", "a ball", "--prior.device", ""], 'unknown device ""'),
+    (["image", "--prompt", "a ball", "--prior.revision", "x"], 'revision "x" means nothing for "toybox"'),
+    (["image", "--prompt", "a ball", "--prior.revision", ""], 'no revision of "auto" is named'),
+    (
+        ["sample", "a ball", "--count", "100000"],
+        "--count 100000 makes no sense; give a number from 1 to 1024",
+    ),
+    (["sample", "a ball", "--steps", "1000000"], "--steps 1000000 makes no sense"),
+    (["sample", "a ball", "--guidance-scale", "nan"], "--guidance-scale nan makes no sense"),
+    (["evaluate", "prior", "--processes", "1000"], "--processes 1000 is more than there are"),
     (["batch", "/nowhere.txt"], "there is no file /nowhere.txt"),
     (["reproduce", "/nowhere.png"], "there is no file /nowhere.png"),
 ]

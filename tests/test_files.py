@@ -1,11 +1,15 @@
 """Files that are whole or absent, and those that a run can do without."""
 
+import os
+import subprocess
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from bridge_nerf import files
+from bridge_nerf.errors import UserError
 from tests.waiting import PATIENCE
 
 
@@ -69,3 +73,41 @@ def test_files_in_the_background_are_written_in_order_and_are_there_at_the_end(t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "3", "last", "more"]
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{tmp_path / '2'} could not be made" in said
+
+
+def test_only_files_are_replaced_and_links_are_followed(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(UserError, match=f"{name} is no file but a folder, a device or a pipe"):
+            files.write_atomic(tmp_path / name, b"new")
+    with pytest.raises(UserError, match="/dev/null is no file"):
+        files.write_atomic(Path("/dev/null"), b"new")
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
+    files.write_atomic(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "folder" / "file").read_bytes() == b"new"
+
+
+def test_a_folder_is_the_old_or_the_new_one(tmp_path) -> None:
+    folder = tmp_path / "made"
+    for text in ("old", "new"):
+        with files.whole_folder(folder) as unfinished:
+            (unfinished / text).write_text(text)
+            assert folder.exists() == (text == "new")
+        assert [path.name for path in folder.iterdir()] == [text]
+    with pytest.raises(KeyboardInterrupt), files.whole_folder(folder) as unfinished:
+        (unfinished / "half").touch()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "new"]
+
+
+def test_what_the_dead_have_left_is_swept_and_what_the_living_make_is_not(tmp_path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f".a.{dead.pid}.unfinished").touch()
+    (tmp_path / f".b.{dead.pid}.unfinished" / "c").mkdir(parents=True)
+    kept = [f".a.{os.getpid()}.unfinished", ".mine.unfinished", f"a.{dead.pid}.unfinished"]
+    for name in kept:
+        (tmp_path / name).touch()
+    files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

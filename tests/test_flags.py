@@ -1,11 +1,21 @@
 """Ranges of numbers, and text that is not text."""
 
-from dataclasses import dataclass, field
+import importlib
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from bridge_nerf.cli.evaluate import EvaluateImages
+from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint
+from bridge_nerf.cli.ranges import RANGES
+from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import COUNT, FINITE, SHARE, Range, check_flags, leaves
+from bridge_nerf.flags import COUNT, FINITE, SHARE, Leaf, Range, check_flags, leaves
+
+entry: Any = importlib.import_module("bridge_nerf.cli.main")  # the package has a function of that name
 
 NAN, INF = float("nan"), float("inf")
 
@@ -72,3 +82,41 @@ def test_what_makes_no_sense_is_said_with_its_flag(config: Whole, said: str) -> 
     with pytest.raises(UserError) as caught:
         check_flags(config, ranges)
     assert str(caught.value).startswith(said)
+
+
+def numbers_of_commands() -> dict[str, tuple[Any, Leaf]]:
+    """ "COMMAND --FLAG" -> the command and the flag, for every number that bridge-nerf takes."""
+    found = {}
+    for kind in (*COMMANDS, EvaluateImages):
+        hints = get_type_hints(kind)
+        needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+        command = kind(**{name: {Path: Path("a"), str: "a"}.get(hints[name], ("a",)) for name in needed})
+        for leaf in leaves(command):
+            hint = get_type_hints(type(leaf.owner))[leaf.name]
+            if {int, float} & {hint, *get_args(hint)}:
+                found[f"{kind.__name__} --{leaf.flag}"] = command, leaf
+    return found
+
+
+COMMANDS = (Image, Paint, Illusion, Compare, Batch, TrainToybox, EvaluateToybox, SamplePrior)
+NUMBERS = numbers_of_commands()
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_of_every_command_has_a_least_and_a_most(name: str) -> None:
+    command, leaf = NUMBERS[name]
+    within = getattr(type(leaf.owner), "RANGES", {}).get(leaf.name) or RANGES.get(leaf.flag, FINITE)
+    least, most = max(within.least, within.above), min(within.most, within.below)
+    assert math.isfinite(least) and math.isfinite(most), f"{name} takes {within}"
+    for number in (NAN, INF, -INF, least - 1, most + 1, 10**25, -(10**25)):
+        leaf.put((number,) if isinstance(leaf.value, tuple) else number)
+        with pytest.raises(UserError, match=f"--{leaf.flag} .* makes no sense; give a number") as caught:
+            check_flags(command, RANGES)
+        assert "\n" not in str(caught.value)
+    leaf.put(leaf.value)
+    check_flags(command, RANGES)
+
+
+def test_the_commands_are_all_there_are() -> None:
+    kinds = {get_args(kind)[0].__name__ for kind in get_args(entry.Command)}
+    assert kinds - {kind.__name__ for kind in COMMANDS} == {"Reproduce", "Evaluate", "PlotErrors", "Doctor"}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from bridge_nerf.errors import UserError
+
 
 @dataclass
 class PlotErrors:
@@ -21,12 +23,14 @@ class PlotErrors:
     """The plot's file (svg); by default errors.svg in the folder."""
 
     def run(self) -> None:
-        from bridge_nerf.evaluation.diagnostics import read_errors, source_rows, write_plot
+        from bridge_nerf.evaluation.diagnostics import log_of, read_errors, source_rows, write_plot
         from bridge_nerf.evaluation.table import text_table
 
         series = read_errors(self.folder)
         beside = self.folder.parent if self.folder.is_file() else self.folder
         out = self.out or beside / "errors.svg"
+        if out.resolve() == log_of(self.folder).resolve():
+            raise UserError(f"--out {out} is the log itself; name another file")
         write_plot(series, out, str(self.folder))
         print(text_table(source_rows(series)))
         print(f"wrote {out}")

@@ -44,6 +44,7 @@ class TrainToybox:
         from bridge_nerf.devices import check_processes
         from bridge_nerf.toybox.training.recipe import named_preset, train_judge, train_prior
 
+        check_processes(self.devices)
         check_processes(self.workers or 0, "workers")
         preset = named_preset(self.preset)
         if self.part == "judge" and (self.start is not None or self.devices != 1):

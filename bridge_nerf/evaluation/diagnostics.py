@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ from bridge_nerf.distillation.diagnostics import ERRORS, SOURCES
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.charts import STYLE, svg
 from bridge_nerf.files import write_atomic
-from bridge_nerf.reading import read_text
+from bridge_nerf.reading import read_rows
 
 LOGS = ("errors.csv", "metrics.csv")
 """Logs of a run of text to 3D, and of one that makes images."""
@@ -44,6 +42,14 @@ class SourceRow:
     """Mean square of source - NOISE."""
 
 
+def log_of(path: Path) -> Path:
+    """The log of a run, from its folder or that file itself. UserError where there is none."""
+    known = [path] if path.is_file() else [path / name for name in LOGS if (path / name).is_file()]
+    if not known:
+        raise UserError(f"{path} has neither {' nor '.join(LOGS)}; give the folder of a run")
+    return known[0]
+
+
 def read_errors(path: Path) -> dict[str, list[tuple[int, float]]]:
     """Measurements from a run's folder or a CSV file.
 
@@ -52,23 +58,20 @@ def read_errors(path: Path) -> dict[str, list[tuple[int, float]]]:
     Raises:
         UserError: There is no such file, it is not text, or there are no errors in it.
     """
-    known = [path] if path.is_file() else [path / name for name in LOGS if (path / name).is_file()]
-    if not known:
-        raise UserError(f"{path} has neither {' nor '.join(LOGS)}; give the folder of a run")
-    text = io.StringIO(read_text(known[0]), newline="")
+    log = log_of(path)
+    rows = read_rows(log, "give the folder of a run")
     try:
-        rows = list(csv.DictReader(text))
         series = {
             name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in ERRORS
         }
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{known[0]} is not the log of a run ({error}); give the folder of a run") from None
+    except ValueError as error:
+        raise UserError(f"{log} is not the log of a run ({error}); give the folder of a run") from None
     series = {name: list(_finite(name, values)) for name, values in series.items()}
     names = [slot.lower() for slot in SOURCES]
     measured = [name for name in names if all(series[f"{kind}_{name}"] for kind in PANELS)]
     if not measured:
         raise UserError(
-            f"{known[0]} holds no errors: measure them while the run is made, with "
+            f"{log} holds no errors: measure them while the run is made, with "
             "--pipeline.errors-every 25 (ns-train) or --errors-every 25 (bridge-nerf image)"
         )
     return {f"{kind}_{name}": series[f"{kind}_{name}"] for kind in PANELS for name in measured}
@@ -117,5 +120,7 @@ def plot(series: Series, title: str) -> Figure:
 
 
 def write_plot(series: Series, path: Path, title: str) -> None:
-    """Write the plot as SVG."""
+    """Write the plot as SVG. UserError for a path with another ending: it may be a file of the run's."""
+    if path.suffix.lower() != ".svg":
+        raise UserError(f"{path} does not name a plot; end it in .svg")
     write_atomic(path, svg(plot(series, title)))

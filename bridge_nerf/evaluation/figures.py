@@ -5,6 +5,7 @@ Every figure is measured here and now; the goals beside them are the ones that t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,8 +59,19 @@ def random_view_word(r: np.random.Generator) -> str:
     return VIEWS[int(r.choice(4, p=(0.215, 0.43, 0.215, 0.14)))]
 
 
+BATCH = 32
+"""Images that are drawn together."""
+
+
+def sampling_seconds(prior: ImagePrior, prompts: Sequence[str], steps: int) -> float:
+    """The seconds that `sampled` takes, about: those of two steps of the first batch, and as many for all."""
+    some, begin = prompts[:BATCH], time.perf_counter()
+    ddim(prior, some, steps=2, generators=[torch.Generator() for _ in some])
+    return (time.perf_counter() - begin) / 2 * steps * len(prompts) / len(some)
+
+
 def sampled(
-    prior: ImagePrior, prompts: Sequence[str], seed: int, batch: int = 32, **options
+    prior: ImagePrior, prompts: Sequence[str], seed: int, batch: int = BATCH, **options
 ) -> Float[Tensor, "n 3 h w"]:
     """`ddim` in batches; the noise of prompt k is a function of (seed, k) whatever the batch."""
     parts = []

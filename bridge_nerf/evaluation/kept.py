@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.pixels import to_bytes
+from bridge_nerf.reading import parsed, read_arrays
 from bridge_nerf.toybox.words import article
 
 SHOWN = 3
@@ -76,12 +76,12 @@ class KeptScenes:
         path = self.path(run)
         if not path.exists():
             return None
-        try:
-            with np.load(path) as file:
-                identity = json.loads(str(file["identity"]))
-                views, seconds = torch.from_numpy(file["views"]).float() / 255, float(file["seconds"])
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-            raise UserError(f"{path} is not a kept scene, or damaged; remove it to train it again") from error
+        cure = "remove it to train it again"
+        held = read_arrays(path, {"identity": ("U", 0), "views": ("u", 4), "seconds": ("f", 0)}, cure)
+        identity = parsed(dict, str(held["identity"]), str(path), cure)
+        views = torch.from_numpy(held["views"])
+        if views.dtype != torch.uint8 or views.shape[1] != 3 or not views.numel():
+            raise UserError(f"{path} holds no views but {list(views.shape)} numbers; {cure}")
         if identity != (wanted := dict(self.identities[run])):
             names = [name for name in wanted | identity if identity.get(name) != wanted.get(name)]
             said = [f"{name} was {identity.get(name)}, is {wanted.get(name)}" for name in names[:SHOWN]]
@@ -90,7 +90,7 @@ class KeptScenes:
                 f"{path} holds a scene of another run ({'; '.join(said)}{more}), and figures never mix two: "
                 "choose another --out, or remove the file to train it again"
             )
-        return Scene(views, seconds)
+        return Scene(views.float() / 255, float(held["seconds"]))
 
     def write(self, run: Run, scene: Scene) -> None:
         """Keep the scene, whole or not at all. UserError for views that are not finite."""

@@ -22,11 +22,12 @@ from bridge_nerf.evaluation.figures import (
     judge_figures,
     object_figures,
     sampled,
+    sampling_seconds,
 )
 from bridge_nerf.evaluation.kept import KeptScenes, Run, Scene
 from bridge_nerf.evaluation.processes import finished
 from bridge_nerf.evaluation.scene_figures import SceneFigures
-from bridge_nerf.evaluation.sheets import labelled, sheet
+from bridge_nerf.evaluation.sheets import encoded, labelled, sheet
 from bridge_nerf.evaluation.world import turntable
 from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.guidance.config import PriorConfig
@@ -34,6 +35,8 @@ from bridge_nerf.paths import asset
 from bridge_nerf.toybox.judge import Judge
 from bridge_nerf.toybox.words import OBJECTS
 
+MANY = 20_000
+"""Network calls, one image each, for which it is said beforehand how long they take."""
 SIDES = 8
 """Views of a scene in the contact sheet."""
 PRIOR_FIGURES = {"objects": object_figures, "flaws": flaw_figures, "held-out": held_out_figures}
@@ -62,9 +65,11 @@ def sample_sheet(
     loaded.check_prompts(list(prompts))
     if steps > (most := loaded.schedule.num_timesteps):
         raise UserError(f"--steps {steps} are more than the prior has times; give at most {most}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     rows = [prompt for prompt in prompts for _ in range(count)]
-    sheet(sampled(loaded, rows, seed, steps=steps, guidance_scale=guidance_scale), count).save(out)
+    if len(rows) * steps > MANY:
+        print(f"this takes about {sampling_seconds(loaded, rows, steps) / 60:.0f} minutes", flush=True)
+    images = sampled(loaded, rows, seed, steps=steps, guidance_scale=guidance_scale)
+    write_atomic(out, encoded(sheet(images, count), out.suffix))
     print(f"wrote {out}")
 
 
@@ -110,8 +115,7 @@ def evaluate_toybox(
         every = dict.fromkeys(toys or OBJECTS)
         runs = [Run(objective, toy, seed) for objective in names for toy in every for seed in seeds]
         kept = kept_scenes(runs, prior, out / "views")
-    out.mkdir(parents=True, exist_ok=True)
-    (path := out / "figures.json").write_text("[]")
+    path = out / "figures.json"
 
     def measured() -> Iterator[Figure]:
         loaded = Judge.load(judge or asset("toybox/judge"))
@@ -128,7 +132,7 @@ def evaluate_toybox(
     for figure in measured():
         print(figure.line(), flush=True)
         figures.append(figure)
-        path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
+        write_atomic(path, json.dumps([asdict(figure) for figure in figures], indent=1).encode())
     print(f"wrote {path}")
     return figures
 
@@ -149,7 +153,7 @@ def _scenes(
         shown[row.toy][f"{row.toy}: {row.objective}, seed {row.seed}"] = scene.views
         with auxiliary(out / "scenes.png"):
             lines = {name: views for toy in shown.values() for name, views in toy.items()}
-            labelled(lines, SIDES).save(out / "scenes.png")
+            write_atomic(out / "scenes.png", encoded(labelled(lines, SIDES), ".png"))
 
     train = partial(scenes.trained, prior=prior, out=out / "scenes")
     with closing(finished(kept, train, processes, out / "scenes")) as made:

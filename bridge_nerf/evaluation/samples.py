@@ -16,9 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.prior import ImagePrior
+from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.images.generation import generate
 from bridge_nerf.images.spec import Spec, Subject
+from bridge_nerf.reading import read_arrays
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,12 @@ def _cached(
         buffer = io.BytesIO()
         np.savez(buffer, pictures=last.images().numpy(), seconds=last.seconds, rows=sum(rows))
         write_atomic(path, buffer.getvalue())
-    with np.load(path) as file:
-        return Samples(torch.from_numpy(file["pictures"]), float(file["seconds"]), int(file["rows"]))
+    cure = "remove it, and its images are made again"
+    held = read_arrays(path, {"pictures": ("f", 4), "seconds": ("f", 0), "rows": ("i", 0)}, cure)
+    images = torch.from_numpy(held["pictures"]).float()
+    if images.shape != (len(spec.subjects), 3, *spec.size) or not 0 <= images.min() <= images.max() <= 1:
+        raise UserError(f"{path} does not hold {len(spec.subjects)} images of this run; {cure}")
+    return Samples(images, float(held["seconds"]), int(held["rows"]))
 
 
 def _counting(prior: ImagePrior) -> tuple[ImagePrior, list[int]]:

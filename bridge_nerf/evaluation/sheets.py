@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,13 @@ LABEL = 16
 def sheet(images: Float[Tensor, "n 3 h w"], columns: int) -> Image.Image:
     """Images (RGB in [0, 1]) row by row, `columns` a row."""
     return Image.fromarray(side_by_side(list(to_bytes(images.float())), columns, gap=0))
+
+
+def encoded(image: Image.Image, ending: str) -> bytes:
+    """The bytes of the image's file, in the format that such an ending stands for, as in ".png"."""
+    buffer = io.BytesIO()
+    image.save(buffer, Image.registered_extensions()[ending.lower()])
+    return buffer.getvalue()
 
 
 def labelled(rows: Mapping[str, Float[Tensor, "n 3 h w"]], columns: int) -> Image.Image:

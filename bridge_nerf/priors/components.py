@@ -1,7 +1,6 @@
 """Loading of a pipeline's parts one by one, such that no weight stays random."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,12 +23,16 @@ from bridge_nerf.priors.pipeline_files import (
     choose_weights,
     components_of,
     files_in,
+    read_header,
     read_index,
 )
 from bridge_nerf.priors.text import Text
+from bridge_nerf.reading import read_json
 
 FACTOR, SHIFT = Range(1e-4, 1e4), Range(-1e4, 1e4)
 """Range of what latents are multiplied with, and of what is taken from them before."""
+SMALL = 512
+"""Number that any configuration may hold, where it need not be a side of a weight."""
 ATTENTION = "sdpa"
 """Name of transformers' for the attention of text encoders: torch's own."""
 
@@ -119,7 +122,8 @@ def load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> A
     Raises:
         UserError: It cannot be read, or lacks weights.
     """
-    variant, _ = choose_weights(files_in(folder), family, name, half=dtype.itemsize < 4)
+    variant, files = choose_weights(files_in(folder), family, name, half=dtype.itemsize < 4)
+    _check_sizes(folder, name, files)
     if dtype == torch.float16 and name in family.overflowing and not _mended(folder, name):
         dtype = torch.bfloat16
     options = {"dtype": dtype, "variant": variant, "use_safetensors": True}
@@ -145,6 +149,26 @@ def load_model(family: Family, folder: Path, name: str, dtype: torch.dtype) -> A
     return model.eval().requires_grad_(False)
 
 
+def _check_sizes(folder: Path, name: str, files: Sequence[str]) -> None:
+    """Refuse a configuration that no weights of these files can have: it would be built before they are read,
+    and may take all the memory there is.
+    """
+    shapes = [entry["shape"] for file in files for entry in read_header(folder / file).values()]
+    most = max(SMALL, len(shapes), *(side for shape in shapes for side in shape))
+
+    def check(key: str, value: Any) -> None:
+        for part in value if isinstance(value, list) else []:
+            check(key, part)
+        for inner, part in value.items() if isinstance(value, dict) else []:
+            check(inner, part)
+        if isinstance(value, int) and abs(value) > most and key != "sample_size":
+            raise UserError(
+                f"the {name} in {folder} says {key} {value}, more than its weights have: get it again"
+            )
+
+    check(name, _config(folder, name))
+
+
 def _class_of(folder: Path, name: str) -> str | None:
     """Class of a distilled autoencoder in the place of the family's; None for the family's own."""
     named = _config(folder, name).get("_class_name")
@@ -158,7 +182,7 @@ def _mended(folder: Path, name: str) -> bool:
 
 def _config(folder: Path, name: str) -> dict[str, Any]:
     with reading(name, folder):
-        return json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
+        return read_json(folder / name / "config.json", dict, "get it again")
 
 
 @contextmanager

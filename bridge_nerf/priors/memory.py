@@ -102,8 +102,8 @@ def check_images(prior: ImagePrior, size: tuple[int, int], count: int) -> None:
     entries = count * (size[0] // factor) * (size[1] // factor) * config["block_out_channels"][0]
     if (need := ACTIVATIONS * entries * prior.dtype.itemsize) > free:
         raise UserError(
-            f"{count} images of {size[1]} x {size[0]} take more than {need / GIB:.1f} GiB, {free / GIB:.1f} GiB "
-            "are free: ask for a smaller --size, or for fewer at once"
+            f"{count} images of {size[1]} x {size[0]} take more than {need / GIB:.1f} GiB, "
+            f"{free / GIB:.1f} GiB are free: ask for a smaller --size, or for fewer at once"
         )
 
 

@@ -33,8 +33,9 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} has no model_index.json (found: {found}): give {top}")
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        content["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(content["_class_name"], str):
+            raise TypeError("_class_name is no name")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{index} cannot be read ({error}): download the pipeline again") from None
     return content
 
@@ -77,7 +78,8 @@ def family_of(kind: object, where: object) -> Family:
 
 def components_of(family: Family, index: dict[str, Any]) -> tuple[str, ...]:
     """Folders of the networks and text encoders that this pipeline has."""
-    left_out = {name for name in family.optional if None in index.get(name, (None,))}
+    entries = {name: index.get(name) for name in family.optional}
+    left_out = {name for name, entry in entries.items() if not isinstance(entry, list) or None in entry}
     return tuple(name for name in (*family.networks, *family.text_encoders) if name not in left_out)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -124,19 +126,32 @@ def make_shard(seed: int, renders: int, size: int = 64, workers: int | None = No
     """2 x `renders` images of this seed, made by `workers` processes, by default one a core; `options` are
     those of `random_scenes`.
     """
-    edges = [*range(0, renders, 500), renders]
+    edges = [*range(0, renders, 100), renders]
     return concatenate(spread(_chunk, [(seed, a, b, size, options) for a, b in pairwise(edges)], workers))
 
 
 def spread(work: Callable[..., Any], jobs: Sequence[tuple], workers: int | None = None) -> list[Any]:
     """The answers of `work` to the arguments in `jobs`, in order, by `workers` processes of one thread each;
     None is one a core, and 0, like a single job, stays in this process.
+
+    Raises:
+        UserError: One of the processes was killed.
     """
     workers = cores() if workers is None else workers
     if workers <= 1 or len(jobs) == 1:
         return [work(*job) for job in jobs]
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, *zip(*jobs, strict=True)))
+    try:
+        with ProcessPoolExecutor(workers, initializer=_work_undisturbed) as pool:
+            return list(pool.map(work, *zip(*jobs, strict=True)))
+    except BrokenProcessPool:
+        raise UserError("a process that renders images was killed; the same command goes on") from None
+
+
+def _work_undisturbed() -> None:
+    """Let a process compute with one thread, and leave Ctrl-C to the one that it works for."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def concatenate(shards: Sequence[Shard]) -> Shard:

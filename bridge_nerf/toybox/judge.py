@@ -112,6 +112,8 @@ class Judge(nn.Module):
         try:
             state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
             judge.load_state_dict(state)
+            if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+                raise RuntimeError(f"{odd[0]} is not finite")
         except (SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(

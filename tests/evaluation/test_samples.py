@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation.samples import TableOptions, generated
 from bridge_nerf.images.spec import Subject
 from tests.images.conftest import SPEC, changed
@@ -40,3 +43,26 @@ def test_another_start_is_another_image(tmp_path):
     spec = replace(SPEC, config=changed(SPEC.config, learning_rate=0.0))
     images = [generated(spec, StubPrior(), SPEC.subjects, options, start).images for start in starts]
     assert not torch.equal(*images) and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"",
+        b"hello",
+        {"pictures": np.zeros((1, 3, 4, 4)), "seconds": 1.0, "rows": 1},
+        {"pictures": np.full((1, 3, 16, 16), np.nan), "seconds": 1.0, "rows": 1},
+        {"pictures": np.full((1, 3, 16, 16), 7.0), "seconds": 1.0, "rows": 1},
+        {"pictures": np.zeros((1, 3, 16, 16)), "seconds": "long", "rows": 1},
+        {"pictures": np.zeros((1, 3, 16, 16)), "rows": 1},
+    ],
+    ids=["empty", "text", "another size", "no numbers", "too bright", "words", "no seconds"],
+)
+def test_what_is_kept_is_checked(tmp_path, held):
+    options = TableOptions(1, 4, 0, tmp_path)
+    generated(SPEC, StubPrior(), SPEC.subjects, options)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(held) if isinstance(held, bytes) else np.savez(path, **held)
+    with pytest.raises(UserError, match=f"{path.name} .*remove it, and its images are made again") as caught:
+        generated(SPEC, StubPrior(), SPEC.subjects, options)
+    assert "\n" not in str(caught.value)

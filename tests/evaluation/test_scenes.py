@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -156,7 +157,7 @@ def test_a_damaged_scene_is_said(tmp_path):
     path = tmp_path / "bridge-release-3d-ice-cream-1.npz"
     for data in (path.read_bytes()[:100], b"", b"views"):
         path.write_bytes(data)
-        with pytest.raises(UserError, match="not a kept scene, or damaged; remove it"):
+        with pytest.raises(UserError, match="remove it to train it again"):
             kept.read(run)
 
 
@@ -252,3 +253,25 @@ def test_impossible_requests_are_one_line_and_leave_nothing(flags, said, prior, 
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert said in str(stop.value) and "\n" not in str(stop.value) and not (tmp_path / "out").exists()
+
+
+def test_earlier_figures_stay_until_there_are_new_ones(tmp_path):
+    (tmp_path / "figures.json").write_text("[1]")
+    with pytest.raises(UserError, match="no judge"):
+        evaluate_toybox(("judge",), PriorConfig("toybox"), tmp_path / "nowhere", (), ("bridge",), tmp_path)
+    assert (tmp_path / "figures.json").read_text() == "[1]"
+
+
+@pytest.mark.parametrize(
+    "change", [{"views": np.zeros((2, 3, 4, 4))}, {"views": np.zeros(3, np.uint8)}, {"identity": "["}]
+)
+def test_a_kept_scene_of_other_numbers_is_said(tmp_path, change):
+    run = Run("sds", "duck", 1)
+    kept = KeptScenes(tmp_path, {run: {"seed": "1"}})
+    whole = {"views": np.zeros((2, 3, 4, 4), np.uint8), "seconds": 1.0, "identity": '{"seed": "1"}'}
+    np.savez(kept.path(run), **whole)
+    assert kept.read(run) is not None
+    for damaged in (change, {"seconds": float("nan")}, {"identity": "7"}):
+        np.savez(kept.path(run), **whole | damaged)
+        with pytest.raises(UserError, match="sds-duck-1.npz .*remove it to train it again"):
+            kept.read(run)

@@ -4,6 +4,8 @@ import json
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from tests.priors.test_registry import REPO, put_in_cache
 from tests.priors.tiny import WORDS, build_tiny_pipeline
 from tests.priors.tiny_families import build
 
+VAE = "vae/diffusion_pytorch_model.safetensors"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 HTTP: Any = SimpleNamespace(headers={}, request=None)
 """A response as the hub's errors want one."""
@@ -91,6 +94,16 @@ def cut(file: Path, length: int = 1000) -> None:
     file.write_bytes(file.read_bytes()[:length])
 
 
+def scaled(folder: Path, value: object) -> None:
+    edit(folder / "vae/config.json", scaling_factor=value)
+
+
+def fill(file: Path, name: str, value: float) -> None:
+    weights = load_file(file)
+    weights[name].fill_(value)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
 def drop_a_weight(folder: Path) -> None:
     weights = load_file(folder / UNET)
     del weights["conv_in.weight"]
@@ -127,6 +140,14 @@ BAD: dict[str, Bad] = {
     "torn index": (
         lambda m: m.load(lambda f: (f / "model_index.json").write_text("{")),
         ["model_index.json cannot be read", "download the pipeline again"],
+    ),
+    "an index of lists": (
+        lambda m: m.load(lambda f: edit(f / "model_index.json", _class_name=[], text_encoder=3)),
+        ["model_index.json cannot be read", "download the pipeline again"],
+    ),
+    "a config that is a list": (
+        lambda m: m.load(lambda f: (f / "vae/config.json").write_text("[]")),
+        ["the vae in", "cannot be read", "get it again"],
     ),
     "wrong family": (
         lambda m: m.load(lambda f: edit(f / "model_index.json", _class_name="FluxPipeline")),
@@ -169,6 +190,33 @@ BAD: dict[str, Bad] = {
     "a weight missing": (
         lambda m: m.load(drop_a_weight),
         ["lacks 1 weights", "conv_in.weight", "get it again"],
+    ),
+    "an autoencoder of no numbers": (
+        lambda m: m.load(lambda f: fill(f / VAE, "decoder.conv_in.weight", float("nan"))),
+        ["the vae in", "not finite (decoder.conv_in.weight)", "get it again"],
+    ),
+    "an autoencoder of infinite numbers": (
+        lambda m: m.load(lambda f: fill(f / VAE, "decoder.conv_in.bias", float("-inf"))),
+        ["the vae in", "not finite (decoder.conv_in.bias)", "get it again"],
+    ),
+    "a quantised part": (
+        lambda m: m.load(lambda f: edit(f / "text_encoder/config.json", quantization_config={})),
+        ["the text_encoder in", "is quantised", "give its full weights"],
+    ),
+    **{
+        f"a scaling factor of {value}": (
+            partial(Machine.load, damage=partial(scaled, value=value)),
+            ["the vae in", f"scaling_factor {value!r}, not a number from 0.0001 to 10000", "get it again"],
+        )
+        for value in (float("nan"), float("inf"), 1e30, 0, -1.0, "one", None)
+    },
+    "a network without bounds": (
+        lambda m: m.load(lambda f: edit(f / "unet/config.json", block_out_channels=[10**9, 10**9])),
+        ["the unet in", "block_out_channels 1000000000", "more than its weights have: get it again"],
+    ),
+    "a text encoder without end": (
+        lambda m: m.load(lambda f: edit(f / "text_encoder/config.json", num_hidden_layers=10**7)),
+        ["the text_encoder in", "num_hidden_layers 10000000", "more than its weights have: get it again"],
     ),
     # Parts that do not fit
     "inpainting model": (
@@ -330,3 +378,27 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, t
         with pytest.raises(UserError, match="cannot be downloaded"):
             load_prior(REPO, "cpu")
         assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"attn_implementation": "kernels-community/flash-attn2"},
+        {"_attn_implementation": "somebody/attention"},
+        {"_attn_implementation": {"": "kernels-community/flash-attn2"}},
+        {"attn_implementation": "flash_attention_2"},
+        {"auto_map": {"AutoModel": "modelling.Model", "AutoConfig": "modelling.Config"}},
+        {"text_config": {"attn_implementation": "kernels-community/flash-attn2"}},
+    ],
+    ids=str,
+)
+def test_a_text_encoder_brings_no_code_along(folders, tmp_path, monkeypatch, said) -> None:
+    """Neither a kernel of the hub nor a module beside the weights."""
+    folder = Machine(folders, tmp_path, monkeypatch).folder()
+    edit(folder / "text_encoder/config.json", **said)
+    (folder / "text_encoder/modelling.py").write_text("raise SystemExit('it was run')")
+    for name in ("lazy_import_flash_attention", "load_and_register_attn_kernel"):
+        monkeypatch.setattr(f"transformers.modeling_utils.{name}", lambda *_, **__: pytest.fail("asked for"))
+    with suppress(UserError):  # where another shape follows from what was said
+        prior: Any = load_prior(str(folder), "cpu")
+        assert prior.text_encoders[0].encoder.config._attn_implementation == "sdpa"

@@ -1,5 +1,8 @@
 """The training recipe at its smallest: it runs, resumes, and its result loads through the ordinary prior."""
 
+import json
+import re
+import shutil
 import signal
 from dataclasses import replace
 from functools import partial
@@ -33,6 +36,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toybox")
     train_prior(folder, PRESETS["smoke"], accelerator="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    train_judge(folder, PRESETS["smoke"], accelerator="cpu")
     return folder
 
 
@@ -191,6 +201,115 @@ def test_a_folder_holds_one_training(trained):
         train_prior(trained, PRESETS["smoke"], seed=5, accelerator="cpu")
 
 
+class Runs:
+    """What a pickle may do."""
+
+    def __reduce__(self):
+        return pytest.fail, ("it was unpickled",)
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello"),
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "another's": lambda path: path.write_bytes((path.parent / "other").read_bytes()),
+    "a pickle": lambda path: torch.save({"global_step": Runs(), "state_dict": Runs()}, path),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["prior-run.json", "pictures.npz", "latents.pt", "diffusion/last.ckpt"])
+def test_a_torn_file_is_said_with_its_remedy(trained, tmp_path, monkeypatch, name, damage):
+    folder = shutil.copytree(trained, tmp_path / "toybox")
+    others = {
+        "prior-run.json": lambda path: path.write_text('{"seed": [[[0]]], "more": null}'),
+        "pictures.npz": lambda path: np.savez(path.open("wb"), pictures=np.zeros(3), scenes=["a"]),
+        "latents.pt": lambda path: torch.save(torch.zeros(80, 8, 16, 16) / 0, path),
+        "diffusion/last.ckpt": lambda path: shutil.copy(trained / "autoencoder" / "last.ckpt", path),
+    }
+    others[name]((folder / name).parent / "other")
+    DAMAGES[damage](folder / name)
+    monkeypatch.setattr(recipe, "_autoencoder", lambda *_: build_autoencoder().requires_grad_(False))
+    with pytest.raises(UserError) as caught:
+        train_prior(folder, replace(PRESETS["smoke"], diffusion_steps=6), accelerator="cpu")
+    said = str(caught.value)
+    assert (name in said or "prior-run.json" in name) and "\n" not in said
+    assert re.search("remove it|choose another --folder|give a file|save it as UTF-8", said)
+
+
+CHECKPOINTS = {
+    "a negative step": lambda saved: saved.update(global_step=-1),
+    "a huge step": lambda saved: saved.update(global_step=10**30),
+    "a step as text": lambda saved: saved.update(global_step="3"),
+    "another step": lambda saved: saved.update(global_step=2),
+    "no average": lambda saved: saved.pop("averaging_state"),
+    "no optimiser": lambda saved: saved.update(optimizer_states=[]),
+    "an empty optimiser": lambda saved: saved["optimizer_states"][0].update(state={}),
+    "no loops": lambda saved: saved.update(loops={}),
+    "weights as a list": lambda saved: saved.update(state_dict=[1, 2]),
+    "no numbers": lambda saved: saved["state_dict"]["judge.heads.bias"].fill_(float("nan")),
+    "other shapes": lambda saved: saved["current_model_state"].update({"judge.heads.bias": torch.zeros(2)}),
+    "no version": lambda saved: saved.pop("pytorch-lightning_version"),
+    "no callbacks": lambda saved: saved.update(callbacks=7),
+}
+
+
+@pytest.mark.parametrize("change", CHECKPOINTS)
+def test_a_checkpoint_that_says_something_else_is_refused(judged, tmp_path, change):
+    folder = shutil.copytree(judged, tmp_path / "judge")
+    path = folder / "judge-training" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    CHECKPOINTS[change](saved)
+    torch.save(saved, path)
+    with pytest.raises(
+        UserError, match="last.ckpt is .*; remove it, and this part is trained anew"
+    ) as caught:
+        train_judge(folder, replace(PRESETS["smoke"], judge_steps=5), accelerator="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_disk_that_is_full_keeps_the_last_checkpoint(judged, tmp_path, monkeypatch):
+    folder = shutil.copytree(judged, tmp_path / "judge")
+    before = (folder / "judge-training" / "last.ckpt").read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bridge_nerf.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        train_judge(folder, replace(PRESETS["smoke"], judge_steps=5), accelerator="cpu")
+    assert (folder / "judge-training" / "last.ckpt").read_bytes() == before
+    assert not list(folder.rglob("*.unfinished"))
+
+
+STARTS = {
+    "no index": (lambda start: (start / "model_index.json").unlink(), "model_index"),
+    "torn config": (lambda start: (start / "unet/config.json").write_text("{"), "the unet in"),
+    "a wider network": (
+        lambda start: edit(start / "unet/config.json", cross_attention_dim=64),
+        "the unet in",
+    ),
+    "a list": (lambda start: (start / "vae/config.json").write_text("[]"), "the vae in"),
+    "other words": (lambda start: (start / "words.json").unlink(), "not a prior of the toybox's words"),
+    "another scale": (lambda start: edit(start / "vae/config.json", block_out_channels=[8, 8]), "the vae in"),
+}
+
+
+@pytest.mark.parametrize("damage", STARTS)
+def test_a_prior_to_start_from_is_whole(trained, tmp_path, damage):
+    start = shutil.copytree(trained / "prior", tmp_path / "start")
+    change, said = STARTS[damage]
+    change(start)
+    with pytest.raises(UserError, match=said) as caught:
+        recipe._earlier(start)
+    assert "\n" not in str(caught.value)
+
+
+def edit(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 @pytest.mark.slow
 def test_training_goes_on_from_an_earlier_prior(trained, tmp_path):
     start = trained / "prior"
@@ -218,6 +337,14 @@ def test_the_judge_trains_and_loads(tmp_path):
     verdict = judge(torch.rand(3, 3, 64, 64))
     assert len(verdict.toys) == len(verdict.views) == len(verdict.colours) == 3
     assert ((verdict.clean >= 0) & (verdict.clean <= 1)).all()
+
+
+def test_a_judge_of_no_numbers_is_refused(tmp_path):
+    judge = Judge()
+    judge.heads.weight.data.fill_(float("nan"))
+    judge.save(tmp_path)
+    with pytest.raises(UserError, match="not a judge, or damaged .heads.weight is not finite"):
+        Judge.load(tmp_path)
 
 
 @pytest.mark.parametrize("cluster", ["a SLURM job of four tasks", "the second task of srun"])

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from bridge_nerf.devices import cores, tune
-from bridge_nerf.errors import Stopped, UserError, first_line
+from bridge_nerf.errors import Stopped, UserError, first_line, want_of_memory
 from bridge_nerf.files import atomic, sweep
 from bridge_nerf.flags import STEPS
 from bridge_nerf.interrupts import interruptible
@@ -123,7 +123,13 @@ def batches(
         num_workers=workers,
         pin_memory=pinned,
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_leave_ctrl_c,
     )
+
+
+def _leave_ctrl_c(_: int) -> None:
+    """Leave it to the process that trains, which saves what there is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class StepSeed(Callback):
@@ -150,23 +156,29 @@ class Finite(Callback):
             )
 
 
-class Stopping(Callback):
-    """Callback that ends a training after a step, with a checkpoint, once it is asked to.
+class Ends(Callback):
+    """Callback that lets a training begin where its checkpoint ends, and end after a step, with a
+    checkpoint, once it is asked to.
 
     Args:
+        start: Step at which it begins.
         asked: The question; in training on several devices it is enough that one of them is asked.
         path: Place of the checkpoint.
     """
 
-    def __init__(self, asked: threading.Event, path: Path):
-        self.asked, self.path, self.handler = asked, path, signal.getsignal(signal.SIGTERM)
+    def __init__(self, start: int, asked: threading.Event, path: Path):
+        self.start, self.asked, self.path = start, asked, path
+        self.handler, self.begun = signal.getsignal(signal.SIGTERM), False
 
-    def on_train_start(self, *_: Any) -> None:
-        """Put our handler back: Lightning has put one of its own in its place, which ends the process with
-        exit code 0, and without a checkpoint.
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Raise ValueError at another step, and put our handler back: Lightning has put one of its own in its
+        place, which ends the process with exit code 0, and without a checkpoint.
         """
+        if trainer.global_step != self.start:
+            raise ValueError(f"it says step {self.start}, and is of step {trainer.global_step}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.handler)
+        self.begun = True
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save and raise `Stopped`, but for the last step, which ends the training as ever."""
@@ -264,7 +276,8 @@ def fit(
         if start >= max_steps:  # Lightning would end at once, with the weights not averaged
             return
     with interruptible() as asked:
-        callbacks = [StepSeed(seed), Finite(), Stopping(asked, last)]
+        ends = Ends(start, asked, last)
+        callbacks = [StepSeed(seed), Finite(), ends]
         trainer = _trainer(folder, max_steps, accelerator, devices, save_every, callbacks)
         device = trainer.strategy.root_device
         tune(device)
@@ -276,6 +289,14 @@ def fit(
             trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
         except SystemExit:  # with which Lightning answers a second Ctrl-C, without a word
             raise KeyboardInterrupt from None
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, UserError) or want_of_memory(error):
+                raise
+            if asked.is_set():  # and its processes were told to end, too
+                raise Stopped(f"stopped during {folder.name}; the same command goes on") from None
+            if last.exists() and not ends.begun:
+                raise UserError(f"{last} is of another training ({first_line(error)}); {ANEW}") from None
+            raise
         if asked.is_set():
             raise Stopped(f"stopped at the end of {folder.name}; the same command goes on")
 
