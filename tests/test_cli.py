@@ -169,9 +169,8 @@ def test_the_errors_of_a_run_are_plotted(stub, monkeypatch, capsys, tmp_path):
     assert "first_order" in capsys.readouterr().out and (run / "errors.svg").exists()
     assert "neither errors.csv" in (called(monkeypatch, "plot-errors", tmp_path) or "")
     log, before = run / "metrics.csv", (run / "metrics.csv").read_bytes()
-    assert "does not name a plot; end it in .svg" in (
-        called(monkeypatch, "plot-errors", log, "--out", log) or ""
-    )
+    assert "is the log itself" in (called(monkeypatch, "plot-errors", log, "--out", log) or "")
+    assert "end it in .svg" in (called(monkeypatch, "plot-errors", log, "--out", run / "run.json") or "")
     (run / "log.svg").symlink_to(log)
     assert "is the log itself" in (called(monkeypatch, "plot-errors", log, "--out", run / "log.svg") or "")
     os.mkfifo(pipe := tmp_path / "pipe.svg")

@@ -64,15 +64,17 @@ class PriorConfig:
         Raises:
             UserError: There is no such prior, or no such device.
         """
-        from bridge_nerf.devices import check_device, default_device
+        from bridge_nerf.devices import check_device
         from bridge_nerf.priors.names import with_revision
         from bridge_nerf.priors.registry import resolve_prior
 
-        where = check_device(self._place(device) or default_device())
+        where = check_device(self._place(device))
         return resolve_prior(with_revision(self.name, self.revision), where)
 
-    def _place(self, device: str | None) -> str | None:
-        return device if self.device is None else self.device
+    def _place(self, device: str | None) -> str:
+        from bridge_nerf.devices import default_device
+
+        return next((place for place in (self.device, device) if place is not None), default_device())
 
     def load(self, device: str | None = None) -> tuple[str, ImagePrior]:
         """(resolved name, prior), frozen, on its own device or else the given one; see `resolve`.
@@ -80,12 +82,12 @@ class PriorConfig:
         Raises:
             UserError: It cannot be had, or does not fit into memory.
         """
-        from bridge_nerf.devices import default_device, make_current
+        from bridge_nerf.devices import make_current
         from bridge_nerf.priors.registry import dtype_of, load_prior
 
         name, line = self.resolve(device)
         print(line, flush=True)
-        where = self._place(device) or default_device()
+        where = self._place(device)
         if device is None:  # a trainer has seen to that
             make_current(where)
         options = {"checkpointing": self.checkpointing, "compiling": self.compiling, "graphs": self.graphs}

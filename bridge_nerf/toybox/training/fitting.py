@@ -30,7 +30,7 @@ from bridge_nerf.flags import STEPS
 from bridge_nerf.interrupts import interruptible
 from bridge_nerf.priors.cpu import multiplies_bfloat16
 from bridge_nerf.reading import read_tensors
-from bridge_nerf.resuming import load_optimizer
+from bridge_nerf.resuming import load_module, load_optimizer
 from bridge_nerf.seeding import generator
 
 Visit = tuple[int, np.random.Generator]
@@ -232,10 +232,10 @@ def _checkpoint(path: Path, module: TrainedModule) -> Checkpoint:
     try:
         load_optimizer(module.configure_optimizers()["optimizer"], saved.optimizer_states[0])
         for state in (saved.current_model_state, saved.state_dict):
-            module.load_state_dict(state)
+            load_module(module, state)
             if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
                 raise ValueError(f"{odd[0]} is not finite")
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is of another training ({first_line(error)}); {ANEW}") from None
     return saved
 
