@@ -139,6 +139,16 @@ def test_an_image_is_reproduced_in_its_own_precision(stub, monkeypatch, tmp_path
     ]
 
 
+def test_it_is_said_how_long_many_samples_take(stub, monkeypatch, capsys, tmp_path):
+    asked = ("sample", "a ball", "--count", 2, "--steps", 3, "--out", tmp_path / "a.png")
+    assert called(monkeypatch, *asked) is None
+    assert "this takes about" not in capsys.readouterr().out
+    monkeypatch.setattr("bridge_nerf.evaluation.report.MANY", 5)
+    assert called(monkeypatch, *asked) is None
+    assert "this takes about 1 min" in capsys.readouterr().out
+    assert Image.open(tmp_path / "a.png").size == (32, 16)
+
+
 def test_paint_begins_with_the_image(stub, monkeypatch, tmp_path):
     source = tmp_path / "painting.jpg"
     Image.new("CMYK", (30, 30), (0, 200, 200, 40)).save(source)

@@ -14,9 +14,9 @@ from bridge_nerf.evaluation.objectives import objective_rows
 from bridge_nerf.evaluation.paintings import painting_rows
 from bridge_nerf.evaluation.report import check_any, named
 from bridge_nerf.evaluation.samples import TableOptions
-from bridge_nerf.evaluation.sheets import labelled, sheet
+from bridge_nerf.evaluation.sheets import encoded, labelled, sheet
 from bridge_nerf.evaluation.table import text_table, write_table
-from bridge_nerf.files import auxiliary
+from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.images.spec import Spec
 from bridge_nerf.paths import asset
 from bridge_nerf.toybox.judge import Judge
@@ -54,9 +54,9 @@ def image_tables(
             shown[" ".join(labels)] = images
             of_row, of_all = path.with_name(f"{name}-{'-'.join(labels).replace(' ', '')}.png"), f"{path}.png"
             with auxiliary(of_row):
-                sheet(images[:40], 10).save(of_row)
+                write_atomic(of_row, encoded(sheet(images[:40], 10), ".png"))
             with auxiliary(of_all):
-                labelled(shown, 10).save(of_all)
+                write_atomic(Path(of_all), encoded(labelled(shown, 10), ".png"))
         print(f"{out}: {name}.txt, .json, .svg, .png and a sheet for each row\n", flush=True)
 
 

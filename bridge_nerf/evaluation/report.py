@@ -67,7 +67,8 @@ def sample_sheet(
         raise UserError(f"--steps {steps} are more than the prior has times; give at most {most}")
     rows = [prompt for prompt in prompts for _ in range(count)]
     if len(rows) * steps > MANY:
-        print(f"this takes about {sampling_seconds(loaded, rows, steps) / 60:.0f} minutes", flush=True)
+        minutes = sampling_seconds(loaded, rows, steps) / 60
+        print(f"this takes about {max(1, round(minutes))} min", flush=True)
     images = sampled(loaded, rows, seed, steps=steps, guidance_scale=guidance_scale)
     write_atomic(out, encoded(sheet(images, count), out.suffix))
     print(f"wrote {out}")
