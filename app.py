@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -52,6 +51,7 @@ with required("app.py"):
     from bridge_nerf.app.theme import CSS
     from bridge_nerf.app.worker import Optimise, Seconds, Worker
     from bridge_nerf.guidance.config import PriorConfig
+    from bridge_nerf.interrupts import ended_as_by_ctrl_c
 
 
 def limit_heaps() -> None:
@@ -133,14 +133,6 @@ def launch(worker: Worker, sessions: Sessions, root: Path, host: str, port: int 
     return page
 
 
-def end_by_signals() -> None:
-    """End by SIGTERM and by a closed terminal's SIGHUP as by Ctrl-C: the files go, too."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has one of them
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, lambda *_: sys.exit())
-
-
 def main(prior: str = "toybox", host: str | None = None, port: int | None = None) -> None:
     """Serve the app.
 
@@ -150,14 +142,13 @@ def main(prior: str = "toybox", host: str | None = None, port: int | None = None
         port: Port to listen on; 7860 by default, or the next free one.
     """
     limit_heaps()
-    end_by_signals()
     hardware = zero_gpu_options()  # before anything asks for CUDA: `spaces` changes what torch answers
     try:
         listening = checked_host(host if host is not None else os.environ.get(HOST, "127.0.0.1"))
         at = PORT_OF_SPACE if port is None else checked_port("--port", str(port))
         name, _ = PriorConfig(prior).resolve()
         # A folder of its own for all files: what lies there, and nothing else, can be read through the app.
-        with own_folder() as root:
+        with ended_as_by_ctrl_c(), own_folder() as root:
             worker = Worker(name, lambda: PriorConfig(name).load()[1], **hardware)
             sessions = Sessions(root / "sessions")
             try:
@@ -166,6 +157,8 @@ def main(prior: str = "toybox", host: str | None = None, port: int | None = None
                 sessions.end()
     except (UserError, OSError) as error:  # OSError: the port is taken
         sys.exit(f"app.py: {error}")
+    except KeyboardInterrupt:  # before the page was served; gradio takes later ones for the end
+        sys.exit("app.py: interrupted")
 
 
 if __name__ == "__main__":

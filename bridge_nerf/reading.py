@@ -11,8 +11,7 @@ import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -37,39 +36,44 @@ MAX_ARRAY_BYTES = 2**34
 def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     """The content of a regular file; see `opened`."""
     with opened(path, most) as file:
-        return file.read(os.fstat(file.fileno()).st_size)
+        try:
+            # No more than the file is said to have: some files of the kernel's have no end.
+            return file.read(os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
-@contextmanager
-def opened(path: Path, most: int = MAX_BYTES) -> Iterator[BinaryIO]:
-    """Context with a regular file: never a device or a pipe, which may have no end.
+def opened(path: Path, most: int = MAX_BYTES) -> BinaryIO:
+    """A regular file, open for reading: never a device or a pipe, which may have no end.
 
     Raises:
         UserError: There is no such file, it is none, it may not be read, or it has more than `most` bytes.
     """
     try:
-        # Without waiting, as opening a pipe would, and no more than the file is said to have: some files of
-        # the kernel's have no end either.
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise UserError(f"{path} is a device or a pipe; give a file")
-            if state.st_size > most:
-                raise UserError(f"{path} has {state.st_size:_} bytes; give a file of at most {most:_}")
-            yield file
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; give a file") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or first_line(error)}") from None
+        raise _unreadable(path, error) from None
     except ValueError as error:  # of a name that no file can have
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"there is no file {str(path)!r}: {first_line(error)}") from None
+    state = os.fstat(file.fileno())
+    if stat.S_ISREG(state.st_mode) and state.st_size <= most:
+        return file
+    file.close()
+    if not stat.S_ISREG(state.st_mode):
+        raise UserError(f"{path} is a device or a pipe; give a file")
+    raise UserError(f"{path} has {state.st_size:_} bytes; give a file of at most {most:_}")
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read: {error.strerror or first_line(error)}")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
+    # Opening a pipe would wait for a writer.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -105,20 +105,3 @@ def test_the_end_waits_for_runs_and_lets_none_begin(tmp_path):
     assert not list((tmp_path / "sessions").iterdir())
     with pytest.raises(UserError, match="about to end"):
         sessions.get("a", "image")
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
-def test_a_closed_terminal_ends_the_app_unless_it_was_to_be_ignored(app, monkeypatch):
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        app.end_by_signals()
-        for number in numbers:
-            with pytest.raises(SystemExit):
-                os.kill(os.getpid(), number)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-        app.end_by_signals()
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
