@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,6 +23,7 @@ from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import Stopped, UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.images.folder import folder_of, provenance
+from bridge_nerf.images.gallery import Facts
 from bridge_nerf.images.generation import Progress, generate
 from bridge_nerf.images.spec import Spec, Subject
 from bridge_nerf.interrupts import interruptible
@@ -93,17 +94,12 @@ def make(spec: Spec, folder: Path, prior: ImagePrior) -> Iterator[Progress]:
         yield progress
     assert progress is not None
     image, subject = progress.images(), spec.subjects[0]
-    facts = {
-        "prompt": prompt_of(spec),
-        "seed": subject.seed,
-        "folder": folder.name,
-        "saturation": saturation(image).mean().item(),
-        "seconds": round(progress.seconds, 2),
-    }
+    colourful, seconds = saturation(image).mean().item(), round(progress.seconds, 2)
+    facts = Facts(prompt_of(spec), subject.seed, folder.name, colourful, seconds)
     note = provenance(spec, progress.done) | {"prompt": prompt_of(spec), "seed": subject.seed, "index": 0}
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     write_atomic(unfinished / "picture.png", png(to_bytes(image)[0], note))
-    write_atomic(unfinished / "item.json", json.dumps(facts).encode())
+    write_atomic(unfinished / "item.json", json.dumps(asdict(facts)).encode())
     os.replace(unfinished, folder)
 
 

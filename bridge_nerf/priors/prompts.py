@@ -1,7 +1,6 @@
 """Closed vocabularies of small models, and prompts in messages."""
 
 import difflib
-import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.reading import read_text
+from bridge_nerf.reading import read_json
 
 FILE = "words.json"
 
@@ -39,14 +38,8 @@ class Vocabulary:
         file = folder / FILE
         if not file.exists():
             return None
-        text = read_text(file)
-        try:
-            entries = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{file} is not JSON ({error}): restore it") from None
-        if not isinstance(entries, dict) or not all(isinstance(words, list) for words in entries.values()):
-            raise UserError(f'{file} must map categories to lists of words, as in {{"objects": ["apple"]}}')
-        return cls(entries)
+        cure = 'it maps categories to lists of words, as in {"objects": ["apple"]}: restore it'
+        return cls(read_json(file, dict[str, list[str]], cure))
 
     @property
     def words(self) -> frozenset[str]:

@@ -258,7 +258,7 @@ BAD: dict[str, Bad] = {
     ),
     "torn words": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("{")),
-        ["words.json is not JSON"],
+        ["words.json cannot be read", "restore it"],
     ),
     "words in UTF-16": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("{}", encoding="utf-16")),
@@ -266,7 +266,7 @@ BAD: dict[str, Bad] = {
     ),
     "wrong words": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("[1]")),
-        ["must map categories"],
+        ["maps categories"],
     ),
     # Names, devices, revisions
     "unknown name": (
