@@ -4,15 +4,19 @@ Nothing heavy is imported here, so that a wrong folder is reported at once.
 """
 
 import json
+import os
 import re
-import struct
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import PIPELINES, Family, tokenizer_of
+from bridge_nerf.reading import checked, opened, parsed
 
 TOKENIZERS = {"tokenizer.json": (), "vocab.json": ("merges.txt",), "spiece.model": ()}
 """Forms in which a tokenizer is stored: a file -> the files that go with it."""
@@ -47,24 +51,33 @@ def pipeline_above(path: Path) -> Path | None:
     )
 
 
-def read_header(file: Path) -> dict[str, Any]:
+_Whole = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Tensor(TypedDict):
+    """The entry of a tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[_Whole]
+    data_offsets: tuple[_Whole, _Whole]
+
+
+def read_header(file: Path) -> Mapping[str, Any]:
     """Name -> dtype, shape and offsets of every tensor in a safetensors file; no weights are read.
 
     Raises:
         UserError: It is damaged, or cut short.
     """
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, file.stat().st_size)))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = 8 + length + max(entry["data_offsets"][1] for entry in tensors.values())
-        if not all(isinstance(entry["shape"], list) for entry in tensors.values()):
-            raise TypeError("a shape is missing")
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read ({error}): download it again") from None
-    if end != file.stat().st_size:
-        raise UserError(f"{file} has {file.stat().st_size} bytes instead of {end}: download it again")
+    with opened(file, most=sys.maxsize) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        length = int.from_bytes(stream.read(8), "little")
+        header = stream.read(min(length, size))
+    values = parsed(dict[str, Any], header, str(file), cure := "download it again")
+    values.pop("__metadata__", None)
+    tensors = checked(dict[str, _Tensor], values, str(file), cure)
+    end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+    if end != size:
+        raise UserError(f"{file} has {size} bytes instead of {end}: download it again")
     return tensors
 
 
