@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import resource
 import signal
 import sys
@@ -56,8 +55,8 @@ def refusal(call: Callable[[], object]) -> str | None:
         said = stop.code
     else:
         return None
-    assert said.strip() and said.isprintable(), f"not one line: {said!r}"
-    assert not re.search(r"Traceback|<.* object at 0x|<class '", said), said
+    assert said.strip() and len(said.splitlines()) == 1, f"not one line: {said!r}"
+    assert "Traceback" not in said
     return said
 
 
