@@ -2,11 +2,16 @@
 at their end.
 """
 
+import signal
 from collections import Counter
 
 import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
+
+# Whoever started the tests may have let some be ignored, as a shell does with Ctrl-C for what runs beside it.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))
 """Takes an int for a float, as PEP 484 does."""

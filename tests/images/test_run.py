@@ -215,8 +215,9 @@ def test_frames_and_numbers_that_cannot_be_written_cost_no_run(prior, whole, tmp
 @pytest.mark.parametrize(
     "number, size, frame", [(300, (16, 16), (236, 496, 3)), (1, (4, 8192), (2, 4096, 3))]
 )
-def test_frames_fit_into_a_film(prior, tmp_path, capsys, number, size, frame):
+def test_frames_fit_into_a_film(prior, tmp_path, capsys, monkeypatch, number, size, frame):
     """In one row, and enlarged, each of these is wider than H.264 can be."""
+    monkeypatch.setattr("bridge_nerf.priors.image_sizes.LARGEST", 1000)
     prior.encode = lambda images: F.interpolate(images, (SIZE, SIZE))
     spec = replace(several(range(number)), config=changed(SPEC.config, steps=1, canvas="pixels"), size=size)
     result = optimise_images(spec, tmp_path / "run", prior)
