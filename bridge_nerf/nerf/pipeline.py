@@ -28,6 +28,7 @@ from bridge_nerf.guidance.rng import PerStepDraws
 from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
+from bridge_nerf.nerf.engine.checkpoint import fitted
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit
@@ -176,28 +177,33 @@ class BridgePipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a whole state: nerfstudio itself loads what happens to fit and leaves the rest at random.
 
+        Raises:
+            UserError: The state is not this model's.
+        """
+        super().load_pipeline(self.fitted(loaded_state), step)
+
+    def fitted(self, loaded_state: dict[str, Any]) -> dict[str, Tensor]:
+        """The whole of a state, as it can be loaded.
+
         The adapter alone may be on one side only: a run may go on with an objective that asks none, or begin
         to, and looking at a run needs none. Which cells are occupied, and that the object was turned, earlier
         versions did not save: all cells count until it is found out, and nothing was turned.
 
         Raises:
-            UserError: The state is not this model's.
+            UserError: The state is not this model's, or a number is not finite.
         """
 
-        def shapes(state: dict[str, Any]) -> dict[str, torch.Size]:
-            return {name.replace("module.", ""): value.shape for name, value in state.items()}
+        def named(state: dict[str, Any]) -> dict[str, Any]:
+            return {str(name).replace("module.", ""): value for name, value in state.items()}
 
-        if self.adapter is None or not any(map(_of_adapter, loaded_state)):
-            mine = {name: value for name, value in self.state_dict().items() if _of_adapter(name)}
-            loaded_state = {name: v for name, v in loaded_state.items() if not _of_adapter(name)} | mine
+        own, loaded = named(self.state_dict()), named(loaded_state)
+        if self.adapter is None or not any(map(_of_adapter, loaded)):
+            mine = {name: value for name, value in own.items() if _of_adapter(name)}
+            loaded = {name: value for name, value in loaded.items() if not _of_adapter(name)} | mine
         for ending in LATER:
-            if not any(name.endswith(ending) for name in loaded_state):
-                mine = {name: value for name, value in self.state_dict().items() if name.endswith(ending)}
-                loaded_state = {**loaded_state, **mine}
-        own, loaded = shapes(self.state_dict()), shapes(loaded_state)
-        if odd := sorted(name for name in own.keys() | loaded.keys() if own.get(name) != loaded.get(name)):
-            raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
-        super().load_pipeline(loaded_state, step)
+            if not any(name.endswith(ending) for name in loaded):
+                loaded |= {name: value for name, value in own.items() if name.endswith(ending)}
+        return fitted(loaded, own, "pipeline")
 
     def apply_settings(self, step: int) -> bool:
         """Take over what was applied in the viewer since the last step; True where that changed anything."""

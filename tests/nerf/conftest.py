@@ -35,11 +35,16 @@ def prior(monkeypatch: pytest.MonkeyPatch) -> StubPrior:
 @pytest.fixture
 def config(tmp_path: Path) -> BridgeTrainerConfig:
     """The registered method, made small: 6 steps of 16 pixels."""
+    return small_config(tmp_path)
+
+
+def small_config(folder: Path) -> BridgeTrainerConfig:
+    """The registered method, made small, with its outputs in the folder."""
     from nerfstudio.configs.method_configs import all_methods
 
     small = deepcopy(all_methods["bridge-distill"])
     assert isinstance(small, BridgeTrainerConfig)
-    small.output_dir, small.vis = tmp_path / "outputs", "tensorboard"
+    small.output_dir, small.vis = folder / "outputs", "tensorboard"
     small.max_num_iterations, small.steps_per_save, small.turntable_frames = 6, 2, 4
     small.steps_per_eval_image, small.steps_per_eval_all_images = 3, 5
     small.machine.device_type = "cpu"

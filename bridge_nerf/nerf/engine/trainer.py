@@ -29,7 +29,7 @@ from bridge_nerf.files import add_row, auxiliary, write_atomic
 from bridge_nerf.flags import follow, given, typed
 from bridge_nerf.nerf.engine import checkpoint, commands, turntable, validation
 from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
-from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline, BridgePipelineConfig
+from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
 from bridge_nerf.priors.plugins import is_external
 from bridge_nerf.priors.registry import kind_of
 
@@ -221,15 +221,22 @@ class BridgeTrainer(Trainer):
         if path is None:
             return
         state = checkpoint.read(path)
+        own = checkpoint.after_a_step(self.config.optimizers, self.pipeline.get_param_groups())
+        scaled = self.grad_scaler.is_enabled()
         try:
+            training = checkpoint.fitted_training(state, own, checkpoint.begun(state, self.config))
+            scalers = (
+                checkpoint.fitted(state["scalers"], self.grad_scaler.state_dict(), "scalers")
+                if scaled
+                else {}
+            )
             self.pipeline.load_pipeline(state["pipeline"], state["step"])
-            known = self.optimizers.optimizers.keys() | (state["optimizers"].keys() - {ADAPTER})
-            self.optimizers.load_optimizers({k: v for k, v in state["optimizers"].items() if k in known})
-            if self.config.load_scheduler:
-                self.optimizers.load_schedulers(state["schedulers"])
-            self.grad_scaler.load_state_dict(state["scalers"])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        except UserError as error:
             raise checkpoint.foreign(path, error) from error
+        self.optimizers.load_optimizers(training["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(training["schedulers"])
+        self.grad_scaler.load_state_dict(scalers)
         self._start_step = state["step"] + 1
         self._saved = (path, state["step"])
         self._keep_errors(path.parent.parent / "errors.csv")

@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig
@@ -18,7 +19,7 @@ from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SEED, STEPS, Range, check_fla
 from bridge_nerf.guidance.relevance import check_relevant
 from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.nerf.engine.learning_rate import RampSchedulerConfig
-from bridge_nerf.nerf.pipeline import BridgePipelineConfig
+from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
 from bridge_nerf.nerf.scene.field import FieldConfig
 from bridge_nerf.nerf.scene.hash_encoding import fused, without_triton
 from bridge_nerf.priors.registry import check_graphs, check_words
@@ -96,9 +97,31 @@ def check(config: TrainerConfig, pipeline: BridgePipelineConfig) -> None:
         if isinstance(scheduler := group["scheduler"], RampSchedulerConfig):
             scheduler.ramp()
     check_prior(pipeline, config.machine.device_type)
+    with torch.device("meta"):  # a model without numbers
+        draft = pipeline.setup(device="meta", test_mode="inference")
     path = checkpoint.chosen(config.load_dir, config.load_step, config.load_checkpoint)
-    begun = checkpoint.read(path)["step"] + 1 if path else 0
+    begun = check_checkpoint(path, config, draft) + 1 if path else 0
     check_stages_reached(pipeline, begun + config.max_num_iterations)
+
+
+def check_checkpoint(path: Path, config: TrainerConfig, draft: BridgePipeline) -> int:
+    """The step of a checkpoint.
+
+    Args:
+        draft: The pipeline, without adapter, on the meta device: the prior, on which that depends, is not
+            loaded yet.
+
+    Raises:
+        UserError: The checkpoint is torn, or of another model.
+    """
+    state = checkpoint.read(path)
+    own = checkpoint.after_a_step(config.optimizers, draft.get_param_groups())
+    try:
+        draft.fitted(state["pipeline"])
+        checkpoint.fitted_training(state, own, checkpoint.begun(state, config))
+    except UserError as error:
+        raise checkpoint.foreign(path, error) from error
+    return state["step"]
 
 
 def check_prior(pipeline: BridgePipelineConfig, device_type: str) -> None:
