@@ -8,9 +8,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
+from msgspec import Meta
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
@@ -20,12 +21,21 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.flags import STEPS
 from bridge_nerf.guidance.distiller import ADAPTER
-
-KEYS = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
-"""Entries of a checkpoint of nerfstudio's trainer."""
+from bridge_nerf.reading import read_tensors
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+class State(TypedDict):
+    """Entries of a checkpoint of nerfstudio's trainer."""
+
+    step: Annotated[int, Meta(ge=0, lt=int(STEPS.most))]
+    """Absolute step that was made last."""
+    pipeline: dict[str, Any]
+    optimizers: dict[str, Any]
+    schedulers: dict[str, Any]
+    scalers: dict[str, Any]
+
+
+def save(path: Path, state: State) -> None:
     """Write a checkpoint; its unfinished file lies in the folder above."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -65,30 +75,13 @@ def chosen(load_dir: Path | None, load_step: int | None, load_checkpoint: Path |
     return path
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU: a step, and a dictionary under each of the other KEYS.
+def read(path: Path) -> State:
+    """The content of a checkpoint, on the CPU.
 
     Raises:
         UserError: The file is torn, or is not a checkpoint of nerfstudio's.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the broken bytes lead to
-        reason = type(error).__name__
-        raise UserError(
-            f"{path} is torn or not a checkpoint at all ({reason}); choose another, nothing was changed"
-        ) from error
-    if not isinstance(state, dict) or not state.keys() >= KEYS:
-        raise UserError(f"{path} is not a nerfstudio checkpoint; choose another, nothing was changed")
-    step = state["step"]
-    if type(step) is not int or not 0 <= step < STEPS.most:
-        raise UserError(
-            f"{path} says step {step!r:.40}, which is none; choose another checkpoint, nothing was changed"
-        )
-    for key in sorted(KEYS - {"step"}):
-        if not isinstance(state[key], dict) or not all(isinstance(name, str) for name in state[key]):
-            raise UserError(f"{path} has no names under {key}; choose another, nothing was changed")
-    return state
+    return read_tensors(path, State, "choose another, nothing was changed")
 
 
 def after_a_step(
@@ -113,7 +106,7 @@ def after_a_step(
 
 
 def fitted_training(
-    state: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]], begun: Set[str]
+    state: State, own: Mapping[str, Mapping[str, Any]], begun: Set[str]
 ) -> dict[str, dict[str, Any]]:
     """The "optimizers" and "schedulers" of a checkpoint, of the structure of one's own.
 
@@ -196,7 +189,7 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool | str | None)
 
 
-def begun(state: Mapping[str, Any], config: TrainerConfig) -> set[str]:
+def begun(state: State, config: TrainerConfig) -> set[str]:
     """Groups of parameters that have surely made a step when this checkpoint was saved."""
     if state["scalers"]:  # which skip steps
         return set()

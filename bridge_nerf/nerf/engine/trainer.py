@@ -264,7 +264,7 @@ class BridgeTrainer(Trainer):
                 more = ", or with --pipeline.prior.dtype float32" if half else ""
                 raise UserError(f"step {step}: {name} is not finite; resume with a lower learning rate{more}")
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        state = {
+        state: checkpoint.State = {
             "step": step,
             "pipeline": pipeline.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},

@@ -182,7 +182,7 @@ def test_no_pickle_is_run_neither_in_training_nor_in_nerfstudios_commands(
     trainer = trained(deepcopy(config), "run")
     path, trace = checkpoint.latest(trainer.checkpoint_dir), tmp_path / "trace"
     for write in (torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))):
-        write(dict.fromkeys(checkpoint.KEYS, Malicious(trace)), path)
+        write(dict.fromkeys(checkpoint.State.__annotations__, Malicious(trace)), path)
         refused(config, path)
         with pytest.raises(pickle.UnpicklingError):
             eval_setup(trainer.base_dir / "config.yml", test_mode="inference")
