@@ -27,10 +27,10 @@ from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import add_row, auxiliary, write_atomic
 from bridge_nerf.flags import follow, given, typed
-from bridge_nerf.nerf.engine import checkpoint, commands, turntable, validation
+from bridge_nerf.nerf.engine import checkpoint, commands, saved_config, turntable, validation
 from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
 from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
-from bridge_nerf.priors.plugins import is_external
+from bridge_nerf.priors.plugins import KINDS, is_external
 from bridge_nerf.priors.registry import kind_of
 
 UNRELATED = {"experiment-name", "prior-kind", "defaults-for", "method-name"}
@@ -51,6 +51,12 @@ class BridgeTrainerConfig(TrainerConfig):
     prior_kind: tyro.conf.Suppress[str] = ""
     """Kind of the prior whose defaults were taken for all that was not given; empty until a run begins. A
     configuration made in Python that names one stays as it is."""
+
+    def __post_init__(self) -> None:
+        """Check the file of --load-config: nerfstudio reads it next, with a loader that runs what it says."""
+        if self.load_config is not None:
+            with exit_on_user_error():
+                saved_config.read(self.load_config, self._registered())
 
     def set_timestamp(self) -> None:
         """Check the configuration and take its defaults. ns-train calls this first, before anything is
@@ -112,6 +118,11 @@ class BridgeTrainerConfig(TrainerConfig):
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""
+        if self.prior_kind not in ("", *KINDS) or self._registered() is self:
+            raise UserError(
+                f'no method "{self.method_name}" with numbers for a prior of the kind "{self.prior_kind}"; '
+                "take the command in the run's commands.txt instead of its config.yml"
+            )
         validation.check(self, self.pipeline)
 
     def _make_paths_absolute(self) -> None:
