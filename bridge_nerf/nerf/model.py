@@ -16,7 +16,7 @@ from torch.nn import Parameter
 
 from bridge_nerf.annealing import Ramp
 from bridge_nerf.devices import send
-from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SIZE, Range
+from bridge_nerf.flags import NOT_NEGATIVE, SIZE, Range
 from bridge_nerf.nerf.scene.background import Background, BackgroundKind
 from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.scene.regularisers import distortion, entropy, sparsity
@@ -47,7 +47,7 @@ class BridgeModelConfig(ModelConfig):
     """Field, rendering and regularisers of the object."""
 
     RANGES: ClassVar[dict[str, Range]] = {
-        "eval_num_rays_per_chunk": COUNT,
+        "eval_num_rays_per_chunk": Range(1, 2**22),
         "samples": Range(1, 10_000),
         "eval_samples": Range(1, 10_000),
         "least_weight": Range(0, below=1),
@@ -55,6 +55,8 @@ class BridgeModelConfig(ModelConfig):
         "sparsity_weight": SIZE,
         "entropy_weight": SIZE,
         "distortion_weight": SIZE,
+        "regularise_from": NOT_NEGATIVE,
+        "regularise_fully_from": NOT_NEGATIVE,
         "entropy_from": NOT_NEGATIVE,
     }
 
