@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SHARE, Range, check_flags
+from bridge_nerf.flags import SHARE, STEP, Range, check_flags
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class TimestepRange:
         "maximum": SHARE,
         "final_maximum": SHARE,
         "final_minimum": SHARE,
-        "anneal_steps": NOT_NEGATIVE,
-        "anneal_begin": NOT_NEGATIVE,
-        "stride": COUNT,
+        "anneal_steps": STEP,
+        "anneal_begin": STEP,
+        "stride": Range(1, 1000),
     }
 
     minimum: float = 0.02

@@ -36,13 +36,12 @@ class Range(NamedTuple):
         return " ".join(["a number" if ends else "a finite number", *ends, *(["on"] if open_ else [])])
 
 
-MOST = 10**9
-ORDINARY = Range(-MOST, MOST)
-"""Range of numbers that have none of their own."""
+FINITE = Range()
 SHARE = Range(0, 1)
-COUNT = Range(1, MOST)
-NOT_NEGATIVE = Range(0, MOST)
-STEPS = COUNT
+COUNT = Range(1)
+NOT_NEGATIVE = Range(0)
+STEPS = Range(1, 10**9)
+STEP = Range(0, 10**9)
 SIZE = Range(0, 10**6)
 """Range of a rate, a weight or a scale: single precision ends soon after."""
 SEED = Range(0, 2**32 - 1)
@@ -55,15 +54,15 @@ def check_flags(config: Any, ranges: Mapping[str, Range] | None = None) -> None:
     Args:
         config: A dataclass, as tyro makes one of a command line. Each of its parts may say the ranges of its
             numbers, by field, in a class attribute RANGES.
-        ranges: Further ranges by flag, as in "pipeline.model.samples". All other numbers must be ORDINARY.
+        ranges: Further ranges by flag, as in "pipeline.model.samples". All other numbers must be finite.
 
     Raises:
         UserError: The first value out of range, or text that is not UTF-8; it names the flag.
     """
     for leaf in leaves(config):
         own = getattr(type(leaf.owner), "RANGES", {}).get(leaf.name)
-        within = own or (ranges or {}).get(leaf.flag, ORDINARY)
-        if leaf.value == () and within is not ORDINARY:
+        within = own or (ranges or {}).get(leaf.flag, FINITE)
+        if leaf.value == () and within is not FINITE:
             raise UserError(f"--{leaf.flag} says nothing; give {within}, or several")
         for part in leaf.value if isinstance(leaf.value, tuple | list) else (leaf.value,):
             if isinstance(part, str | Path):

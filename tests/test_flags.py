@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import COUNT, ORDINARY, SHARE, Range, check_flags, leaves
+from bridge_nerf.flags import COUNT, FINITE, SHARE, Range, check_flags, leaves
 
 NAN, INF = float("nan"), float("inf")
 
@@ -13,10 +13,8 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("range_", "inside", "outside", "said"),
     [
-        (Range(), [-1e300, 0, 2**70], [NAN, INF, -INF], "a finite number"),
-        (ORDINARY, [-1e9, 0, 2**20], [1e10, NAN, INF, -INF], "a number from -1000000000 to 1000000000"),
-        (Range(1), [1, 10**400], [0, -1, NAN, INF], "a number from 1 on"),
-        (COUNT, [1, 10**9], [0, 10**9 + 1, 10**400, NAN], "a number from 1 to 1000000000"),
+        (FINITE, [-1e300, 0, 2**70], [NAN, INF, -INF], "a finite number"),
+        (COUNT, [1, 10**400], [0, -1, NAN, INF], "a number from 1 on"),
         (SHARE, [0, 0.5, 1], [-1e-9, 1.1, NAN], "a number from 0 to 1"),
         (Range(0, below=1), [0, 0.999], [1, -1, NAN], "a number from 0 to below 1"),
         (Range(above=0), [1e-9, 1e9], [0, INF, NAN], "a number above 0"),
@@ -57,14 +55,11 @@ def test_every_value_has_its_flag() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (Whole(rate=NAN), "--rate nan makes no sense; give a number from -10000"),
-        (
-            Whole(some_part=Part(steps=0)),
-            "--some-part.steps 0 makes no sense; give a number from 1 to 1000000000",
-        ),
+        (Whole(rate=NAN), "--rate nan makes no sense; give a finite number"),
+        (Whole(some_part=Part(steps=0)), "--some-part.steps 0 makes no sense; give a number from 1 on"),
         (Whole(table={"near_plane": INF}), "--table.near-plane inf makes no sense"),
         (Whole(sizes=(1, -5)), "--sizes -5 makes no sense"),
-        (Whole(sizes=()), "--sizes says nothing; give a number from 1 to 1000000000, or several"),
+        (Whole(sizes=()), "--sizes says nothing; give a number from 1 on, or several"),
         (
             Whole(some_part=Part(words=("a", "caf\udce9"))),
             '--some-part.words "caf\\udce9" holds bytes that are',

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import NOT_NEGATIVE, SHARE, Range, check_flags
+from bridge_nerf.flags import SHARE, STEP, Range, check_flags
 
 SCALE = Range(-1e6, 1e6)
 """Range of a guidance or scale: single precision ends soon after."""
@@ -22,13 +22,13 @@ class ObjectiveConfig:
         "gradient_clip": Range(0, 1e6),
         "ode_steps": Range(1, 1000),
         "negative_share": SHARE,
-        "negative_anneal_steps": NOT_NEGATIVE,
-        "stage_start": NOT_NEGATIVE,
+        "negative_anneal_steps": STEP,
+        "stage_start": STEP,
         "stage_two_scale": SCALE,
         "stage_two_anchor": SCALE,
         "stage_two_guidance": SCALE,
         "stage_two_final_weight": SCALE,
-        "stage_two_anneal_steps": NOT_NEGATIVE,
+        "stage_two_anneal_steps": STEP,
     }
 
     guidance_scale: float | None = None

@@ -13,7 +13,7 @@ import tyro
 from bridge_nerf.annealing import TimestepRange
 from bridge_nerf.distillation.config import ObjectiveConfig
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import NOT_NEGATIVE, Range
+from bridge_nerf.flags import SIZE, STEP, Range
 
 if TYPE_CHECKING:
     from bridge_nerf.distillation.prior import ImagePrior
@@ -68,8 +68,11 @@ class PriorConfig:
         from bridge_nerf.priors.names import with_revision
         from bridge_nerf.priors.registry import resolve_prior
 
-        where = check_device(self.device or device or default_device())
+        where = check_device(self._place(device) or default_device())
         return resolve_prior(with_revision(self.name, self.revision), where)
+
+    def _place(self, device: str | None) -> str | None:
+        return device if self.device is None else self.device
 
     def load(self, device: str | None = None) -> tuple[str, ImagePrior]:
         """(resolved name, prior), frozen, on its own device or else the given one; see `resolve`.
@@ -82,7 +85,7 @@ class PriorConfig:
 
         name, line = self.resolve(device)
         print(line, flush=True)
-        where = self.device or device or default_device()
+        where = self._place(device) or default_device()
         if device is None:  # a trainer has seen to that
             make_current(where)
         options = {"checkpointing": self.checkpointing, "compiling": self.compiling, "graphs": self.graphs}
@@ -109,9 +112,9 @@ class GuidanceConfig:
     """All numbers and words of a distillation, whatever is optimised."""
 
     RANGES: ClassVar[dict[str, Range]] = {
-        "perp_neg": NOT_NEGATIVE,
+        "perp_neg": SIZE,
         "adapter_rank": Range(1, 1024),
-        "errors_every": NOT_NEGATIVE,
+        "errors_every": STEP,
     }
 
     prompts: Annotated[PromptConfig, FLAT] = field(default_factory=PromptConfig)

@@ -242,7 +242,7 @@ def test_figures_are_measured_without_their_sheet(trained, tmp_path, capsys):
         ),
         (["--what", "scenes", "--seeds"], "--seeds says nothing"),
         (["--what", "scenes", "--seeds", "3", "1", "3"], "seed 3 is given more than once"),
-        (["--what", "scenes", "--processes", "0"], "--processes 0 makes no sense; give a number from 1 to"),
+        (["--what", "scenes", "--processes", "0"], "--processes 0 makes no sense; give a number from 1 on"),
     ],
 )
 def test_impossible_requests_are_one_line_and_leave_nothing(flags, said, prior, monkeypatch, tmp_path):

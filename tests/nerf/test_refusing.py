@@ -64,6 +64,7 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("prompt", "", "prompt is empty"),
         ("pipeline.model.prompt", "  ", "prompt is empty"),
         ("pipeline.model.prompt", " ,.", "prompt is empty"),
+        ("prompt", "?! \N{EM DASH}\N{IDEOGRAPHIC COMMA}", "prompt is empty"),
         ("pipeline.model.prompt", "a xylophone", 'unknown word "xylophone"'),
         ("pipeline.model.prompt", "apple " * 50, "shorten"),
         ("max_num_iterations", 0, "--max-num-iterations 0"),
@@ -127,7 +128,7 @@ def test_bad_input_ends_in_one_line(
 ) -> None:
     set_(config, field, value)
     assert said in refused(config, trained)
-    assert not list(config.output_dir.rglob("*.ckpt"))
+    assert not list(config.output_dir.rglob("*"))
 
 
 def test_a_learning_rate_cannot_fall_backwards(config: BridgeTrainerConfig, trained: Train) -> None:
@@ -151,9 +152,9 @@ def is_number(leaf: Leaf) -> bool:
 
 
 MAY_BE_NEGATIVE = {
-    "elevation-range", "overhead-range", "eval-elevation", "overhead-elevation", "blob-height", "near-plane",
-    "far-plane", "rgb-loss-coarse", "rgb-loss-fine", "max-num-display-images", "guidance-scale",
-    "stage-two-scale", "stage-two-anchor", "stage-two-guidance", "stage-two-final-weight",
+    "elevation-range", "overhead-range", "eval-elevation", "overhead-elevation", "blob-height",
+    "max-num-display-images", "guidance-scale", "stage-two-scale", "stage-two-anchor", "stage-two-guidance",
+    "stage-two-final-weight",
 }  # fmt: skip
 
 
@@ -295,6 +296,14 @@ def test_what_is_added_to_the_loss_is_not_blamed_on_the_prior(
 def test_a_vanished_object_is_said(config: BridgeTrainerConfig, trained: Train) -> None:
     config.pipeline.model.field.blob_radius = 1e-3
     assert "step 0: the object has vanished" in refused(config, trained)
+
+
+def test_nan_is_not_called_a_vanished_object(config: BridgeTrainerConfig, trained: Train) -> None:
+    config.pipeline.model.entropy_weight = 0.0
+    config.optimizers["encoding"]["optimizer"].lr = config.optimizers["network"]["optimizer"].lr = 1e6
+    config.optimizers["network"]["optimizer"].eps = config.optimizers["encoding"]["optimizer"].eps = 0.0
+    said = refused(config, trained)
+    assert "is not finite, most likely as a learning rate is too high; resume with a lower one" in said
 
 
 def test_parameters_that_are_not_finite_are_never_saved(config: BridgeTrainerConfig, trained: Train) -> None:

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bridge_nerf.annealing import Ramp
-from bridge_nerf.flags import NOT_NEGATIVE, SIZE, Range
+from bridge_nerf.flags import SIZE, STEP, Range
 
 
 @dataclass
@@ -40,7 +40,7 @@ class AdamWConfig(AdamOptimizerConfig):
 class RampSchedulerConfig(SchedulerConfig):
     """The learning rate, constant, then falling linearly to a share of itself, then constant again."""
 
-    RANGES: ClassVar[dict[str, Range]] = {"final": SIZE, "begin": NOT_NEGATIVE, "end": NOT_NEGATIVE}
+    RANGES: ClassVar[dict[str, Range]] = {"final": SIZE, "begin": STEP, "end": STEP}
 
     _target: type = field(default_factory=lambda: RampScheduler)
     final: float = 0.1

@@ -18,7 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.distillation.presets import SCENE_PRESETS
 from bridge_nerf.errors import UserError, want_of_memory
-from bridge_nerf.flags import COUNT, MOST, NOT_NEGATIVE, SEED, SIZE, STEPS, Range, check_flags
+from bridge_nerf.flags import SEED, SIZE, STEP, STEPS, Range, check_flags
 from bridge_nerf.guidance.relevance import check_relevant
 from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.nerf.engine.learning_rate import RampSchedulerConfig
@@ -28,7 +28,7 @@ from bridge_nerf.nerf.scene.field import FieldConfig
 from bridge_nerf.nerf.scene.hash_encoding import fused, without_triton
 from bridge_nerf.priors.memory import GIB, free_bytes
 from bridge_nerf.priors.registry import check_graphs, check_words
-from bridge_nerf.wording import join_prompt
+from bridge_nerf.wording import says_nothing
 
 if TYPE_CHECKING:
     from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
@@ -40,23 +40,27 @@ RAYS = Range(1, 2**22)
 """Range of rays that are rendered together outside training."""
 RANGES: Mapping[str, Range] = {
     "machine.seed": SEED,
-    "machine.num-devices": COUNT,
+    "machine.num-devices": Range(1, 1024),
     "machine.num-machines": Range(1, 4096),
-    "machine.machine-rank": NOT_NEGATIVE,
-    "logging.steps-per-log": COUNT,
-    "logging.max-buffer-size": COUNT,
+    "machine.machine-rank": STEP,
+    "logging.steps-per-log": STEPS,
+    "logging.max-buffer-size": Range(1, 10**6),
     "viewer.websocket-port": Range(1, 65535),
     "viewer.websocket-port-default": Range(1, 65535),
     "viewer.num-rays-per-chunk": RAYS,
-    "viewer.max-num-display-images": Range(-1, MOST),
+    "viewer.max-num-display-images": Range(-1, 10**6),
     "viewer.jpeg-quality": Range(1, 100),
     "viewer.camera-frustum-scale": SIZE,
+    "pipeline.model.collider-params.near-plane": SIZE,
+    "pipeline.model.collider-params.far-plane": SIZE,
+    "pipeline.model.loss-coefficients.rgb-loss-coarse": SIZE,
+    "pipeline.model.loss-coefficients.rgb-loss-fine": SIZE,
     "max-num-iterations": STEPS,
-    "steps-per-save": COUNT,
-    "steps-per-eval-batch": NOT_NEGATIVE,
-    "steps-per-eval-image": NOT_NEGATIVE,
-    "steps-per-eval-all-images": NOT_NEGATIVE,
-    "load-step": NOT_NEGATIVE,
+    "steps-per-save": STEPS,
+    "steps-per-eval-batch": STEP,
+    "steps-per-eval-image": STEP,
+    "steps-per-eval-all-images": STEP,
+    "load-step": STEP,
     "turntable-frames": Range(1, 10_000),
 }
 """Ranges of nerfstudio's own flags; our configurations have theirs in an attribute of this name."""
@@ -92,7 +96,7 @@ def note(message: str) -> None:
 def check(config: BridgeTrainerConfig, pipeline: BridgePipelineConfig) -> None:
     """Raises UserError for whatever is known to be wrong before anything is loaded."""
     prompts = [p for p in (config.prompt, pipeline.model.prompt) if p is not None]
-    if not prompts or not all(join_prompt(p) for p in prompts):
+    if not prompts or any(map(says_nothing, prompts)):
         raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
     if config.data is not None or pipeline.datamanager.data is not None:
         raise UserError("bridge-distill makes an object from a prompt; leave --data out")
@@ -104,10 +108,10 @@ def check(config: BridgeTrainerConfig, pipeline: BridgePipelineConfig) -> None:
             f"give {size + 1}"
         )
     for name, steps in config.gradient_accumulation_steps.items():
-        if name not in config.optimizers or not COUNT.holds(steps):
+        if name not in config.optimizers or not STEPS.holds(steps):
             raise UserError(
                 f"--gradient-accumulation-steps {name} {steps} makes no sense; give one or more of "
-                f"{', '.join(config.optimizers)}, each with {COUNT}"
+                f"{', '.join(config.optimizers)}, each with {STEPS}"
             )
     check_machine(config.machine, config.mixed_precision)
     pipeline.stages()
