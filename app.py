@@ -8,7 +8,6 @@ As a Hugging Face Space it runs unchanged, and asks for a GPU on ZeroGPU.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -29,6 +28,7 @@ with required("app.py"):
     from bridge_nerf.app.tabs import compare, gallery_3d, how_it_works, painting_to_real, text_to_image
     from bridge_nerf.app.theme import CSS, TITLE
     from bridge_nerf.app.worker import Optimise, Seconds, Worker
+    from bridge_nerf.devices import limit_heaps
     from bridge_nerf.guidance.config import PriorConfig
 
 MAX_WAITING = 20
@@ -68,14 +68,6 @@ def build(worker: Worker, sessions: Sessions) -> gr.Blocks:
         page.unload(close_session)
     # Without api_open=False programs could skip the queue.
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
-
-
-def limit_heaps() -> None:
-    """Let two heaps be enough: every thread that gradio takes for a run would get, and keep, its own."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc; M_ARENA_MAX is -8
-            libc.mallopt(-8, 2)
 
 
 def zero_gpu_options() -> dict[str, Any]:
