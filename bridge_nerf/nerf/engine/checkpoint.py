@@ -62,8 +62,12 @@ def chosen(load_dir: Path | None, load_step: int | None, load_checkpoint: Path |
     `load_dir` may be a run's folder as well as the folder of checkpoints in it.
 
     Raises:
-        UserError: It does not exist.
+        UserError: It does not exist, or one of the flags would change nothing.
     """
+    if load_dir is not None and load_checkpoint is not None:
+        raise UserError("--load-checkpoint changes nothing beside --load-dir: leave one of them out")
+    if load_dir is None and load_step is not None:
+        raise UserError("--load-step changes nothing without --load-dir: give the folder of the run too")
     if load_dir is not None:
         within = load_dir / "nerfstudio_models"
         load_dir = within if within.is_dir() else load_dir

@@ -49,5 +49,9 @@ def test_which_checkpoint_is_meant(tmp_path) -> None:
     assert checkpoint.chosen(run.parent, None, None) == checkpoint.chosen(run, 7, None) == next(run.iterdir())
     with pytest.raises(UserError, match="there is no checkpoint"):
         checkpoint.chosen(tmp_path, 41, None)
+    with pytest.raises(UserError, match="--load-checkpoint changes nothing"):
+        checkpoint.chosen(tmp_path, 5, tmp_path / "step-000000005.ckpt")
+    with pytest.raises(UserError, match="--load-step changes nothing"):
+        checkpoint.chosen(None, 5, tmp_path / "step-000000005.ckpt")
     with pytest.raises(UserError, match="no checkpoint"):
         checkpoint.chosen(tmp_path / "nowhere", None, None)
