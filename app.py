@@ -8,7 +8,6 @@ As a Hugging Face Space it runs unchanged, and asks for a GPU on ZeroGPU.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import sys
@@ -50,16 +49,9 @@ with required("app.py"):
     from bridge_nerf.app.tabs.page import build
     from bridge_nerf.app.theme import CSS
     from bridge_nerf.app.worker import Optimise, Seconds, Worker
+    from bridge_nerf.devices import limit_heaps
     from bridge_nerf.guidance.config import PriorConfig
     from bridge_nerf.interrupts import ended_as_by_ctrl_c
-
-
-def limit_heaps() -> None:
-    """Let two heaps be enough: every thread that gradio takes for a run would get, and keep, its own."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc; M_ARENA_MAX is -8
-            libc.mallopt(-8, 2)
 
 
 def zero_gpu_options() -> dict[str, Any]:

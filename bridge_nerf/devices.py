@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from bridge_nerf.errors import UserError
@@ -97,3 +99,11 @@ def cores() -> int:
     """Number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def limit_heaps() -> None:
+    """Let two heaps be enough for all threads: each that serves a visitor would get, and keep, its own."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):  # glibc; M_ARENA_MAX is -8
+            libc.mallopt(-8, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class JoinedPrompt(str):
     """A text that knows which part of it the user wrote, so that what is wrong with it can be said."""
@@ -16,3 +18,8 @@ def join_prompt(*parts: str) -> JoinedPrompt:
     composed = JoinedPrompt(", ".join(said))
     composed.parts = said
     return composed
+
+
+def says_nothing(text: str) -> bool:
+    """True for a text of nothing but spaces, punctuation and control characters."""
+    return all(unicodedata.category(character)[0] in "ZPC" for character in text)

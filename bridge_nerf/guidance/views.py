@@ -23,7 +23,11 @@ OPPOSITE: Mapping[View, View] = {"front": "back", "side": "front", "back": "fron
 class ViewConfig:
     """Words of the views, and the angles between them."""
 
-    RANGES: ClassVar[dict[str, Range]] = {"front_angle": Range(0, 180), "back_angle": Range(0, 180)}
+    RANGES: ClassVar[dict[str, Range]] = {
+        "front_angle": Range(0, 180),
+        "back_angle": Range(0, 180),
+        "overhead_elevation": Range(-90, 180),
+    }
 
     front: str = "front view"
     """Words for a camera in front; empty for none. So are the others."""

@@ -22,6 +22,7 @@ from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import GuidanceConfig, StageChoice
 from bridge_nerf.guidance.relevance import check_relevant
+from bridge_nerf.nerf.viewer_access import OwnPages
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -108,6 +109,7 @@ class Controls(nn.Module):
         )
         self.f_apply = ViewerButton("Apply", cb_hook=lambda _: self._note())
         self.g_message = ViewerText("Message", "", disabled=True)
+        self.own_pages = OwnPages()
         self.initial_camera = InitialCamera()
         self._noted: LiveSettings | None = None
 

@@ -18,7 +18,7 @@ from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamera
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import COUNT, Range
+from bridge_nerf.flags import STEPS, Range
 from bridge_nerf.nerf.scene.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
 
 PIXELS = Range(1, 8192)
@@ -32,7 +32,7 @@ class OrbitDataManagerConfig(DataManagerConfig):
         "cameras_per_step": Range(1, 1024),
         "train_resolution": PIXELS,
         "final_resolution": PIXELS,
-        "final_resolution_from": COUNT,
+        "final_resolution_from": STEPS,
         "eval_resolution": PIXELS,
         "eval_cameras": Range(1, 10_000),
     }

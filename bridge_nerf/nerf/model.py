@@ -16,7 +16,7 @@ from torch.nn import Parameter
 
 from bridge_nerf.annealing import Ramp
 from bridge_nerf.devices import send
-from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SIZE, Range
+from bridge_nerf.flags import SIZE, STEP, Range
 from bridge_nerf.nerf.scene.background import Background, BackgroundKind
 from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.scene.regularisers import distortion, entropy, sparsity
@@ -47,15 +47,17 @@ class BridgeModelConfig(ModelConfig):
     """Field, rendering and regularisers of the object."""
 
     RANGES: ClassVar[dict[str, Range]] = {
-        "eval_num_rays_per_chunk": COUNT,
+        "eval_num_rays_per_chunk": Range(1, 2**22),
         "samples": Range(1, 10_000),
         "eval_samples": Range(1, 10_000),
         "least_weight": Range(0, below=1),
-        "occupancy_every": NOT_NEGATIVE,
+        "occupancy_every": STEP,
         "sparsity_weight": SIZE,
         "entropy_weight": SIZE,
         "distortion_weight": SIZE,
-        "entropy_from": NOT_NEGATIVE,
+        "regularise_from": STEP,
+        "regularise_fully_from": STEP,
+        "entropy_from": STEP,
     }
 
     _target: type = field(default_factory=lambda: BridgeModel)

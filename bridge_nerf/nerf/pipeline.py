@@ -20,7 +20,7 @@ from bridge_nerf.distillation.presets import IMAGE_PRESETS, SCENE_PRESETS
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.stages import Stages
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import NOT_NEGATIVE, Range
+from bridge_nerf.flags import STEP, Range
 from bridge_nerf.guidance.config import FLAT, GuidanceConfig, Precision, PriorConfig
 from bridge_nerf.guidance.distiller import ADAPTER, DISTILLATION, Distiller, adapter_for, requested_slots
 from bridge_nerf.guidance.prompts import PromptTable
@@ -28,13 +28,14 @@ from bridge_nerf.guidance.rng import PerStepDraws
 from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
+from bridge_nerf.nerf.engine.checkpoint import fitted
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
 from bridge_nerf.seeding import generator
-from bridge_nerf.wording import join_prompt
+from bridge_nerf.wording import join_prompt, says_nothing
 
 LATER = (".occupied", ".axes")
 """Ends of the names that states of earlier versions lack."""
@@ -44,7 +45,7 @@ LATER = (".occupied", ".axes")
 class BridgePipelineConfig(VanillaPipelineConfig):
     """Cameras, object, prior and guidance."""
 
-    RANGES: ClassVar[dict[str, Range]] = {"orient_every": NOT_NEGATIVE, "orient_until": NOT_NEGATIVE}
+    RANGES: ClassVar[dict[str, Range]] = {"orient_every": STEP, "orient_until": STEP}
 
     _target: type = field(default_factory=lambda: BridgePipeline)
     datamanager: OrbitDataManagerConfig = field(default_factory=OrbitDataManagerConfig)
@@ -149,6 +150,8 @@ class BridgePipeline(VanillaPipeline):
 
     def _prompt_table(self, prior: ImagePrior, prompt: str, guidance: GuidanceConfig) -> PromptTable:
         """A row for each of `_rows`."""
+        if says_nothing(prompt):
+            raise UserError("the prompt is empty: say what to make")
         prior.check_prompts([join_prompt(prompt)])
         avoid_opposite = guidance.perp_neg > 0
         texts = view_texts(prompt, guidance.prompts, self.config.view, self._backgrounds(), avoid_opposite)
@@ -176,28 +179,44 @@ class BridgePipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a whole state: nerfstudio itself loads what happens to fit and leaves the rest at random.
 
+        Raises:
+            UserError: The state is not this model's.
+        """
+        super().load_pipeline(self.fitted(loaded_state), step)
+
+    def fitted(self, loaded_state: dict[str, Any]) -> dict[str, Tensor]:
+        """The whole of a state, as it can be loaded.
+
         The adapter alone may be on one side only: a run may go on with an objective that asks none, or begin
         to, and looking at a run needs none. Which cells are occupied, and that the object was turned, earlier
         versions did not save: all cells count until it is found out, and nothing was turned.
 
         Raises:
-            UserError: The state is not this model's.
+            UserError: The state is not this model's, or a number is not finite.
         """
 
-        def shapes(state: dict[str, Any]) -> dict[str, torch.Size]:
-            return {name.replace("module.", ""): value.shape for name, value in state.items()}
+        def named(state: dict[str, Any]) -> dict[str, Any]:
+            return {str(name).replace("module.", ""): value for name, value in state.items()}
 
-        if self.adapter is None or not any(map(_of_adapter, loaded_state)):
-            mine = {name: value for name, value in self.state_dict().items() if _of_adapter(name)}
-            loaded_state = {name: v for name, v in loaded_state.items() if not _of_adapter(name)} | mine
+        own, loaded = named(self.state_dict()), named(loaded_state)
+        if self.adapter is None or not any(map(_of_adapter, loaded)):
+            mine = {name: value for name, value in own.items() if _of_adapter(name)}
+            loaded = {name: value for name, value in loaded.items() if not _of_adapter(name)} | mine
         for ending in LATER:
-            if not any(name.endswith(ending) for name in loaded_state):
-                mine = {name: value for name, value in self.state_dict().items() if name.endswith(ending)}
-                loaded_state = {**loaded_state, **mine}
-        own, loaded = shapes(self.state_dict()), shapes(loaded_state)
-        if odd := sorted(name for name in own.keys() | loaded.keys() if own.get(name) != loaded.get(name)):
-            raise UserError(f"the checkpoint and this model differ in {', '.join(odd[:3])}")
-        super().load_pipeline(loaded_state, step)
+            if not any(name.endswith(ending) for name in loaded):
+                loaded |= {name: value for name, value in own.items() if name.endswith(ending)}
+        return fitted(loaded, own, "pipeline")
+
+    def check_finite(self, step: int) -> None:
+        """Raises UserError where a parameter is not finite; it names the parameter and the step."""
+        for name, value in self.named_parameters():
+            if not torch.isfinite(value).all():
+                half = self.distiller.prior.dtype.itemsize < 4
+                more = ", or with --pipeline.prior.dtype float32" if half else ""
+                raise UserError(
+                    f"step {step}: {name} is not finite, most likely as a learning rate is too high; resume "
+                    f"with a lower one{more}"
+                )
 
     def apply_settings(self, step: int) -> bool:
         """Take over what was applied in the viewer since the last step; True where that changed anything."""
@@ -244,7 +263,8 @@ class BridgePipeline(VanillaPipeline):
         """Outputs, losses and metrics of one step.
 
         Raises:
-            UserError: A loss is not finite, or the object has vanished; the message names the step.
+            UserError: A loss or a parameter is not finite, or the object has vanished; the message names the
+                step.
         """
         distiller = self.distiller
         self.model.update_to_step(step)
@@ -265,6 +285,7 @@ class BridgePipeline(VanillaPipeline):
         latents, rows = partial(self._latents, images), self._rows(orbit, step)
         losses, numbers = distiller.step(latents, step, rows, camera, images, beside)
         if not numbers["visible"]:  # nothing left that a gradient could reach
+            self.check_finite(step)
             raise UserError(
                 f"step {step}: the object has vanished; lower the sparsity weight or the learning rate"
             )

@@ -1,14 +1,18 @@
 """Runs that cannot begin, or cannot go on: one line says why, and nothing that was there is lost."""
 
+import math
 import os
+import re
 from copy import deepcopy
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import leaves
+from bridge_nerf.flags import Leaf, leaves
 from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from bridge_nerf.nerf.engine.validation import RANGES
@@ -60,6 +64,7 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("prompt", "", "prompt is empty"),
         ("pipeline.model.prompt", "  ", "prompt is empty"),
         ("pipeline.model.prompt", " ,.", "prompt is empty"),
+        ("prompt", "?! \N{EM DASH}\N{IDEOGRAPHIC COMMA}", "prompt is empty"),
         ("pipeline.model.prompt", "a xylophone", 'unknown word "xylophone"'),
         ("pipeline.model.prompt", "apple " * 50, "shorten"),
         ("max_num_iterations", 0, "--max-num-iterations 0"),
@@ -86,7 +91,7 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("machine.seed", -1, "--machine.seed -1 makes no sense; give a number from 0 to 4294967295"),
         ("machine.seed", 2**70, f"--machine.seed {2**70} makes no sense"),
         ("machine.num_devices", 2, "--machine.num-devices 2 is more than there are"),
-        ("machine.num_devices", 0, "--machine.num-devices 0 makes no sense; give a number from 1 on"),
+        ("machine.num_devices", 0, "--machine.num-devices 0 makes no sense; give a number from 1 to"),
         ("machine.num_machines", 2, "--machine.num-machines 2 wants CUDA devices; give 1"),
         ("machine.machine_rank", 1, "--machine.machine-rank 1 makes no sense; give a number from 0 to 0"),
         ("machine.device_type", "mps", "there is no device mps"),
@@ -99,7 +104,7 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         (
             "pipeline.guidance.perp_neg",
             float("nan"),
-            "--pipeline.perp-neg nan makes no sense; give a number from 0 on",
+            "--pipeline.perp-neg nan makes no sense; give a number from 0 to",
         ),
         ("pipeline.model.field.grid_resolutions", (24, 0), "--pipeline.model.field.grid-resolutions 0"),
         ("pipeline.model.field.grid_resolutions", (), "grid-resolutions says nothing"),
@@ -123,7 +128,7 @@ def test_bad_input_ends_in_one_line(
 ) -> None:
     set_(config, field, value)
     assert said in refused(config, trained)
-    assert not list(config.output_dir.rglob("*.ckpt"))
+    assert not list(config.output_dir.rglob("*"))
 
 
 def test_a_learning_rate_cannot_fall_backwards(config: BridgeTrainerConfig, trained: Train) -> None:
@@ -140,13 +145,68 @@ def test_a_learning_rate_that_makes_no_sense(
     assert f"--optimizers.encoding.optimizer.lr {rate:g} makes no sense" in refused(config, trained)
 
 
-def test_no_number_may_be_nan(config: BridgeTrainerConfig) -> None:
-    for place, leaf in enumerate(leaves(config)):
-        if isinstance(leaf.value, int | float) and not isinstance(leaf.value, bool):
-            broken = deepcopy(config)
-            list(leaves(broken))[place].put(float("nan"))
-            with pytest.raises(UserError, match="nan"):
-                broken.check()
+def is_number(leaf: Leaf) -> bool:
+    """True where a flag takes numbers, also where its default is None or several."""
+    hint = get_type_hints(type(leaf.owner)).get(leaf.name) if is_dataclass(leaf.owner) else type(leaf.value)
+    return not {int, float}.isdisjoint([hint, *get_args(hint)])
+
+
+MAY_BE_NEGATIVE = {
+    "elevation-range", "overhead-range", "eval-elevation", "overhead-elevation", "blob-height",
+    "max-num-display-images", "guidance-scale", "stage-two-scale", "stage-two-anchor", "stage-two-guidance",
+    "stage-two-final-weight",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("absurd", [10**30, -(10**30), math.nan, -1])
+def test_no_number_may_be_absurd(config: BridgeTrainerConfig, absurd: float) -> None:
+    numbers = [place for place, leaf in enumerate(leaves(config)) if is_number(leaf)]
+    assert len(numbers) > 80
+    for place in numbers:
+        leaf = list(leaves(broken := deepcopy(config)))[place]
+        if absurd == -1 and leaf.flag.rpartition(".")[2] in MAY_BE_NEGATIVE:
+            continue
+        leaf.put((absurd,) * len(leaf.value) if isinstance(leaf.value, tuple) else absurd)
+        with pytest.raises(UserError) as caught:
+            broken.check()
+        said = str(caught.value)
+        assert "\n" not in said and (leaf.flag in said or f"{absurd}" in said), said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pipeline.model.field.grid_resolutions": (2048,) * 4}, "lower --pipeline.model.field, which takes"),
+        ({"pipeline.datamanager.train_resolution": 8192, "pipeline.datamanager.final_resolution": 8192,
+          "pipeline.datamanager.cameras_per_step": 1024}, "lower --pipeline.datamanager.cameras-per-step"),
+        ({"turntable_frames": 10_000, "pipeline.datamanager.eval_resolution": 8192}, "--turntable-frames"),
+        ({"gradient_accumulation_steps": {"encoding": 0}}, "--gradient-accumulation-steps encoding 0"),
+        ({"gradient_accumulation_steps": {"colours": 2}}, "one or more of encoding, network, adapter"),
+    ],
+)  # fmt: skip
+def test_what_would_never_fit(config: BridgeTrainerConfig, changes: dict[str, object], said: str) -> None:
+    for field, value in changes.items():
+        set_(config, field, value)
+    with pytest.raises(UserError, match=said):
+        config.check()
+
+
+@pytest.mark.parametrize("log", ["wandb", "viewer+wandb", "comet", "viewer+comet"])
+def test_a_log_that_would_ask_for_a_key(
+    config: BridgeTrainerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "COMET_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config.vis = log  # type: ignore[assignment]
+    with pytest.raises(UserError, match=f"--vis {re.escape(log)} would ask for a key; set [A-Z]+_API_KEY"):
+        config.check()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("COMET_API_KEY", "a key")
+    config.check()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="needs the package"):
+        config.check()
 
 
 def test_every_range_is_that_of_a_field_whose_default_it_holds(config: BridgeTrainerConfig) -> None:
@@ -236,6 +296,14 @@ def test_what_is_added_to_the_loss_is_not_blamed_on_the_prior(
 def test_a_vanished_object_is_said(config: BridgeTrainerConfig, trained: Train) -> None:
     config.pipeline.model.field.blob_radius = 1e-3
     assert "step 0: the object has vanished" in refused(config, trained)
+
+
+def test_nan_is_not_called_a_vanished_object(config: BridgeTrainerConfig, trained: Train) -> None:
+    config.pipeline.model.entropy_weight = 0.0
+    config.optimizers["encoding"]["optimizer"].lr = config.optimizers["network"]["optimizer"].lr = 1e6
+    config.optimizers["network"]["optimizer"].eps = config.optimizers["encoding"]["optimizer"].eps = 0.0
+    said = refused(config, trained)
+    assert "is not finite, most likely as a learning rate is too high; resume with a lower one" in said
 
 
 def test_parameters_that_are_not_finite_are_never_saved(config: BridgeTrainerConfig, trained: Train) -> None:

@@ -4,20 +4,38 @@ when read."""
 from __future__ import annotations
 
 import io
+import math
 import re
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
+from msgspec import Meta
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import TrainerConfig
+from torch import Tensor
+from torch.nn import Parameter
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
+from bridge_nerf.flags import STEPS
+from bridge_nerf.guidance.distiller import ADAPTER
+from bridge_nerf.reading import read_tensors
 
-KEYS = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
-"""Entries of a checkpoint of nerfstudio's trainer."""
+
+class State(TypedDict):
+    """Entries of a checkpoint of nerfstudio's trainer."""
+
+    step: Annotated[int, Meta(ge=0, lt=int(STEPS.most))]
+    """Absolute step that was made last."""
+    pipeline: dict[str, Any]
+    optimizers: dict[str, Any]
+    schedulers: dict[str, Any]
+    scalers: dict[str, Any]
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: State) -> None:
     """Write a checkpoint; its unfinished file lies in the folder above."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -44,8 +62,12 @@ def chosen(load_dir: Path | None, load_step: int | None, load_checkpoint: Path |
     `load_dir` may be a run's folder as well as the folder of checkpoints in it.
 
     Raises:
-        UserError: It does not exist.
+        UserError: It does not exist, or one of the flags would change nothing.
     """
+    if load_dir is not None and load_checkpoint is not None:
+        raise UserError("--load-checkpoint changes nothing beside --load-dir: leave one of them out")
+    if load_dir is None and load_step is not None:
+        raise UserError("--load-step changes nothing without --load-dir: give the folder of the run too")
     if load_dir is not None:
         within = load_dir / "nerfstudio_models"
         load_dir = within if within.is_dir() else load_dir
@@ -57,22 +79,126 @@ def chosen(load_dir: Path | None, load_step: int | None, load_checkpoint: Path |
     return path
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> State:
     """The content of a checkpoint, on the CPU.
 
     Raises:
         UserError: The file is torn, or is not a checkpoint of nerfstudio's.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the broken bytes lead to
-        reason = type(error).__name__
-        raise UserError(
-            f"{path} is torn or not a checkpoint at all ({reason}); choose another, nothing was changed"
-        ) from error
-    if not isinstance(state, dict) or not state.keys() >= KEYS:
-        raise UserError(f"{path} is not a nerfstudio checkpoint; choose another, nothing was changed")
-    return state
+    return read_tensors(path, State, "choose another, nothing was changed")
+
+
+def after_a_step(
+    config: Mapping[str, Any], parameters: Mapping[str, Iterable[Tensor]]
+) -> dict[str, dict[str, Any]]:
+    """The "optimizers" and "schedulers" of a checkpoint, as they are once these parameters, by group, have
+    made a step. Nothing is computed: all tensors of a parameter's size lie on the meta device.
+    """
+    groups = {
+        name: [Parameter(torch.empty_like(value, device="meta")) for value in values]
+        for name, values in parameters.items()
+    }
+    made = Optimizers(dict(config), groups)
+    for parameter in (parameter for group in groups.values() for parameter in group):
+        parameter.grad = torch.empty_like(parameter)
+    for part in (*made.optimizers.values(), *made.schedulers.values()):
+        part.step()
+    return {
+        "optimizers": {name: part.state_dict() for name, part in made.optimizers.items()},
+        "schedulers": {name: part.state_dict() for name, part in made.schedulers.items()},
+    }
+
+
+def fitted_training(
+    state: State, own: Mapping[str, Mapping[str, Any]], begun: Set[str]
+) -> dict[str, dict[str, Any]]:
+    """The "optimizers" and "schedulers" of a checkpoint, of the structure of one's own.
+
+    Those of the adapter may be on one side only.
+
+    Args:
+        own: What `after_a_step` answers.
+        begun: Groups whose parameters have surely all made a step; of the others some may have no averages.
+
+    Raises:
+        UserError: They belong to other parameters; it names what differs first.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for part, mine in own.items():
+        loaded = {name: value for name, value in state[part].items() if name != ADAPTER or name in mine}
+        mine = {name: value for name, value in mine.items() if name != ADAPTER or name in loaded}
+        for name in mine.keys() & loaded.keys() - begun:
+            averages = loaded[name].get("state") if isinstance(loaded[name], dict) else None
+            if isinstance(averages, dict) and "state" in mine[name]:
+                kept = {key: value for key, value in mine[name]["state"].items() if key in averages}
+                mine[name] = {**mine[name], "state": kept}
+        found[part] = fitted(loaded, mine, part)
+    return found
+
+
+def fitted(loaded: object, own: Any, place: str) -> Any:
+    """A part of a checkpoint, which must have the structure of one's own: entries, lengths, shapes and dtypes
+    of tensors; its numbers must be finite. Flags and texts are one's own: versions of torch differ in them.
+
+    Args:
+        place: Name of the part, for the message.
+
+    Raises:
+        UserError: It names what differs first.
+    """
+    if loaded is own:
+        return own
+    if isinstance(own, Tensor):
+        if not isinstance(loaded, Tensor) or loaded.layout != torch.strided or loaded.is_nested:
+            raise UserError(f"{place} is no plain tensor")
+        if (loaded.shape, loaded.dtype) != (own.shape, own.dtype):
+            raise UserError(f"{place} is {_size(loaded)}, not {_size(own)}")
+        if not torch.isfinite(loaded).all():
+            raise UserError(f"{place} is not finite")
+        return loaded
+    if isinstance(own, dict):
+        theirs = loaded if isinstance(loaded, dict) else {}
+        wanted = {key for key, value in own.items() if not _is_flag(value)}
+        given = {
+            key for key, value in theirs.items() if not _is_flag(value) and not _is_flag(own.get(key, 0))
+        }
+        if wanted != given:
+            names = ", ".join(sorted(map(str, wanted ^ given))[:3])
+            raise UserError(f"{place} lacks or has besides: {names:.80}")
+        return {
+            key: fitted(theirs[key], own[key], f"{place}.{key}") if key in wanted else own[key] for key in own
+        }
+    if isinstance(own, list | tuple):
+        if not isinstance(loaded, list | tuple) or len(loaded) != len(own):
+            raise UserError(f"{place} is no list of {len(own)}")
+        parts = [
+            fitted(value, mine, f"{place}.{k}")
+            for k, (value, mine) in enumerate(zip(loaded, own, strict=True))
+        ]
+        if place.endswith(".params") and parts != own:
+            raise UserError(f"{place} are not {own}")
+        return type(own)(parts)
+    if _is_flag(own):
+        return own
+    if not isinstance(loaded, int | float) or isinstance(loaded, bool) or not math.isfinite(loaded):
+        raise UserError(f"{place} is {loaded!r:.40}, which is no number")
+    return loaded
+
+
+def _size(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} of {'x'.join(map(str, value.shape)) or 'one number'}"
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool | str | None)
+
+
+def begun(state: State, config: TrainerConfig) -> set[str]:
+    """Groups of parameters that have surely made a step when this checkpoint was saved."""
+    if state["scalers"]:  # which skip steps
+        return set()
+    steps = {name: config.gradient_accumulation_steps.get(name, 1) for name in config.optimizers}
+    return {name for name, needed in steps.items() if name != ADAPTER and state["step"] + 1 >= needed}
 
 
 def foreign(path: Path, error: Exception) -> UserError:

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bridge_nerf.annealing import Ramp
-from bridge_nerf.flags import SIZE, Range
+from bridge_nerf.flags import SIZE, STEP, Range
 
 
 @dataclass
@@ -28,7 +28,7 @@ class AdamWConfig(AdamOptimizerConfig):
         "eps": SIZE,
         "betas": Range(0, below=1),
         "weight_decay": SIZE,
-        "max_norm": Range(above=0),
+        "max_norm": Range(above=0, most=10**6),
     }
 
     _target: type = AdamW
@@ -40,7 +40,7 @@ class AdamWConfig(AdamOptimizerConfig):
 class RampSchedulerConfig(SchedulerConfig):
     """The learning rate, constant, then falling linearly to a share of itself, then constant again."""
 
-    RANGES: ClassVar[dict[str, Range]] = {"final": SIZE}
+    RANGES: ClassVar[dict[str, Range]] = {"final": SIZE, "begin": STEP, "end": STEP}
 
     _target: type = field(default_factory=lambda: RampScheduler)
     final: float = 0.1

@@ -10,14 +10,14 @@ from typing import ClassVar
 from nerfstudio.configs.base_config import LocalWriterConfig
 from nerfstudio.utils.writer import EVENT_STORAGE, GLOBAL_BUFFER, EventName, LocalWriter
 
-from bridge_nerf.flags import NOT_NEGATIVE, Range
+from bridge_nerf.flags import STEP, Range
 
 
 @dataclass
 class ProgressConfig(LocalWriterConfig):
     """Progress in the terminal."""
 
-    RANGES: ClassVar[dict[str, Range]] = {"max_log_size": NOT_NEGATIVE, "seconds": NOT_NEGATIVE}
+    RANGES: ClassVar[dict[str, Range]] = {"max_log_size": STEP, "seconds": STEP}
 
     _target: type = field(default_factory=lambda: ProgressWriter)
     enable: bool = True

@@ -7,7 +7,9 @@ As in nerfstudio 1.1, `--max-num-iterations N` after `--load-dir` means N *more*
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,16 +23,17 @@ from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from bridge_nerf.devices import make_current, tune
+from bridge_nerf.devices import limit_heaps, make_current, tune
 from bridge_nerf.distillation.diagnostics import ERRORS
 from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import add_row, auxiliary, write_atomic
+from bridge_nerf.files import add_row, auxiliary, sweep, write_atomic
 from bridge_nerf.flags import follow, given, typed
-from bridge_nerf.nerf.engine import checkpoint, commands, turntable, validation
+from bridge_nerf.interrupts import ended_as_by_ctrl_c
+from bridge_nerf.nerf.engine import checkpoint, commands, saved_config, turntable, validation
 from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
-from bridge_nerf.nerf.pipeline import ADAPTER, BridgePipeline, BridgePipelineConfig
-from bridge_nerf.priors.plugins import is_external
+from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
+from bridge_nerf.priors.plugins import KINDS, is_external
 from bridge_nerf.priors.registry import kind_of
 
 UNRELATED = {"experiment-name", "prior-kind", "defaults-for", "method-name"}
@@ -52,6 +55,12 @@ class BridgeTrainerConfig(TrainerConfig):
     """Kind of the prior whose defaults were taken for all that was not given; empty until a run begins. A
     configuration made in Python that names one stays as it is."""
 
+    def __post_init__(self) -> None:
+        """Check the file of --load-config: nerfstudio reads it next, with a loader that runs what it says."""
+        if self.load_config is not None:
+            with exit_on_user_error():
+                saved_config.read(self.load_config, self._registered())
+
     def set_timestamp(self) -> None:
         """Check the configuration and take its defaults. ns-train calls this first, before anything is
         printed, written or overwritten."""
@@ -60,7 +69,24 @@ class BridgeTrainerConfig(TrainerConfig):
             self.settle()
             self.check()
         self._make_paths_absolute()
+        chosen = self.timestamp != "{timestamp}"
         super().set_timestamp()
+        with exit_on_user_error():
+            if not chosen:
+                self._make_folder()
+            for folder in filter(Path.is_dir, self.get_base_dir().parent.glob("*")):
+                sweep(folder)
+
+    def _make_folder(self) -> None:
+        """Make the run's folder; of two runs that begin in the same second the later has another name."""
+        now, count = self.timestamp, 1
+        self.get_base_dir().parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                return self.get_base_dir().mkdir()
+            except FileExistsError:
+                count += 1
+                self.timestamp = f"{now}_{count}"
 
     def _check_replay(self) -> None:
         """A configuration that was loaded begins a run of its own, and is all that nerfstudio listens to."""
@@ -87,6 +113,11 @@ class BridgeTrainerConfig(TrainerConfig):
         name, _ = self.pipeline.prior.resolve(self.machine.device_type)
         guidance_of(self.pipeline.objective)  # raises for an unknown one, before its defaults are asked for
         explicit = given(self, self._registered())
+        if explicit.isdisjoint({"prompt", "pipeline.model.prompt"}):
+            note(
+                f'note: without --prompt this makes "{self.pipeline.model.prompt}"; say what to make, as in '
+                '--prompt "a red car"'
+            )
         self.prior_kind, guess = kind_of(name)
         if guess:
             note(f"note: {guess}")
@@ -112,6 +143,11 @@ class BridgeTrainerConfig(TrainerConfig):
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""
+        if self.prior_kind not in ("", *KINDS) or self._registered() is self:
+            raise UserError(
+                f'no method "{self.method_name}" with numbers for a prior of the kind "{self.prior_kind}"; '
+                "take the command in the run's commands.txt instead of its config.yml"
+            )
         validation.check(self, self.pipeline)
 
     def _make_paths_absolute(self) -> None:
@@ -160,6 +196,12 @@ class BridgeTrainerConfig(TrainerConfig):
                 write_atomic(file, yaml.dump(self).encode())
 
 
+def _ended_as_by_ctrl_c() -> AbstractContextManager[None]:
+    """`ended_as_by_ctrl_c` where signals arrive; threads have none."""
+    in_main = threading.current_thread() is threading.main_thread()
+    return ended_as_by_ctrl_c() if in_main else nullcontext()
+
+
 class BridgeTrainer(Trainer):
     """nerfstudio's trainer, with its documented steps overridden only."""
 
@@ -172,10 +214,19 @@ class BridgeTrainer(Trainer):
         """Set up as nerfstudio does, for results at the end and the right time left after a resume."""
         tune(self.device)
         make_current(self.device)
+        if self.config.is_viewer_enabled():
+            limit_heaps()
         # ns-train seeds the global generator, other callers may not: the field starts the same for both.
-        with exit_on_user_error(), torch.random.fork_rng():
-            torch.manual_seed(self.config.machine.seed)
-            super().setup(test_mode)
+        try:
+            with exit_on_user_error(), _ended_as_by_ctrl_c(), torch.random.fork_rng():
+                torch.manual_seed(self.config.machine.seed)
+                super().setup(test_mode)
+        except BaseException as stop:
+            if comms.is_main_process():
+                self._leave_nothing()
+            if isinstance(stop, KeyboardInterrupt):
+                raise SystemExit(130) from None
+            raise
         self._end_step = self._start_step + self.config.max_num_iterations
         writer.GLOBAL_BUFFER["max_iter"] = self._end_step
         before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN
@@ -184,6 +235,17 @@ class BridgeTrainer(Trainer):
             self.callbacks.append(TrainingCallback([after], self._results))
             self.config.save_config(overwrite=True)
             self._note_commands()
+
+    def _leave_nothing(self) -> None:
+        """Remove the folder of a run that never began, and those above it that hold nothing else."""
+        if (self.base_dir / "commands.txt").exists():
+            return
+        (self.base_dir / "config.yml").unlink(missing_ok=True)
+        with suppress(OSError):  # what is not empty stays
+            for folder in (self.base_dir, *self.base_dir.parents):
+                if folder == self.config.output_dir:
+                    break
+                folder.rmdir()
 
     def setup_optimizers(self) -> Optimizers:
         """Load the prior first: the adapter of an objective that has one is optimised too."""
@@ -197,7 +259,7 @@ class BridgeTrainer(Trainer):
     def train(self) -> None:
         """Train as nerfstudio does; an interrupted run says how it is resumed."""
         try:
-            with exit_on_user_error():
+            with exit_on_user_error(), _ended_as_by_ctrl_c():
                 super().train()
         except (SystemExit, KeyboardInterrupt) as stop:
             note(f"\nto resume:\n{self._resume()}")
@@ -221,15 +283,22 @@ class BridgeTrainer(Trainer):
         if path is None:
             return
         state = checkpoint.read(path)
+        own = checkpoint.after_a_step(self.config.optimizers, self.pipeline.get_param_groups())
+        scaled = self.grad_scaler.is_enabled()
         try:
+            training = checkpoint.fitted_training(state, own, checkpoint.begun(state, self.config))
+            scalers = (
+                checkpoint.fitted(state["scalers"], self.grad_scaler.state_dict(), "scalers")
+                if scaled
+                else {}
+            )
             self.pipeline.load_pipeline(state["pipeline"], state["step"])
-            known = self.optimizers.optimizers.keys() | (state["optimizers"].keys() - {ADAPTER})
-            self.optimizers.load_optimizers({k: v for k, v in state["optimizers"].items() if k in known})
-            if self.config.load_scheduler:
-                self.optimizers.load_schedulers(state["schedulers"])
-            self.grad_scaler.load_state_dict(state["scalers"])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        except UserError as error:
             raise checkpoint.foreign(path, error) from error
+        self.optimizers.load_optimizers(training["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(training["schedulers"])
+        self.grad_scaler.load_state_dict(scalers)
         self._start_step = state["step"] + 1
         self._saved = (path, state["step"])
         self._keep_errors(path.parent.parent / "errors.csv")
@@ -251,13 +320,9 @@ class BridgeTrainer(Trainer):
             UserError: A parameter is not finite; the last good checkpoint stays.
         """
         pipeline = getattr(self.pipeline, "module", self.pipeline)
-        for name, value in pipeline.named_parameters():
-            if not torch.isfinite(value).all():
-                half = pipeline.distiller.prior.dtype.itemsize < 4
-                more = ", or with --pipeline.prior.dtype float32" if half else ""
-                raise UserError(f"step {step}: {name} is not finite; resume with a lower learning rate{more}")
+        pipeline.check_finite(step)
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        state = {
+        state: checkpoint.State = {
             "step": step,
             "pipeline": pipeline.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},

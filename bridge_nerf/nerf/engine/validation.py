@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig
@@ -14,34 +18,49 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.distillation.presets import SCENE_PRESETS
 from bridge_nerf.errors import UserError, want_of_memory
-from bridge_nerf.flags import COUNT, NOT_NEGATIVE, SEED, STEPS, Range, check_flags
+from bridge_nerf.flags import SEED, SIZE, STEP, STEPS, Range, check_flags
 from bridge_nerf.guidance.relevance import check_relevant
 from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.nerf.engine.learning_rate import RampSchedulerConfig
-from bridge_nerf.nerf.pipeline import BridgePipelineConfig
+from bridge_nerf.nerf.model import OCCUPANCY_CELLS
+from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
 from bridge_nerf.nerf.scene.field import FieldConfig
 from bridge_nerf.nerf.scene.hash_encoding import fused, without_triton
+from bridge_nerf.priors.memory import GIB, free_bytes
 from bridge_nerf.priors.registry import check_graphs, check_words
-from bridge_nerf.wording import join_prompt
+from bridge_nerf.wording import says_nothing
 
+if TYPE_CHECKING:
+    from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
+
+OWN_VIEWS = "--vis viewer+tensorboard"
+LOGINS = {"wandb": ("~/.netrc", "~/_netrc"), "comet": ("~/.comet.config",)}
+"""Log -> files in which a login leaves its key."""
+RAYS = Range(1, 2**22)
+"""Range of rays that are rendered together outside training."""
 RANGES: Mapping[str, Range] = {
     "machine.seed": SEED,
-    "machine.num-devices": COUNT,
-    "machine.num-machines": COUNT,
-    "machine.machine-rank": NOT_NEGATIVE,
-    "logging.steps-per-log": COUNT,
-    "logging.max-buffer-size": COUNT,
+    "machine.num-devices": Range(1, 1024),
+    "machine.num-machines": Range(1, 4096),
+    "machine.machine-rank": STEP,
+    "logging.steps-per-log": STEPS,
+    "logging.max-buffer-size": Range(1, 10**6),
     "viewer.websocket-port": Range(1, 65535),
     "viewer.websocket-port-default": Range(1, 65535),
-    "viewer.num-rays-per-chunk": COUNT,
-    "viewer.max-num-display-images": Range(-1),
+    "viewer.num-rays-per-chunk": RAYS,
+    "viewer.max-num-display-images": Range(-1, 10**6),
     "viewer.jpeg-quality": Range(1, 100),
+    "viewer.camera-frustum-scale": SIZE,
+    "pipeline.model.collider-params.near-plane": SIZE,
+    "pipeline.model.collider-params.far-plane": SIZE,
+    "pipeline.model.loss-coefficients.rgb-loss-coarse": SIZE,
+    "pipeline.model.loss-coefficients.rgb-loss-fine": SIZE,
     "max-num-iterations": STEPS,
-    "steps-per-save": COUNT,
-    "steps-per-eval-batch": NOT_NEGATIVE,
-    "steps-per-eval-image": NOT_NEGATIVE,
-    "steps-per-eval-all-images": NOT_NEGATIVE,
-    "load-step": NOT_NEGATIVE,
+    "steps-per-save": STEPS,
+    "steps-per-eval-batch": STEP,
+    "steps-per-eval-image": STEP,
+    "steps-per-eval-all-images": STEP,
+    "load-step": STEP,
     "turntable-frames": Range(1, 10_000),
 }
 """Ranges of nerfstudio's own flags; our configurations have theirs in an attribute of this name."""
@@ -74,10 +93,10 @@ def note(message: str) -> None:
     CONSOLE.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
-def check(config: TrainerConfig, pipeline: BridgePipelineConfig) -> None:
+def check(config: BridgeTrainerConfig, pipeline: BridgePipelineConfig) -> None:
     """Raises UserError for whatever is known to be wrong before anything is loaded."""
     prompts = [p for p in (config.prompt, pipeline.model.prompt) if p is not None]
-    if not prompts or not all(join_prompt(p) for p in prompts):
+    if not prompts or any(map(says_nothing, prompts)):
         raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
     if config.data is not None or pipeline.datamanager.data is not None:
         raise UserError("bridge-distill makes an object from a prompt; leave --data out")
@@ -88,6 +107,12 @@ def check(config: TrainerConfig, pipeline: BridgePipelineConfig) -> None:
             f"--pipeline.datamanager.eval-resolution {size} is odd, which an H.264 video cannot be; "
             f"give {size + 1}"
         )
+    for name, steps in config.gradient_accumulation_steps.items():
+        if name not in config.optimizers or not STEPS.holds(steps):
+            raise UserError(
+                f"--gradient-accumulation-steps {name} {steps} makes no sense; give one or more of "
+                f"{', '.join(config.optimizers)}, each with {STEPS}"
+            )
     check_machine(config.machine, config.mixed_precision)
     pipeline.stages()
     pipeline.model.regularisation()
@@ -96,9 +121,80 @@ def check(config: TrainerConfig, pipeline: BridgePipelineConfig) -> None:
         if isinstance(scheduler := group["scheduler"], RampSchedulerConfig):
             scheduler.ramp()
     check_prior(pipeline, config.machine.device_type)
+    check_logs(config)
+    with torch.device("meta"):  # a model without numbers
+        draft = pipeline.setup(device="meta", test_mode="inference")
+    check_memory(config, draft)
     path = checkpoint.chosen(config.load_dir, config.load_step, config.load_checkpoint)
-    begun = checkpoint.read(path)["step"] + 1 if path else 0
+    begun = check_checkpoint(path, config, draft) + 1 if path else 0
     check_stages_reached(pipeline, begun + config.max_num_iterations)
+
+
+def check_memory(config: BridgeTrainerConfig, draft: BridgePipeline) -> None:
+    """Raises UserError for a run on a CPU that takes more memory than is free, by what is known before it
+    begins: the prior and most of what a gradient needs are not. A GPU has an error of its own.
+
+    Args:
+        draft: The pipeline on the meta device.
+    """
+    cameras, model = config.pipeline.datamanager, config.pipeline.model
+    side = max(cameras.train_resolution, cameras.final_resolution or 0)
+    # Each parameter with its gradient and two averages; tables of distances, of cells and of what is kept;
+    # the hidden layer at all cells at once.
+    parts = {
+        "--pipeline.model.field": 16 * sum(p.numel() for p in draft.parameters()),
+        "--pipeline.datamanager.cameras-per-step, train-resolution or final-resolution, or "
+        "--pipeline.model.samples": cameras.cameras_per_step * side**2 * (13 * model.samples + 60),
+        "--pipeline.model.field.hidden": 4 * OCCUPANCY_CELLS**3 * model.field.hidden,
+        "--turntable-frames or --pipeline.datamanager.eval-resolution": (
+            27 * config.turntable_frames * cameras.eval_resolution**2
+        ),
+    }
+    free = free_bytes(torch.device("cpu")) if config.machine.device_type == "cpu" else None
+    flags, size = max(parts.items(), key=lambda part: part[1])
+    if free is not None and sum(parts.values()) > free:
+        raise UserError(
+            f"this run takes at least {sum(parts.values()) / GIB:.1f} GiB of memory and {free / GIB:.1f} GiB "
+            f"are free; lower {flags}, which takes {size / GIB:.1f} GiB"
+        )
+
+
+def check_logs(config: TrainerConfig) -> None:
+    """Raises UserError for a log of another firm's that would ask for a key, or is not installed."""
+    for name, module, wanted, keys in (
+        ("wandb", "wandb", config.is_wandb_enabled(), ("WANDB_API_KEY", "WANDB_MODE")),
+        ("comet", "comet_ml", config.is_comet_enabled(), ("COMET_API_KEY",)),
+    ):
+        if not wanted:
+            continue
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"--vis {config.vis} needs the package {module}; install it, or give {OWN_VIEWS}")
+        logged_in = [Path(file).expanduser() for file in LOGINS[name]]
+        if not any(map(os.environ.get, keys)) and not any(file.is_file() for file in logged_in):
+            raise UserError(
+                f"--vis {config.vis} would ask for a key; set {keys[0]}, or log in to {name} first, or give "
+                f"{OWN_VIEWS}"
+            )
+
+
+def check_checkpoint(path: Path, config: TrainerConfig, draft: BridgePipeline) -> int:
+    """The step of a checkpoint.
+
+    Args:
+        draft: The pipeline, without adapter, on the meta device: the prior, on which that depends, is not
+            loaded yet.
+
+    Raises:
+        UserError: The checkpoint is torn, or of another model.
+    """
+    state = checkpoint.read(path)
+    own = checkpoint.after_a_step(config.optimizers, draft.get_param_groups())
+    try:
+        draft.fitted(state["pipeline"])
+        checkpoint.fitted_training(state, own, checkpoint.begun(state, config))
+    except UserError as error:
+        raise checkpoint.foreign(path, error) from error
+    return state["step"]
 
 
 def check_prior(pipeline: BridgePipelineConfig, device_type: str) -> None:

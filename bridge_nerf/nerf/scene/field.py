@@ -42,7 +42,8 @@ class FieldConfig:
         "hash_levels": Range(1, 64),
         "hash_max_resolution": Range(1, 2**20),
         "hidden": Range(1, 2**16),
-        "blob_radius": Range(above=0),
+        "blob_height": Range(-1000, 1000),
+        "blob_radius": Range(above=0, most=1000),
     }
 
     encoding: Literal["grid", "hash"] = "grid"

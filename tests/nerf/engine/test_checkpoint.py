@@ -4,7 +4,13 @@ import torch
 from bridge_nerf.errors import UserError
 from bridge_nerf.nerf.engine import checkpoint
 
-STATE = {"step": 3, "pipeline": {"x": torch.arange(3.0)}, "optimizers": {}, "schedulers": {}, "scalers": {}}
+STATE: checkpoint.State = {
+    "step": 3,
+    "pipeline": {"x": torch.arange(3.0)},
+    "optimizers": {},
+    "schedulers": {},
+    "scalers": {},
+}
 
 
 def test_what_is_saved_is_read(tmp_path) -> None:
@@ -25,7 +31,7 @@ def test_torn_and_foreign_files_are_refused(tmp_path) -> None:
             checkpoint.read(tmp_path / name)
         assert "\n" not in str(caught.value)
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other")
-    with pytest.raises(UserError, match="not a nerfstudio checkpoint"):
+    with pytest.raises(UserError, match="another kind of checkpoint"):
         checkpoint.read(tmp_path / "other")
 
 
@@ -43,5 +49,9 @@ def test_which_checkpoint_is_meant(tmp_path) -> None:
     assert checkpoint.chosen(run.parent, None, None) == checkpoint.chosen(run, 7, None) == next(run.iterdir())
     with pytest.raises(UserError, match="there is no checkpoint"):
         checkpoint.chosen(tmp_path, 41, None)
+    with pytest.raises(UserError, match="--load-checkpoint changes nothing"):
+        checkpoint.chosen(tmp_path, 5, tmp_path / "step-000000005.ckpt")
+    with pytest.raises(UserError, match="--load-step changes nothing"):
+        checkpoint.chosen(None, 5, tmp_path / "step-000000005.ckpt")
     with pytest.raises(UserError, match="no checkpoint"):
         checkpoint.chosen(tmp_path / "nowhere", None, None)
