@@ -2,77 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+
+from bridge_nerf.errors import UserError
 
 
-class ForeignState(ValueError):
+class ForeignState(UserError):
     """A saved state that is of something else."""
 
 
-AVERAGES = {"exp_avg", "exp_avg_sq"}
-"""What Adam keeps of each parameter beside the number of its steps."""
+def drafts(parameters: Iterable[Tensor]) -> list[Parameter]:
+    """Parameters of these shapes, with gradients where they are trained, on the meta device: a step with them
+    computes nothing.
+    """
+    made = []
+    for value in parameters:
+        made.append(Parameter(torch.empty_like(value, device="meta"), value.requires_grad))
+        made[-1].grad = torch.empty_like(made[-1]) if value.requires_grad else None
+    return made
 
 
-def load_module(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Load a module's state, all of it and nothing else.
+def after_a_step(optimizer: Optimizer) -> dict[str, Any]:
+    """The structure of the optimizer's state once it has made a step: tensors of a parameter's size lie on
+    the meta device.
+    """
+    groups = [{**group, "params": drafts(group["params"])} for group in optimizer.param_groups]
+    kind: Any = type(optimizer)
+    made: Optimizer = kind(groups)
+    made.step()
+    return made.state_dict()
+
+
+def fitted(loaded: object, own: Any, place: str) -> Any:
+    """A part of a checkpoint, which must have the structure of one's own: entries, lengths, shapes and dtypes
+    of tensors; its numbers must be finite. Flags and texts are one's own: versions of torch differ in them.
+
+    Args:
+        place: Name of the part, for the message.
 
     Raises:
-        ForeignState: A tensor is missing, of another shape or type, or of another module.
+        ForeignState: It names what differs first.
     """
-    own = module.state_dict()
-    odd = [n for n in own.keys() | state.keys() if _form(own.get(n)) != _form(state.get(n))]
-    if odd:
-        raise ForeignState(f"the states differ in {', '.join(sorted(odd)[:3])}")
-    module.load_state_dict(state)
+    if loaded is own:
+        return own
+    if isinstance(own, Tensor):
+        if not isinstance(loaded, Tensor) or loaded.layout != torch.strided or loaded.is_nested:
+            raise ForeignState(f"{place} is no plain tensor")
+        if (loaded.shape, loaded.dtype) != (own.shape, own.dtype):
+            raise ForeignState(f"{place} is {_size(loaded)}, not {_size(own)}")
+        if not torch.isfinite(loaded).all():
+            raise ForeignState(f"{place} is not finite")
+        return loaded
+    if isinstance(own, dict):
+        theirs = loaded if isinstance(loaded, dict) else {}
+        wanted = {key for key, value in own.items() if not _is_flag(value)}
+        given = {
+            key for key, value in theirs.items() if not _is_flag(value) and not _is_flag(own.get(key, 0))
+        }
+        if wanted != given:
+            names = ", ".join(sorted(map(str, wanted ^ given))[:3])
+            raise ForeignState(f"{place} lacks or has besides: {names:.80}")
+        return {
+            key: fitted(theirs[key], own[key], f"{place}.{key}") if key in wanted else own[key] for key in own
+        }
+    if isinstance(own, list | tuple):
+        if not isinstance(loaded, list | tuple) or len(loaded) != len(own):
+            raise ForeignState(f"{place} is no list of {len(own)}")
+        parts = [
+            fitted(value, mine, f"{place}.{k}")
+            for k, (value, mine) in enumerate(zip(loaded, own, strict=True))
+        ]
+        if place.endswith(".params") and parts != own:
+            raise ForeignState(f"{place} are not {own}")
+        return type(own)(parts)
+    if _is_flag(own):
+        return own
+    if not isinstance(loaded, int | float) or isinstance(loaded, bool) or not math.isfinite(loaded):
+        raise ForeignState(f"{place} is {loaded!r:.40}, which is no number")
+    return loaded
 
 
-def _form(value: torch.Tensor | None) -> Any:
-    return value if value is None else (value.shape, value.dtype, value.layout)
+def _size(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} of {'x'.join(map(str, value.shape)) or 'one number'}"
 
 
-def load_scheduler(scheduler: LambdaLR, state: Mapping[str, Any]) -> None:
-    """Load the state of a schedule of equally many groups of parameters.
-
-    Raises:
-        ForeignState: It is something else.
-    """
-    own, rates = scheduler.state_dict(), (state.get("base_lrs"), state.get("_last_lr"))
-    same = (
-        all(type(state.get(name)) is type(value) for name, value in own.items())
-        and own.keys() == state.keys()
-    )
-    numbers = all(isinstance(rate, float | int) for of in rates if isinstance(of, list) for rate in of)
-    if not same or not numbers or any(len(of or ()) != len(own["base_lrs"]) for of in rates):
-        raise ForeignState("the schedule's state is of another schedule")
-    scheduler.load_state_dict(dict(state))
-
-
-def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load what `state_dict` of an Adam of equal parameters answered after a step.
-
-    Torch itself takes averages of any shape or none, and fails, or begins anew, at the next step.
-
-    Raises:
-        ForeignState: It is of other parameters, or no such state.
-    """
-    usual = [dict(group) for group in optimizer.param_groups]
-    try:
-        optimizer.load_state_dict(dict(state))
-        kept = [(parameter, dict(values)) for parameter, values in optimizer.state.items()]
-        groups = list(zip(usual, optimizer.param_groups, strict=True))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise ForeignState(f"the optimizer's state cannot be read: {error!r}") from error
-    averages = [(p.shape, values.get(name)) for p, values in kept for name in AVERAGES]
-    whole = all(torch.is_tensor(value) and value.shape == shape for shape, value in averages)
-    if not kept or not whole or not all("step" in values for _, values in kept):
-        raise ForeignState("the optimizer's state is of other parameters, or missing")
-    if any(
-        type(now[name]) is not type(then[name]) for then, now in groups for name in then.keys() & now.keys()
-    ):
-        raise ForeignState("the optimizer's numbers are of other types")
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool | str | None)

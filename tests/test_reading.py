@@ -16,7 +16,6 @@ import torch
 
 from bridge_nerf import reading
 from bridge_nerf.errors import UserError
-from bridge_nerf.resuming import load_optimizer
 from tests.waiting import PATIENCE
 
 
@@ -178,24 +177,3 @@ def test_a_checkpoint_is_tensors_and_nothing_is_run(tmp_path, monkeypatch) -> No
         assert "is another kind of checkpoint" in refused(
             reading.read_tensors, path, Checkpoint, "choose another"
         )
-
-
-def test_the_state_of_an_optimizer_is_that_of_its_parameters() -> None:
-    def stepped(*shapes: tuple[int, ...]) -> torch.optim.Optimizer:
-        parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in shapes]
-        optimizer = torch.optim.AdamW(parameters, lr=0.1)
-        sum(p.square().sum() for p in parameters).backward()
-        optimizer.step()
-        return optimizer
-
-    whole, other = stepped((2, 3), (4,)), stepped((2, 3), (4,))
-    load_optimizer(other, whole.state_dict())
-    assert other.state_dict()["state"].keys() == {0, 1}
-    state = whole.state_dict()
-    odd = [stepped((3, 2), (4,)).state_dict(), stepped((2, 3)).state_dict(), state | {"state": {}}]
-    odd += [state | {"state": {0: state["state"][0] | {"exp_avg": 3}}}, {"state": {}}, {}]
-    odd += [state | {"param_groups": 3}, state | {"param_groups": [{}]}, state | {"state": {0: 3, 1: 4}}]
-    odd += [state | {"param_groups": [state["param_groups"][0] | {"lr": "fast"}]}]
-    for foreign in odd:
-        with pytest.raises(ValueError, match="."):
-            load_optimizer(other, foreign)

@@ -16,7 +16,7 @@ from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.images.module import ImageModule
 from bridge_nerf.images.options import ImageOptions
 from bridge_nerf.images.spec import Spec
-from bridge_nerf.resuming import load_module, load_optimizer, load_scheduler
+from bridge_nerf.resuming import after_a_step, fitted
 
 FRAMES = 100
 """Number of frames of a run's film, about."""
@@ -52,9 +52,14 @@ class _Run:
             self.scheduler.step()
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        load_module(self.module, checkpoint.state_dict)
-        load_optimizer(self.optimizer, checkpoint.optimizer_states[0])
-        load_scheduler(self.scheduler, checkpoint.lr_schedulers[0])
+        module, optimizer, scheduler = self.module, self.optimizer, self.scheduler
+        averages = after_a_step(optimizer) if checkpoint.global_step else optimizer.state_dict()
+        state = fitted(checkpoint.state_dict, module.state_dict(), "state_dict")
+        optimizer_state = fitted(checkpoint.optimizer_states[0], averages, "optimizer_states")
+        schedule = fitted(checkpoint.lr_schedulers[0], scheduler.state_dict(), "lr_schedulers")
+        module.load_state_dict(state)
+        optimizer.load_state_dict(optimizer_state)
+        scheduler.load_state_dict(schedule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +127,8 @@ def generate(
         checkpoints: States to go on from, one for each specification, all after the same step.
 
     Raises:
-        UserError: The prior cannot read a prompt, a specification is impossible, or a loss is not finite.
-        ForeignState: A checkpoint is of another optimisation.
+        UserError: The prior cannot read a prompt, a specification is impossible, a checkpoint is of another
+            optimisation, or a loss is not finite.
     """
     begin, steps = time.perf_counter(), specs[0].config.steps
     runs = [_Run(ImageModule(spec, prior, start)) for spec in specs]

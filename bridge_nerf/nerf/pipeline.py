@@ -28,12 +28,12 @@ from bridge_nerf.guidance.rng import PerStepDraws
 from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
-from bridge_nerf.nerf.engine.checkpoint import fitted
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
+from bridge_nerf.resuming import fitted
 from bridge_nerf.seeding import generator
 from bridge_nerf.wording import join_prompt, says_nothing
 

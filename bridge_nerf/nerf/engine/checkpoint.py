@@ -4,7 +4,6 @@ when read."""
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
@@ -15,13 +14,13 @@ from msgspec import Meta
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
-from torch.nn import Parameter
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.flags import STEPS
 from bridge_nerf.guidance.distiller import ADAPTER
 from bridge_nerf.reading import read_tensors
+from bridge_nerf.resuming import drafts, fitted
 
 
 class State(TypedDict):
@@ -94,13 +93,7 @@ def after_a_step(
     """The "optimizers" and "schedulers" of a checkpoint, as they are once these parameters, by group, have
     made a step. Nothing is computed: all tensors of a parameter's size lie on the meta device.
     """
-    groups = {
-        name: [Parameter(torch.empty_like(value, device="meta")) for value in values]
-        for name, values in parameters.items()
-    }
-    made = Optimizers(dict(config), groups)
-    for parameter in (parameter for group in groups.values() for parameter in group):
-        parameter.grad = torch.empty_like(parameter)
+    made = Optimizers(dict(config), {name: drafts(values) for name, values in parameters.items()})
     for part in (*made.optimizers.values(), *made.schedulers.values()):
         part.step()
     return {
@@ -134,63 +127,6 @@ def fitted_training(
                 mine[name] = {**mine[name], "state": kept}
         found[part] = fitted(loaded, mine, part)
     return found
-
-
-def fitted(loaded: object, own: Any, place: str) -> Any:
-    """A part of a checkpoint, which must have the structure of one's own: entries, lengths, shapes and dtypes
-    of tensors; its numbers must be finite. Flags and texts are one's own: versions of torch differ in them.
-
-    Args:
-        place: Name of the part, for the message.
-
-    Raises:
-        UserError: It names what differs first.
-    """
-    if loaded is own:
-        return own
-    if isinstance(own, Tensor):
-        if not isinstance(loaded, Tensor) or loaded.layout != torch.strided or loaded.is_nested:
-            raise UserError(f"{place} is no plain tensor")
-        if (loaded.shape, loaded.dtype) != (own.shape, own.dtype):
-            raise UserError(f"{place} is {_size(loaded)}, not {_size(own)}")
-        if not torch.isfinite(loaded).all():
-            raise UserError(f"{place} is not finite")
-        return loaded
-    if isinstance(own, dict):
-        theirs = loaded if isinstance(loaded, dict) else {}
-        wanted = {key for key, value in own.items() if not _is_flag(value)}
-        given = {
-            key for key, value in theirs.items() if not _is_flag(value) and not _is_flag(own.get(key, 0))
-        }
-        if wanted != given:
-            names = ", ".join(sorted(map(str, wanted ^ given))[:3])
-            raise UserError(f"{place} lacks or has besides: {names:.80}")
-        return {
-            key: fitted(theirs[key], own[key], f"{place}.{key}") if key in wanted else own[key] for key in own
-        }
-    if isinstance(own, list | tuple):
-        if not isinstance(loaded, list | tuple) or len(loaded) != len(own):
-            raise UserError(f"{place} is no list of {len(own)}")
-        parts = [
-            fitted(value, mine, f"{place}.{k}")
-            for k, (value, mine) in enumerate(zip(loaded, own, strict=True))
-        ]
-        if place.endswith(".params") and parts != own:
-            raise UserError(f"{place} are not {own}")
-        return type(own)(parts)
-    if _is_flag(own):
-        return own
-    if not isinstance(loaded, int | float) or isinstance(loaded, bool) or not math.isfinite(loaded):
-        raise UserError(f"{place} is {loaded!r:.40}, which is no number")
-    return loaded
-
-
-def _size(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} of {'x'.join(map(str, value.shape)) or 'one number'}"
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool | str | None)
 
 
 def begun(state: State, config: TrainerConfig) -> set[str]:

@@ -35,6 +35,7 @@ from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
 from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
 from bridge_nerf.priors.plugins import KINDS, is_external
 from bridge_nerf.priors.registry import kind_of
+from bridge_nerf.resuming import fitted
 
 UNRELATED = {"experiment-name", "prior-kind", "defaults-for", "method-name"}
 """Flags on which neither the prior nor the objective decides."""
@@ -287,11 +288,7 @@ class BridgeTrainer(Trainer):
         scaled = self.grad_scaler.is_enabled()
         try:
             training = checkpoint.fitted_training(state, own, checkpoint.begun(state, self.config))
-            scalers = (
-                checkpoint.fitted(state["scalers"], self.grad_scaler.state_dict(), "scalers")
-                if scaled
-                else {}
-            )
+            scalers = fitted(state["scalers"], self.grad_scaler.state_dict(), "scalers") if scaled else {}
             self.pipeline.load_pipeline(state["pipeline"], state["step"])
         except UserError as error:
             raise checkpoint.foreign(path, error) from error

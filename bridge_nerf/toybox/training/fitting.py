@@ -30,7 +30,7 @@ from bridge_nerf.flags import STEPS
 from bridge_nerf.interrupts import interruptible
 from bridge_nerf.priors.cpu import multiplies_bfloat16
 from bridge_nerf.reading import read_tensors
-from bridge_nerf.resuming import load_module, load_optimizer
+from bridge_nerf.resuming import ForeignState, after_a_step, fitted
 from bridge_nerf.seeding import generator
 
 Visit = tuple[int, np.random.Generator]
@@ -229,13 +229,13 @@ def _checkpoint(path: Path, module: TrainedModule) -> Checkpoint:
         UserError: It is torn, or of another module.
     """
     saved = read_tensors(path, Checkpoint, ANEW)
+    own, optimizer = module.state_dict(), module.configure_optimizers()["optimizer"]
+    averages = after_a_step(optimizer) if saved.global_step else optimizer.state_dict()
     try:
-        load_optimizer(module.configure_optimizers()["optimizer"], saved.optimizer_states[0])
-        for state in (saved.current_model_state, saved.state_dict):
-            load_module(module, state)
-            if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
-                raise ValueError(f"{odd[0]} is not finite")
-    except ValueError as error:
+        fitted(saved.optimizer_states[0], averages, "optimizer_states")
+        fitted(saved.current_model_state, own, "current_model_state")
+        module.load_state_dict(fitted(saved.state_dict, own, "state_dict"))
+    except ForeignState as error:
         raise UserError(f"{path} is of another training ({first_line(error)}); {ANEW}") from None
     return saved
 
