@@ -21,6 +21,7 @@ from bridge_nerf.extras import PARTS
 from bridge_nerf.images.image_files import note_in
 from bridge_nerf.interrupts import ended_as_by_ctrl_c
 from tests.images.test_image_files import bad_files
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -213,9 +214,11 @@ def test_more_workers_run_the_same_command_and_one_that_fails_takes_nobody_along
 
 
 def test_more_workers_end_with_the_one_that_started_them(monkeypatch, tmp_path):
-    """A pipe that nobody writes to: without the signal they would wait for good."""
-    os.mkfifo(tmp_path / "prompts.txt")
-    monkeypatch.setattr(sys, "argv", ["bridge-nerf", "batch", str(tmp_path / "prompts.txt")])
+    """In their place is a program that, without the signal, would wait for good."""
+    waiting = tmp_path / "waiting"
+    waiting.write_text("#!/bin/sh\nexec sleep 100000\n")
+    waiting.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(waiting))
     with pytest.raises(KeyboardInterrupt), ended_as_by_ctrl_c(), helpers(1):
         os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Stopped), helpers(1):
@@ -288,14 +291,21 @@ def test_a_signal_that_is_ignored_stays_ignored(stub, monkeypatch, tmp_path):
         signal.signal(signal.SIGHUP, before)
 
 
+def catches(process: int, number: int) -> bool:
+    """True once a process has a handler of its own for the signal."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     "command",
     [
         ["image", "--prompt", "a duck", "--steps", "100000"],
         ["compare", "--prompt", "a duck", "--steps", "100000"],
-        ["illusion", "--prompt", "a duck", "--prompt", "a bell", "--steps", "100000"],
+        ["illusion", "--prompt", "a duck", "--prompt", "a car", "--steps", "100000"],
         ["batch", "prompts.txt", "--devices", "2"],
         ["sample", "a duck", "--count", "500", "--steps", "900", "--out", "a.png"],
         ["train-toybox", "--folder", "toybox"],
@@ -305,11 +315,15 @@ def test_a_signal_that_is_ignored_stays_ignored(stub, monkeypatch, tmp_path):
     ids=lambda command: command[0],
 )
 def test_every_command_ends_by_a_signal_with_exit_code_1_and_a_line(tmp_path, command, number):
-    (tmp_path / "prompts.txt").write_text("".join(f"a {word}\n" for word in ("duck", "bell", "car")))
+    (tmp_path / "prompts.txt").write_text("".join(f"a {word}\n" for word in ("duck", "mug", "car")))
     process = subprocess.Popen(
         [sys.executable, "-m", "bridge_nerf.cli", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(60)  # somewhere in the middle; what is asked does not depend on where
+    end = time.monotonic() + PATIENCE
+    while not catches(process.pid, number):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(20)  # somewhere in the middle; what is asked does not depend on where
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 1
