@@ -38,8 +38,6 @@ class Range(NamedTuple):
 
 FINITE = Range()
 SHARE = Range(0, 1)
-COUNT = Range(1)
-NOT_NEGATIVE = Range(0)
 STEPS = Range(1, 10**9)
 STEP = Range(0, 10**9)
 SIZE = Range(0, 10**6)

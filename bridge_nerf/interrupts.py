@@ -16,8 +16,11 @@ ENDING = ("SIGTERM", "SIGHUP")
 def ended_as_by_ctrl_c() -> Iterator[None]:
     """Context in which the signals in ENDING raise KeyboardInterrupt in the main thread, as Ctrl-C does.
 
-    One that is ignored stays so, as SIGHUP under nohup.
+    One that is ignored stays so, as SIGHUP under nohup. Other threads get no signals, and nothing changes.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     known = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     with _handled([number for number in known if signal.getsignal(number) is signal.SIG_DFL]):
         yield

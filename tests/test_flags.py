@@ -13,10 +13,11 @@ from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint
 from bridge_nerf.cli.ranges import RANGES
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError
-from bridge_nerf.flags import COUNT, FINITE, SHARE, Leaf, Range, check_flags, leaves
+from bridge_nerf.flags import FINITE, SHARE, Leaf, Range, check_flags, leaves
 
 entry: Any = importlib.import_module("bridge_nerf.cli.main")  # the package has a function of that name
 
+COUNT = Range(1)
 NAN, INF = float("nan"), float("inf")
 
 

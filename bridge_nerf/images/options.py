@@ -16,7 +16,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.flags import given, leaves
 from bridge_nerf.guidance.config import FLAT, PriorConfig
 from bridge_nerf.images.config import ImageConfig, Task
-from bridge_nerf.wording import join_prompt
+from bridge_nerf.wording import says_nothing
 
 if TYPE_CHECKING:
     from bridge_nerf.distillation.prior import ImagePrior
@@ -86,7 +86,7 @@ class ImageOptions:
             raise UserError('a "network" canvas cannot start from an image; choose "latents" or "pixels"')
         if ("paint" in objectives or canvas == "network") and "initial-scale" in requested:
             raise UserError("--initial-scale is of noise, which this run does not start from: leave it out")
-        if not all(join_prompt(prompt) for prompt in prompts):
+        if any(says_nothing(prompt) for prompt in prompts):
             raise UserError('the prompt is empty: say what to make, as in "a pineapple"')
 
     def load(

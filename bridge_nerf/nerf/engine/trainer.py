@@ -7,9 +7,8 @@ As in nerfstudio 1.1, `--max-num-iterations N` after `--load-dir` means N *more*
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -197,12 +196,6 @@ class BridgeTrainerConfig(TrainerConfig):
                 write_atomic(file, yaml.dump(self).encode())
 
 
-def _ended_as_by_ctrl_c() -> AbstractContextManager[None]:
-    """`ended_as_by_ctrl_c` where signals arrive; threads have none."""
-    in_main = threading.current_thread() is threading.main_thread()
-    return ended_as_by_ctrl_c() if in_main else nullcontext()
-
-
 class BridgeTrainer(Trainer):
     """nerfstudio's trainer, with its documented steps overridden only."""
 
@@ -219,7 +212,7 @@ class BridgeTrainer(Trainer):
             limit_heaps()
         # ns-train seeds the global generator, other callers may not: the field starts the same for both.
         try:
-            with exit_on_user_error(), _ended_as_by_ctrl_c(), torch.random.fork_rng():
+            with exit_on_user_error(), ended_as_by_ctrl_c(), torch.random.fork_rng():
                 torch.manual_seed(self.config.machine.seed)
                 super().setup(test_mode)
         except BaseException as stop:
@@ -260,7 +253,7 @@ class BridgeTrainer(Trainer):
     def train(self) -> None:
         """Train as nerfstudio does; an interrupted run says how it is resumed."""
         try:
-            with exit_on_user_error(), _ended_as_by_ctrl_c():
+            with exit_on_user_error(), ended_as_by_ctrl_c():
                 super().train()
         except (SystemExit, KeyboardInterrupt) as stop:
             note(f"\nto resume:\n{self._resume()}")
