@@ -9,7 +9,7 @@ from contextlib import contextmanager
 CORE = ""
 PARTS = {
     CORE: "torch torchvision lightning diffusers transformers tokenizers huggingface_hub safetensors tyro "
-    "jaxtyping numpy matplotlib torchmetrics PIL av rich filelock",
+    "jaxtyping msgspec numpy matplotlib torchmetrics PIL av rich filelock",
     "nerf": "nerfstudio nerfacc viser tensorboard",
     "app": "gradio gradio_client",
     "docs": "mkdocs mkdocstrings",

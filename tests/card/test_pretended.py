@@ -270,7 +270,8 @@ def test_streams_and_properties(card: Ledger) -> None:
     assert torch.cuda.is_bf16_supported()
 
 
-def test_afterwards_everything_is_as_it_was() -> None:
+def test_afterwards_everything_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # a trainer of before may have set it
     names = [name for name in dir(torch.cuda) if not name.startswith("__")]
     before = {name: getattr(torch.cuda, name) for name in names}, torch.Generator, torch.autocast.__init__
     with pytest.raises(DeviceMismatch), pretended_card():

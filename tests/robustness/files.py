@@ -110,6 +110,8 @@ def gallery_of_scenes(folder: Path) -> None:
     """Make a gallery of two scenes."""
     some = [Scene("a duck", "ns-train", f"a-duck-{k}.mp4", f"a-duck-{k}.webp") for k in range(2)]
     write_scenes(folder, some)
+    for name in (name for scene in some for name in scene.files):
+        (folder / name).touch()
 
 
 class Line(TrainedModule):

@@ -49,6 +49,9 @@ class Trap:
     def __reduce__(self) -> tuple:
         return os.mkdir, (UNPICKLED,)
 
+    def __deepcopy__(self, _: object) -> "Trap":
+        return self  # copied as others are, by what it pickles as, it would go off
+
 
 def foreign() -> dict[str, bytes]:
     """Whole files of other kinds, which may stand under any name."""
