@@ -206,6 +206,7 @@ def test_compare_and_batch_write_what_they_promise(stub, monkeypatch, tmp_path):
     assert len((tmp_path / "batch" / "manifest.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_more_workers_run_the_same_command_and_one_that_fails_takes_nobody_along(monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["bridge-nerf", "batch", "/nowhere.txt", "--devices", "3"])
     with helpers(2):

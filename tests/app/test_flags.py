@@ -20,7 +20,7 @@ APP = Path(__file__).parents[2] / "app.py"
     ("flags", "said"),
     [
         (("--prior", "nonsense"), 'unknown prior "nonsense"'),
-        (("--port", "70000"), "70000 is not a port"),
+        pytest.param(("--port", "70000"), "70000 is not a port", marks=pytest.mark.slow),
         (("--port", "{taken}"), "port"),
     ],
 )

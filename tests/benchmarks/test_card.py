@@ -96,6 +96,7 @@ def test_an_item_is_not_begun_when_time_is_over(options: Options) -> None:
     assert "not begun" in found["failed"] and not good(found)
 
 
+@pytest.mark.slow
 def test_an_item_of_its_own_process_may_crash_or_hang(options: Options) -> None:
     apart = Options(options.out, "no-such-device", small=True)
     options.out.mkdir()

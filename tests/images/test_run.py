@@ -130,7 +130,7 @@ CHILD = """
 """
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("blow", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_and_ends_alike(prior, whole, tmp_path, blow):
     code = textwrap.dedent(CHILD)
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
