@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.files import auxiliary, write_atomic
+from bridge_nerf.files import auxiliary, sweep, write_atomic
 from bridge_nerf.images.folder import Result
 from bridge_nerf.images.generation import OnStep
 from bridge_nerf.images.image_files import read_image
@@ -30,6 +30,7 @@ def compare(
     Args:
         observer: Name -> function called after each step. A run that it stops ends the comparison.
     """
+    sweep(folder)
     results = []
     for name, spec in specs.items():
         results.append(optimise_images(spec, folder / name, prior, observer(name)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bridge_nerf.files import auxiliary, write_atomic
+from bridge_nerf.files import auxiliary, sweep, write_atomic
 from bridge_nerf.reading import read_json
 
 PAGE = """<!doctype html>
@@ -54,6 +54,7 @@ def facts_of(folders: Sequence[Path]) -> list[Facts]:
 
 def write_gallery(folders: Sequence[Path], out: Path) -> None:
     """Write manifest.jsonl (a line for each result that is there) and index.html into `out`."""
+    sweep(out)
     manifest, index = out / "manifest.jsonl", out / "index.html"
     with auxiliary(manifest):
         lines = [json.dumps(asdict(facts)) + "\n" for facts in facts_of(folders)]

@@ -30,6 +30,7 @@ COLUMNS: tuple[str, ...] = ("step", "stage", "t", "loss", "pull", "gradient", "a
 """Columns of metrics.csv."""
 ANEW = "remove it, and the run begins anew"
 WITHOUT = "remove it, and the run goes on without the numbers so far"
+FRAMES = "frames"
 VIDEO, PAIRS = "video.mp4", "before-after.png"
 """Files that a run can do without; the second for paintings alone."""
 
@@ -57,10 +58,11 @@ def optimise_images(
             not finite.
     """
     spec, result = earlier(spec, folder)
+    for place in (folder, folder / FRAMES):
+        sweep(place)
     if result is not None and result.finished:
         _write_auxiliary(spec, folder, source)
         return result
-    sweep(folder)
     path, start = folder / "last.ckpt", starting_images(spec, source)
     checkpoints = [read_tensors(path, Checkpoint, ANEW)] if path.exists() else []
     if checkpoints and checkpoints[0].global_step > spec.config.steps:
@@ -118,7 +120,7 @@ class Recorder:
 
     def _write_frame(self, images: Float[Tensor, "b 3 h w"], done: int) -> None:
         pixels = list(to_bytes(images))  # here: where that cannot be done the run has to end
-        self.background.write(self.folder / "frames" / f"{done:06d}.png", lambda: png(together(pixels)))
+        self.background.write(self.folder / FRAMES / f"{done:06d}.png", lambda: png(together(pixels)))
 
     def _table(self, row: dict[str, Any], images: Float[Tensor, "b 3 h w"] | None) -> bytes:
         """All rows as CSV, with this one as the last."""
@@ -178,4 +180,4 @@ def _write_auxiliary(spec: Spec, folder: Path, source: Path | None) -> None:
 
 def frames(folder: Path) -> list[Path]:
     """The frames of a run, in the order in which they were made."""
-    return sorted((folder / "frames").glob("*.png"))
+    return sorted((folder / FRAMES).glob("*.png"))

@@ -411,7 +411,10 @@ def test_an_image_that_was_deleted_is_there_again(prior, tmp_path):
 
 def test_what_a_killed_process_had_not_finished_is_swept(prior, stopped):
     left = [stopped / f".last.ckpt.{pid}.unfinished" for pid in (2**30, os.getppid())]
+    (frame := stopped / "frames" / f".000001.png.{2**30}.unfinished").touch()
     for path in left:
         path.touch()
     optimise_images(SPEC, stopped, prior)
-    assert [path.exists() for path in left] == [False, True]
+    assert [path.exists() for path in (*left, frame)] == [False, True, False]
+    left[0].touch()
+    assert optimise_images(SPEC, stopped, prior).finished and not left[0].exists()
