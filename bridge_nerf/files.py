@@ -61,6 +61,18 @@ def atomic(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def write_tensors(path: Path, values: object, beside: Path | None = None) -> None:
+    """Write what `reading.read_tensors` reads, atomically; see `atomic`.
+
+    By way of memory: on a full disk, torch's own writer raises a RuntimeError about positions in its archive.
+    """
+    import torch
+
+    data = io.BytesIO()
+    torch.save(values, data)
+    write_atomic(path, data.getvalue(), beside)
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Context with an empty folder, which takes the place of `folder` at its end with all that it holds, or

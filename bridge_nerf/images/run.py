@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bridge_nerf.distillation.diagnostics import ERRORS
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError, first_line
-from bridge_nerf.files import Background, auxiliary, sweep, write_atomic
+from bridge_nerf.files import Background, auxiliary, sweep, write_atomic, write_tensors
 from bridge_nerf.images.folder import Result, earlier, names, note, provenance
 from bridge_nerf.images.generation import Checkpoint, OnStep, Progress, generate
 from bridge_nerf.images.image_files import file_hash, read_image, to_tensor
@@ -80,9 +79,7 @@ def optimise_images(
             stop = (on_step is not None and on_step(progress) is False) or interrupted.is_set()
             if stop or progress.done % save_every == 0 or progress.done == progress.steps:
                 background.wait()  # a run that goes on from here makes no earlier frame again
-                buffer = io.BytesIO()
-                torch.save(vars(progress.checkpoints()[0]), buffer)
-                write_atomic(path, buffer.getvalue())
+                write_tensors(path, vars(progress.checkpoints()[0]))
             if stop:
                 break
     return _write_results(spec, folder, progress, source)

@@ -79,9 +79,9 @@ def compare(out: Path) -> None:
 
 def batch(out: Path) -> None:
     """Make the images of six prompts."""
-    prompts = out.with_name("prompts.txt")
+    prompts = out.with_name("prompts.txt")  # smaller than the smallest disk
     if not prompts.exists():
-        prompts.write_text("".join(f"a ball, number {k}\n" for k in range(6)))
+        prompts.write_text("".join(f"ball {k}\n" for k in range(6)))
     bridge_nerf("batch", prompts, "--steps", 40, "--out", out)
 
 

@@ -3,20 +3,18 @@ when read."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-import torch
 from msgspec import Meta
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import write_atomic
+from bridge_nerf.files import write_tensors
 from bridge_nerf.flags import STEPS
 from bridge_nerf.guidance.distiller import ADAPTER
 from bridge_nerf.reading import read_tensors
@@ -36,9 +34,7 @@ class State(TypedDict):
 
 def save(path: Path, state: State) -> None:
     """Write a checkpoint; its unfinished file lies in the folder above."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue(), beside=path.parent.parent)
+    write_tensors(path, state, beside=path.parent.parent)
 
 
 def latest(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from bridge_nerf.devices import cores, tune
 from bridge_nerf.errors import Stopped, UserError, first_line, want_of_memory
-from bridge_nerf.files import atomic, sweep
+from bridge_nerf.files import sweep, write_tensors
 from bridge_nerf.flags import STEPS
 from bridge_nerf.interrupts import interruptible
 from bridge_nerf.priors.cpu import multiplies_bfloat16
@@ -198,8 +198,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write it."""
-        with atomic(Path(path)) as file:
-            torch.save(checkpoint, file)
+        write_tensors(Path(path), checkpoint)
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read it; see `read_tensors`."""

@@ -14,7 +14,7 @@ import torch
 
 from bridge_nerf.devices import check_processes
 from bridge_nerf.errors import UserError
-from bridge_nerf.files import atomic, sweep, whole_folder, write_atomic
+from bridge_nerf.files import sweep, whole_folder, write_atomic, write_tensors
 from bridge_nerf.priors.components import load_model
 from bridge_nerf.priors.inspection import load_tokenizer
 from bridge_nerf.priors.pipeline_files import check_folder
@@ -211,9 +211,7 @@ def _latents(folder: Path, autoencoder: Any, shard: Shard) -> torch.Tensor:
     path, cure = folder / "latents.pt", "remove it, and it is made anew"
     if not path.exists():
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        latents = encode(autoencoder.to(device), shard.images)
-        with atomic(path) as file:
-            torch.save(latents, file)
+        write_tensors(path, encode(autoencoder.to(device), shard.images))
     latents = read_tensors(path, torch.Tensor, cure)
     shape = (len(shard), autoencoder.config.latent_channels, 16, 16)
     if latents.shape != shape or not latents.is_floating_point() or not torch.isfinite(latents).all():
