@@ -158,11 +158,14 @@ def read_rows(path: Path, cure: str) -> list[dict[str, str]]:
         UserError: It is something else.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), restval=""))
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+        if "step" not in (table.fieldnames or ()):
+            raise ValueError("no column step")
+        rows = list(table)
         for number, row in enumerate(rows, 1):
             if None in row or not row["step"].isdecimal() or len(row["step"]) > 18:
                 raise ValueError(f"row {number} has another form")
-    except (ValueError, KeyError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is not the log of a run ({first_line(error)}); {cure}") from None
@@ -191,7 +194,8 @@ def read_tensors(path: Path, kind: type[T] | GenericAlias, cure: str) -> T:
         ) from None
     try:
         return msgspec.convert(values, kind)
-    except (ValueError, RecursionError, OverflowError) as error:
+    # It takes a tensor in the place of a dictionary for something that has keys.
+    except (ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is another kind of checkpoint ({_reason(error)}); {cure}") from None
 
 

@@ -63,7 +63,7 @@ def read_scenes(folder: Path | None) -> list[Scene]:
     scenes = read_json(folder / MANIFEST, list[Scene], CURE)
     for name in (name for scene in scenes for name in scene.files):
         if not (folder / name).is_file():
-            raise UserError(f"{folder / MANIFEST} names {name}, which is not there; {CURE}")
+            raise UserError(f"{folder / MANIFEST} names {name!r}, which is not there; {CURE}")
     return scenes
 
 

@@ -80,7 +80,8 @@ class KeptScenes:
         held = read_arrays(path, {"identity": ("U", 0), "views": ("u", 4), "seconds": ("f", 0)}, cure)
         identity = parsed(dict, str(held["identity"]), str(path), cure)
         views = torch.from_numpy(held["views"])
-        if views.dtype != torch.uint8 or views.shape[1] != 3 or not views.numel():
+        _, channels, height, width = views.shape
+        if views.dtype != torch.uint8 or channels != 3 or height != width or not views.numel():
             raise UserError(f"{path} holds no views but {list(views.shape)} numbers; {cure}")
         if identity != (wanted := dict(self.identities[run])):
             names = [name for name in wanted | identity if identity.get(name) != wanted.get(name)]

@@ -62,7 +62,11 @@ def prior_of(path: Path, allow_download: bool = False) -> str:
             f'the prior of {path} was "{spec.prior}", a program of another package; if you trust it, give it '
             "with --prior"
         )
-    if not (allow_download or is_here(spec.prior)):
+    try:
+        here = is_here(spec.prior)
+    except UserError as error:
+        raise UserError(f"the prior of {path} cannot be taken: {error}") from None
+    if not (allow_download or here):
         raise UserError(
             f"the prior of {path} was {spec.prior}, which would be downloaded from the hub, mostly some "
             "GB; allow that with --allow-download, or give a prior with --prior"

@@ -16,7 +16,7 @@ import msgspec
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.priors.families import PIPELINES, Family, tokenizer_of
-from bridge_nerf.reading import checked, opened, parsed
+from bridge_nerf.reading import checked, opened, parsed, read_text
 
 TOKENIZERS = {"tokenizer.json": (), "vocab.json": ("merges.txt",), "spiece.model": ()}
 """Forms in which a tokenizer is stored: a file -> the files that go with it."""
@@ -36,9 +36,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         top = next((f"its top folder, {top}" for top in tops if top), "a pipeline's top folder")
         raise UserError(f"{folder} has no model_index.json (found: {found}): give {top}")
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = json.loads(read_text(index))
         if not isinstance(content["_class_name"], str):
             raise TypeError("_class_name is no name")
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{index} cannot be read ({error}): download the pipeline again") from None
     return content
@@ -70,7 +72,7 @@ def read_header(file: Path) -> Mapping[str, Any]:
     """
     with opened(file, most=sys.maxsize) as stream:
         size = os.fstat(stream.fileno()).st_size
-        length = int.from_bytes(stream.read(8), "little")
+        length = int.from_bytes(stream.read(min(8, size)), "little")
         header = stream.read(min(length, size))
     values = parsed(dict[str, Any], header, str(file), cure := "download it again")
     values.pop("__metadata__", None)
@@ -148,6 +150,10 @@ def check_folder(folder: Path) -> Family:
             raise UserError(f"{folder} has no {config}: download or save the pipeline again")
     for name in components:
         _check_weights(folder, files, family, name)
+    for file in (file for half in (True, False) for file in needed_files(sorted(files), family, half)):
+        # Libraries read it to an end that some files of the kernel's do not have; those claim to be empty.
+        if (folder / file).stat().st_size == 0:
+            raise UserError(f"{folder / file} is empty: download or save the pipeline again")
     for name in components:
         if name in family.text_encoders:
             _check_tokenizer(folder, files, tokenizer_of(name))

@@ -39,7 +39,10 @@ class Vocabulary:
         if not file.exists():
             return None
         cure = 'it maps categories to lists of words, as in {"objects": ["apple"]}: restore it'
-        return cls(read_json(file, dict[str, list[str]], cure))
+        vocabulary = cls(read_json(file, dict[str, list[str]], cure))
+        if not vocabulary.words:
+            raise UserError(f"{file} holds no word; {cure}")
+        return vocabulary
 
     @property
     def words(self) -> frozenset[str]:

@@ -27,7 +27,7 @@ class StableDiffusion(DiffusersPrior):
         prediction_type = components.scheduler.config.prediction_type
         if prediction_type not in answers:
             raise UserError(
-                f'unknown prediction type "{prediction_type}" in the scheduler\'s configuration: '
+                f"unknown prediction type {prediction_type!r} in scheduler_config.json: "
                 f"use {', '.join(answers)}"
             )
         self._to_eps = answers[prediction_type]

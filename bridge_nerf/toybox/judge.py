@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from bridge_nerf.errors import UserError
+from bridge_nerf.reading import read_bytes
 from bridge_nerf.toybox.words import COLOURS, FLAWS, OBJECTS, VIEWS
 
 FLAW_NAMES = (*FLAWS, "painting")
@@ -110,7 +111,7 @@ class Judge(nn.Module):
             raise UserError(f"no judge at {path}; train one with: bridge-nerf train-toybox --part judge")
         judge = cls()
         try:
-            state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+            state = {k: v.float() if v.is_floating_point() else v for k, v in load(read_bytes(path)).items()}
             judge.load_state_dict(state)
             if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
                 raise RuntimeError(f"{odd[0]} is not finite")

@@ -301,7 +301,7 @@ def single(folder: Path) -> object:
     try:
         return registry.resolve_prior(str(moved), "cpu")
     finally:
-        moved.unlink()
+        moved.rename(path)
 
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -218,6 +218,7 @@ class Checkpoint:
     """The averaged weights."""
     current_model_state: dict[str, torch.Tensor]
     averaging_state: dict[str, torch.Tensor]
+    loops: dict[str, Any]
     optimizer_states: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=1)]
 
 
@@ -269,9 +270,11 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    last, start = folder / "last.ckpt", 0
+    last, start, loops = folder / "last.ckpt", 0, None
     if last.exists():
-        start = _checkpoint(last, module).global_step
+        saved = _checkpoint(last, module)
+        start, loops = saved.global_step, saved.loops.get("fit_loop")
+        del saved
         if start >= max_steps:  # Lightning would end at once, with the weights not averaged
             return
     with interruptible() as asked:
@@ -285,11 +288,15 @@ def fit(
             workers = max(1, (cores() - 1) // devices) if cuda else 0
         loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
         try:
+            if last.exists():
+                fitted(loops, trainer.fit_loop.state_dict(), "loops")
             trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
         except SystemExit:  # with which Lightning answers a second Ctrl-C, without a word
             raise KeyboardInterrupt from None
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if isinstance(error, UserError) or want_of_memory(error):
+            if want_of_memory(error) or (
+                isinstance(error, UserError) and not isinstance(error, ForeignState)
+            ):
                 raise
             if asked.is_set():  # and its processes were told to end, too
                 raise Stopped(f"stopped during {folder.name}; the same command goes on") from None
