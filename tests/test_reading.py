@@ -166,6 +166,7 @@ def test_a_checkpoint_is_tensors_and_nothing_is_run(tmp_path, monkeypatch) -> No
         {**state, "step": "3"},
         {**state, "weights": [1]},
         {**state, "weights": {"a": 1}},
+        {**state, "weights": torch.ones(2)},
         [3],
         None,
     )

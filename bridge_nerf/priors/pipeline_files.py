@@ -71,7 +71,7 @@ def read_header(file: Path) -> Mapping[str, Any]:
         UserError: It is damaged, or cut short.
     """
     with opened(file, most=sys.maxsize) as stream:
-        size = os.fstat(stream.fileno()).st_size
+        size = os.fstat(stream.fileno()).st_size  # no more is read: some files of the kernel's have no end
         length = int.from_bytes(stream.read(min(8, size)), "little")
         header = stream.read(min(length, size))
     values = parsed(dict[str, Any], header, str(file), cure := "download it again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,3 +54,11 @@ def test_who_stops_listening_ends_what_is_under_way(tmp_path):
     assert next(scenes)[0] == runs[0]
     scenes.close()
     assert time.monotonic() - begin < 300 and runs[1] in kept.missing()
+
+
+def test_kept_views_are_square(tmp_path):
+    run = Run("sds", "duck", 1)
+    kept = KeptScenes(tmp_path, {run: {}})
+    np.savez(kept.path(run), views=np.zeros((1, 3, 5, 7), np.uint8), seconds=1.0, identity=np.array("{}"))
+    with pytest.raises(UserError, match=r"holds no views but \[1, 3, 5, 7\] numbers; remove it"):
+        kept.read(run)

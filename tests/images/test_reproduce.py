@@ -236,6 +236,12 @@ def test_a_note_neither_runs_nor_downloads_a_prior_unasked(secret, monkeypatch):
     assert prior_of(image, allow_download=True) == "some/where"
 
 
+def test_a_prior_that_nobody_knows_is_said_to_be_the_notes(tmp_path):
+    image = noting(tmp_path / "a.png", prior="nobody's")
+    with pytest.raises(UserError, match='the prior of .*a.png cannot be taken: unknown prior "nobody\'s"'):
+        prior_of(image)
+
+
 @pytest.mark.parametrize(
     ("note", "said"),
     [

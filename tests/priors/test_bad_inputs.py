@@ -104,6 +104,11 @@ def fill(file: Path, name: str, value: float) -> None:
     save_file(weights, file, metadata={"format": "pt"})
 
 
+def become_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 def drop_a_weight(folder: Path) -> None:
     weights = load_file(folder / UNET)
     del weights["conv_in.weight"]
@@ -155,6 +160,14 @@ BAD: dict[str, Bad] = {
     ),
     "no config": (lambda m: m.load(lambda f: (f / "vae/config.json").unlink()), ["no vae/config.json"]),
     "torn config": (lambda m: m.load(lambda f: cut(f / "vae/config.json", 9)), ["the vae", "cannot be read"]),
+    "empty tokenizer": (
+        lambda m: m.load(lambda f: (f / "tokenizer/tokenizer.json").write_bytes(b"")),
+        ["tokenizer/tokenizer.json is empty", "download or save"],
+    ),
+    "index is a folder": (
+        lambda m: m.load(lambda f: become_a_folder(f / "model_index.json")),
+        ["model_index.json is a folder", "give a file"],
+    ),
     "no scheduler": (
         lambda m: m.load(lambda f: shutil.rmtree(f / "scheduler")),
         ["no scheduler/scheduler_config.json"],
@@ -263,6 +276,10 @@ BAD: dict[str, Bad] = {
     "words in UTF-16": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("{}", encoding="utf-16")),
         ["words.json is text in UTF-16"],
+    ),
+    "no words": (
+        lambda m: m.load(lambda f: (f / "words.json").write_text("{}")),
+        ["words.json holds no word", "restore it"],
     ),
     "wrong words": (
         lambda m: m.load(lambda f: (f / "words.json").write_text("[1]")),

@@ -247,6 +247,7 @@ CHECKPOINTS = {
     "no optimiser": lambda saved: saved.update(optimizer_states=[]),
     "an empty optimiser": lambda saved: saved["optimizer_states"][0].update(state={}),
     "no loops": lambda saved: saved.update(loops={}),
+    "a loop without counts": lambda saved: saved["loops"]["fit_loop"].update(epoch_progress=[1]),
     "weights as a list": lambda saved: saved.update(state_dict=[1, 2]),
     "no numbers": lambda saved: saved["state_dict"]["judge.heads.bias"].fill_(float("nan")),
     "other shapes": lambda saved: saved["current_model_state"].update({"judge.heads.bias": torch.zeros(2)}),
