@@ -70,7 +70,8 @@ def write_tensors(path: Path, values: object, beside: Path | None = None) -> Non
 
     data = io.BytesIO()
     torch.save(values, data)
-    write_atomic(path, data.getvalue(), beside)
+    with atomic(path, beside) as file:
+        file.write(data.getbuffer())
 
 
 @contextmanager

@@ -158,14 +158,11 @@ def read_rows(path: Path, cure: str) -> list[dict[str, str]]:
         UserError: It is something else.
     """
     try:
-        table = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
-        if "step" not in (table.fieldnames or ()):
-            raise ValueError("no column step")
-        rows = list(table)
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), restval=""))
         for number, row in enumerate(rows, 1):
             if None in row or not row["step"].isdecimal() or len(row["step"]) > 18:
                 raise ValueError(f"row {number} has another form")
-    except (ValueError, csv.Error) as error:
+    except (ValueError, KeyError, csv.Error) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is not the log of a run ({first_line(error)}); {cure}") from None

@@ -133,6 +133,9 @@ def test_other_json_is_refused_in_one_line(text, said) -> None:
 )
 def test_a_log_without_steps_is_refused(tmp_path, text) -> None:
     (tmp_path / "log.csv").write_text(text)
+    if not text:
+        assert reading.read_rows(tmp_path / "log.csv", "remove it") == []
+        return
     assert "is not the log of a run" in refused(reading.read_rows, tmp_path / "log.csv", "remove it")
 
 

@@ -1,5 +1,6 @@
 """The families whose network is a UNet under a discrete diffusion process."""
 
+import json
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +28,7 @@ class StableDiffusion(DiffusersPrior):
         prediction_type = components.scheduler.config.prediction_type
         if prediction_type not in answers:
             raise UserError(
-                f"unknown prediction type {prediction_type!r} in scheduler_config.json: "
+                f"unknown prediction type {json.dumps(prediction_type)} in scheduler_config.json: "
                 f"use {', '.join(answers)}"
             )
         self._to_eps = answers[prediction_type]

@@ -182,7 +182,7 @@ BAD: dict[str, Bad] = {
     ),
     "unknown prediction": (
         lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type="flow")),
-        ["unknown prediction type 'flow'", "epsilon, v_prediction, sample"],
+        ['unknown prediction type "flow"', "epsilon, v_prediction, sample"],
     ),
     "diffusion scheduler in a flow model": (
         lambda m: m.load(lambda f: say_vp(f, "DDPMScheduler"), "sd3"),

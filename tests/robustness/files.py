@@ -21,7 +21,7 @@ from bridge_nerf.cli.images import Reproduce
 from bridge_nerf.errors import UserError
 from bridge_nerf.evaluation import kept, samples
 from bridge_nerf.evaluation.diagnostics import read_errors
-from bridge_nerf.files import add_row
+from bridge_nerf.files import add_row, auxiliary
 from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.images.batch import batch_of, read_prompts, run_batch
 from bridge_nerf.images.folder import earlier, folder_of
@@ -271,7 +271,9 @@ def shown(folder: Path) -> object:
 
 def more_errors(folder: Path) -> object:
     """The log of a run, and a row more."""
-    add_row(folder / "run" / "errors.csv", {"step": 2, "mismatch_null": 1.0})
+    path = folder / "run" / "errors.csv"
+    with auxiliary(path):
+        add_row(path, {"step": 2, "mismatch_null": 1.0})
     return read_errors(folder / "run")
 
 
