@@ -9,6 +9,11 @@ class Stopped(UserError):
     """The end of a run that was interrupted (Ctrl-C, SIGTERM, SIGHUP) and can go on."""
 
 
+def printable(text: object) -> str:
+    """A text as one line of a terminal: letters that would end it, or are none, as Python writes them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its class where there is none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

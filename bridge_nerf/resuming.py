@@ -57,6 +57,8 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
             raise ForeignState(f"{place} is no plain tensor")
         if (loaded.shape, loaded.dtype) != (own.shape, own.dtype):
             raise ForeignState(f"{place} is {_size(loaded)}, not {_size(own)}")
+        if not loaded.is_contiguous() and loaded.stride() != own.stride():
+            raise ForeignState(f"{place} lies in another order")
         if not torch.isfinite(loaded).all():
             raise ForeignState(f"{place} is not finite")
         return loaded
@@ -86,6 +88,8 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
         return own
     if not isinstance(loaded, int | float) or isinstance(loaded, bool) or not math.isfinite(loaded):
         raise ForeignState(f"{place} is {loaded!r:.40}, which is no number")
+    if isinstance(own, int) and not isinstance(loaded, int):
+        raise ForeignState(f"{place} is {loaded!r:.40}, which is no whole number")
     return loaded
 
 

@@ -52,11 +52,13 @@ def put(*path: Any, value: Any) -> Callable[[Any], None]:
         (put("state", 0, "exp_avg", value=torch.ones(2, 3).double()), "is float64 of 2x3"),
         (put("state", 0, "exp_avg", value=torch.full((2, 3), torch.nan)), "is not finite"),
         (put("state", 0, "exp_avg", value=torch.ones(2, 3).to_sparse()), "is no plain tensor"),
+        (put("state", 0, "exp_avg", value=torch.ones(3).expand(2, 3)), "lies in another order"),
         (put("param_groups", value=3), "optimizer.param_groups is no list of 1"),
         (put("param_groups", 0, value={}), "lacks or has besides: betas, "),
         (put("param_groups", 0, "lr", value="fast"), "lacks or has besides: lr"),
         (put("param_groups", 0, "lr", value=torch.ones(2)), "which is no number"),
         (put("param_groups", 0, "lr", value=float("inf")), "which is no number"),
+        (put("param_groups", 0, "params", 1, value=1.0), "params.1 is 1.0, which is no whole number"),
         (put("param_groups", 0, "params", value=[1, 0]), "params are not [0, 1]"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,8 +63,8 @@ def read_scenes(folder: Path | None) -> list[Scene]:
         return []
     scenes = read_json(folder / MANIFEST, list[Scene], CURE)
     for name in (name for scene in scenes for name in scene.files):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / MANIFEST} names {name!r}, which is not there; {CURE}")
+        if not os.path.isfile(folder / name):  # Path's raises for what is longer than a name may be
+            raise UserError(f"{folder / MANIFEST} names {name!r:.200}, which is not there; {CURE}")
     return scenes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,9 @@ class PlotErrors:
         series = read_errors(self.folder)
         beside = self.folder.parent if self.folder.is_file() else self.folder
         out = self.out or beside / "errors.svg"
-        if out.resolve() == log_of(self.folder).resolve():
+        if os.path.realpath(out) == os.path.realpath(
+            log_of(self.folder)
+        ):  # Path's raises for a circle of links
             raise UserError(f"--out {out} is the log itself; name another file")
         write_plot(series, out, str(self.folder))
         print(text_table(source_rows(series)))

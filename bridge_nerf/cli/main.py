@@ -14,7 +14,7 @@ from bridge_nerf.cli.evaluate import Evaluate
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
 from bridge_nerf.cli.ranges import RANGES
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
-from bridge_nerf.errors import UserError, want_of_memory
+from bridge_nerf.errors import UserError, printable, want_of_memory
 from bridge_nerf.extras import required
 from bridge_nerf.flags import check_flags
 from bridge_nerf.interrupts import ended_as_by_ctrl_c
@@ -49,10 +49,10 @@ def main() -> None:
         with ended_as_by_ctrl_c(), required("bridge-nerf"):
             command.run()
     except UserError as error:
-        sys.exit(f"bridge-nerf: {error}")
+        sys.exit(f"bridge-nerf: {printable(error)}")
     except OSError as error:
         where = f"{error.filename or 'a file'}: {error.strerror or error}"
-        sys.exit(f"bridge-nerf: {where}; free it or choose another place")
+        sys.exit(f"bridge-nerf: {printable(where)}; free it or choose another place")
     except (RuntimeError, MemoryError) as error:
         if (reason := want_of_memory(error)) is None:
             raise

@@ -96,7 +96,7 @@ def _located(noted: str, path: Path, found: Callable[[Path], bool], text: str, f
     for place in (path.parent / name, Path(name)):
         if found(place):
             return place
-    raise UserError(f"{text} {name}, which is neither beside it nor here; give it with {flag}")
+    raise UserError(f"{text} {name!s:.200}, which is neither beside it nor here; give it with {flag}")
 
 
 def reproduce(

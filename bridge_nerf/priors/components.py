@@ -106,7 +106,13 @@ def _load_scheduler(folder: Path, family: Family) -> Any:
             "give the base model"
         )
     with reading("scheduler", folder):
-        return kind.from_pretrained(folder / "scheduler")
+        scheduler = kind.from_pretrained(folder / "scheduler")
+    # Diffusion has the first two, a flow the third.
+    for name in ("betas", "alphas_cumprod", "sigmas"):
+        table = getattr(scheduler, name, torch.zeros(2))
+        if table.ndim != 1 or len(table) < 2 or not ((table >= 0) & (table <= 1)).all():
+            raise UserError(f"the scheduler in {folder} makes no list of {name} from 0 to 1: get it again")
+    return scheduler
 
 
 def _load_text(folder: Path, family: Family, name: str, dtype: torch.dtype) -> Text:

@@ -102,12 +102,12 @@ def unknown(name: str) -> UserError:
     """The error for a name that is not known."""
     if is_path(name):
         path = expanded(name)
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        beside = os.scandir(path.parent) if os.path.isdir(path.parent) else ()
         near = _meant(difflib.get_close_matches(path.name, [p.name for p in beside if p.is_dir()], n=1))
         where = f", that is {path}" if name.startswith("~") and str(path) != name else ""
-        return UserError(f'there is no folder "{name}"{where}{near}; a prior is one of {CHOICES}')
+        return UserError(f'there is no folder "{name:.200}"{where}{near}; a prior is one of {CHOICES}')
     return UserError(
-        f'unknown prior "{name}"{_meant(_near(name))}, and no folder of that name: give {CHOICES}'
+        f'unknown prior "{name:.200}"{_meant(_near(name))}, and no folder of that name: give {CHOICES}'
     )
 
 

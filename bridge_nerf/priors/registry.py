@@ -1,5 +1,6 @@
 """Resolves names of priors, and loads them. Imports nothing heavier than torch."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -75,10 +76,11 @@ def _resolved(name: str, device: torch.device | str) -> tuple[str, str]:
     if is_external(name):
         return name, f"{name}, from another package"
     path = expanded(name)
-    if name and path.is_dir():
+    # Those of Path raise for a name that no file can have.
+    if name and os.path.isdir(path):
         check_folder(path)
         return str(path.absolute()), f"the folder {path}"
-    if name and (path.is_file() or path.suffix.lower() in ENDINGS):
+    if name and (os.path.isfile(path) or path.suffix.lower() in ENDINGS):
         raise refusal(path)
     if is_hub_id(name) and not is_path(name):
         return name, name

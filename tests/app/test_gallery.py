@@ -113,7 +113,7 @@ def test_a_folder_that_is_no_gallery_is_not_replaced(run, tmp_path):
             for name in ("../a.mp4", "/etc/passwd", "..", "", ".", "a/b.mp4", "a\\b", "a\0b", 7)
         ),
         *({"poster": "../../app.py"}, {"model": "/etc/passwd"}, {"model": None}, {"prompt": 3}),
-        *({"further": 1}, {"video": "gone.mp4"}),
+        *({"further": 1}, {"video": "gone.mp4"}, {"video": "a" * 10_000}, {"poster": "a\nb"}),
     ],
 )
 def test_what_a_gallery_says_is_not_believed(run, tmp_path, change):

@@ -1,6 +1,7 @@
 """Bad inputs, each of which ends in one line that says what was looked for, what was found, and the fix."""
 
 import json
+import math
 import shutil
 import socket
 from collections.abc import Callable
@@ -179,6 +180,18 @@ BAD: dict[str, Bad] = {
     "flow scheduler": (
         lambda m: m.load(lambda f: say_vp(f, "FlowMatchEulerDiscreteScheduler")),
         ["is a FlowMatchEulerDiscreteScheduler", "Stable Diffusion 1.x or 2.x"],
+    ),
+    "betas that are no numbers": (
+        lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", trained_betas=[math.nan] * 9)),
+        ["the scheduler in", "no list of betas from 0 to 1", "get it again"],
+    ),
+    "one beta": (
+        lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", trained_betas=0.1)),
+        ["no list of betas from 0 to 1"],
+    ),
+    "a flow beyond its noise": (
+        lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", shift=-1.0), "sd3"),
+        ["no list of sigmas from 0 to 1"],
     ),
     "unknown prediction": (
         lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type="flow")),

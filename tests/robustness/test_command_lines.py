@@ -30,6 +30,7 @@ from bridge_nerf.flags import STEPS, Leaf, leaves
 from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.images.image_files import MAX_SIDE
 from bridge_nerf.images.spec import MAX_BATCH, Spec
+from bridge_nerf.nerf.engine.validation import exit_on_user_error
 from tests.nerf.stub import StubPrior
 from tests.robustness.files import MAKERS, READERS
 from tests.robustness.judging import bounded, cases
@@ -157,6 +158,7 @@ def specs_in(given: Any) -> Iterator[Spec]:
 def answer(call: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line in which a command refuses; empty where it accepts and would begin, or has ended well."""
     capsys.readouterr()
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # as Python's own
     try:
         with bounded():
             call()
@@ -247,6 +249,9 @@ BAD = [
     ("plot-errors", "--out", "metrics.csv"),
     ("plot-errors", "--out", "zeros"),
     ("plot-errors", "--out", "."),
+    ("plot-errors", "--out", "loop"),
+    ("reproduce", "--prior", "a\nb"),
+    ("paint", "--input", "a\nb"),
 ]
 """Commands that once began, hung or ended in a traceback."""
 
@@ -304,6 +309,8 @@ def ns_trained(monkeypatch: pytest.MonkeyPatch, name: str, flag: str, place: int
     config = deepcopy(all_methods[name])
     config.machine.device_type = "cpu"
     list(leaves(config))[place].put(value)
+    with exit_on_user_error():
+        config.__post_init__()
     monkeypatch.setattr(sys, "argv", ["ns-train", name, f"--{flag}", "..."])
     ns_train.main(config)
 
@@ -339,6 +346,8 @@ def ns_trained_by_words(monkeypatch: pytest.MonkeyPatch, name: str, words: Seque
 BAD_SCENES = [
     ("--max-num-iterations", "99999999999999999999"),
     ("--machine.seed", "-1"),
+    ("--method-name", ""),
+    ("--load-config", "picture.png"),
     ("--machine.num-devices", "0"),
     ("--machine.num-devices", "2"),
     ("--machine.device-type", "mps"),

@@ -105,8 +105,13 @@ class BridgeTrainerConfig(TrainerConfig):
         the registered method belong to its usual prior. A saved configuration stays as it is.
 
         Raises:
-            UserError: No such prior or objective, or something was given to no effect.
+            UserError: No such method, prior or objective, or something was given to no effect.
         """
+        if self.prior_kind not in ("", *KINDS) or self._registered() is self:
+            raise UserError(
+                f'no method "{self.method_name}" with numbers for a prior of the kind "{self.prior_kind}"; '
+                "take the command in the run's commands.txt instead of its config.yml"
+            )
         if self.prior_kind or self.defaults_for is None:
             return
         validation.check_machine(self.machine, self.mixed_precision)
@@ -143,11 +148,6 @@ class BridgeTrainerConfig(TrainerConfig):
 
     def check(self) -> None:
         """Raises UserError for what is known to be wrong before anything is loaded."""
-        if self.prior_kind not in ("", *KINDS) or self._registered() is self:
-            raise UserError(
-                f'no method "{self.method_name}" with numbers for a prior of the kind "{self.prior_kind}"; '
-                "take the command in the run's commands.txt instead of its config.yml"
-            )
         validation.check(self, self.pipeline)
 
     def _make_paths_absolute(self) -> None:

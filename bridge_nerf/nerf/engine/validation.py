@@ -17,7 +17,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from bridge_nerf.distillation.presets import SCENE_PRESETS
-from bridge_nerf.errors import UserError, want_of_memory
+from bridge_nerf.errors import UserError, printable, want_of_memory
 from bridge_nerf.flags import SEED, SIZE, STEP, STEPS, Range, check_flags
 from bridge_nerf.guidance.relevance import check_relevant
 from bridge_nerf.nerf.engine import checkpoint
@@ -73,13 +73,13 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+        raise SystemExit(f"error: {printable(error)}") from None
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror}"
-        raise SystemExit(f"error: {what}; mend that or choose another --output-dir") from None
+        raise SystemExit(f"error: {printable(what)}; mend that or choose another --output-dir") from None
     except (RuntimeError, MemoryError) as error:
         if (reason := want_of_memory(error)) is None:
             raise
