@@ -98,4 +98,4 @@ def test_what_is_no_file_is_one_line_of_the_command(
 def test_names_in_it_are_known_ones(config: BridgeTrainerConfig, change: dict[str, str]) -> None:
     vars(config).update(change)
     with pytest.raises(UserError, match=next(iter(change.values()))):
-        config.check()
+        config.settle()
