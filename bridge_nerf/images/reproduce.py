@@ -31,7 +31,10 @@ def noted_spec(path: Path) -> tuple[Spec, Note]:
     if "compare" in values:
         raise UserError(f"{path} shows a comparison; `bridge-nerf compare` makes such images again")
     spec, note = read_note(values, f"what {path} says of how it was made", "give another PNG")
-    dtype_of(spec.precision or "auto")  # raises for a word that is none
+    try:
+        dtype_of(spec.precision or "auto")
+    except UserError as error:
+        raise UserError(f"{path} cannot be made again: {error}") from None
     image = read_image(path)
     if (image.height, image.width) != spec.size or not note.done:
         raise UserError(f"{path} is {image.width} x {image.height}, not what its note says; it was edited")

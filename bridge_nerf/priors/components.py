@@ -100,6 +100,8 @@ def _load_scheduler(folder: Path, family: Family) -> Any:
     with reading("scheduler", folder):
         kind: Any = getattr(diffusers, family.scheduler)
         named = kind.load_config(folder / "scheduler").get("_class_name", "")
+    if not isinstance(named, str):
+        raise UserError(f"the scheduler in {folder} names no class: get it again")
     if named.startswith("EDM") or ("FlowMatch" in named) != ("FlowMatch" in family.scheduler):
         raise UserError(
             f"the scheduler in {folder} is a {named}, which is not how a {family.title} model was trained: "

@@ -159,7 +159,7 @@ def dtype_of(name: str) -> torch.dtype | None:
     """
     dtype = None if name == "auto" else getattr(torch, name, name)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise UserError(f'unknown precision "{name}"; give auto, float32, float16 or bfloat16')
+        raise UserError(f'unknown precision "{name:.200}"; give auto, float32, float16 or bfloat16')
     return dtype
 
 

@@ -269,6 +269,12 @@ def test_a_note_is_not_believed(tmp_path, note, said):
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_precision_that_is_none_is_said_to_be_the_notes(tmp_path):
+    image = noting(tmp_path / "a.png", precision="load")
+    with pytest.raises(UserError, match='a.png cannot be made again: unknown precision "load"'):
+        noted_spec(image)
+
+
 def test_an_image_of_another_size_than_noted_is_refused_before_it_is_made(tmp_path):
     with pytest.raises(UserError, match="is 4 x 4, not what its note says; it was edited"):
         noted_spec(noting(tmp_path / "a.png", (4, 4)))

@@ -177,6 +177,12 @@ BAD: dict[str, Bad] = {
         lambda m: m.load(lambda f: say_vp(f, "EDMEulerScheduler")),
         ["is a EDMEulerScheduler", "give the base model"],
     ),
+    "scheduler of no class": (
+        lambda m: m.load(
+            lambda f: edit(f / "scheduler/scheduler_config.json", _class_name=["DDPMScheduler"])
+        ),
+        ["the scheduler in", "names no class", "get it again"],
+    ),
     "flow scheduler": (
         lambda m: m.load(lambda f: say_vp(f, "FlowMatchEulerDiscreteScheduler")),
         ["is a FlowMatchEulerDiscreteScheduler", "Stable Diffusion 1.x or 2.x"],
