@@ -151,14 +151,23 @@ def check_folder(folder: Path) -> Family:
     for name in components:
         _check_weights(folder, files, family, name)
     for file in (file for half in (True, False) for file in needed_files(sorted(files), family, half)):
-        # Libraries read it to an end that some files of the kernel's do not have; those claim to be empty. A
-        # list of merges may be: words that are in the vocabulary whole need none.
-        if not file.endswith(".txt") and (folder / file).stat().st_size == 0:
+        # A list of merges may be empty: words that are in the vocabulary whole need none.
+        if (folder / file).stat().st_size == 0 and not (file.endswith(".txt") and _is_empty(folder / file)):
             raise UserError(f"{folder / file} is empty: download or save the pipeline again")
     for name in components:
         if name in family.text_encoders:
             _check_tokenizer(folder, files, tokenizer_of(name))
     return family
+
+
+def _is_empty(file: Path) -> bool:
+    """False for a file of the kernel's, which says that it is empty and may have no end: libraries would read
+    on."""
+    with opened(file) as stream:
+        try:
+            return stream.read(1) == b""
+        except OSError:
+            return False
 
 
 def _check_weights(folder: Path, files: set[str], family: Family, component: str) -> None:

@@ -28,8 +28,8 @@ class StableDiffusion(DiffusersPrior):
         prediction_type = components.scheduler.config.prediction_type
         if prediction_type not in answers:
             raise UserError(
-                f"unknown prediction type {json.dumps(prediction_type)} in scheduler_config.json: "
-                f"use {', '.join(answers)}"
+                f"the scheduler of {components.name} has the unknown prediction type "
+                f"{json.dumps(prediction_type):.200}: use {', '.join(answers)}"
             )
         self._to_eps = answers[prediction_type]
 

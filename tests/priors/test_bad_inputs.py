@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -201,7 +202,7 @@ BAD: dict[str, Bad] = {
     ),
     "unknown prediction": (
         lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type="flow")),
-        ['unknown prediction type "flow"', "epsilon, v_prediction, sample"],
+        ["the scheduler of", 'unknown prediction type "flow"', "epsilon, v_prediction, sample"],
     ),
     "diffusion scheduler in a flow model": (
         lambda m: m.load(lambda f: say_vp(f, "DDPMScheduler"), "sd3"),
@@ -403,6 +404,13 @@ def test_a_bad_input_is_one_line_with_its_fix(
     assert "\n" not in message
     for part in parts:
         assert part in message, f"{part!r} is not in {message!r}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the files are Linux's")
+def test_merges_without_end_are_not_read(folders, tmp_path, monkeypatch) -> None:
+    machine = Machine(folders, tmp_path, monkeypatch)
+    with pytest.raises(UserError, match=r"merges.txt is empty: download"):
+        machine.load(lambda f: (f / "tokenizer/merges.txt").symlink_to("/proc/version"))
 
 
 def test_there_are_at_least_thirty_of_them() -> None:
