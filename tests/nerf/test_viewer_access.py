@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -108,3 +110,19 @@ def test_a_rendering_is_named_within_its_folder(viewer: Any, typed: str, kept: s
         while name.value == "before" and time.monotonic() < end:
             time.sleep(0.01)
     assert name.value == kept
+
+
+def test_a_thread_that_draws_ends_before_the_run_does() -> None:
+    class Drawing(threading.Thread):
+        running = True
+
+        def run(self) -> None:
+            while self.running:
+                time.sleep(0.01)
+
+    trainer, drawing = object.__new__(BridgeTrainer), Drawing(daemon=True)
+    state: Any = SimpleNamespace(render_statemachines={0: drawing}, viser_server=None)
+    trainer.viewer_state = state
+    drawing.start()
+    trainer.shutdown()
+    assert not drawing.is_alive()

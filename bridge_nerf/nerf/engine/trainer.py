@@ -39,6 +39,9 @@ from bridge_nerf.resuming import fitted
 UNRELATED = {"experiment-name", "prior-kind", "defaults-for", "method-name"}
 """Flags on which neither the prior nor the objective decides."""
 
+DRAWN_WITHIN_S = 10.0
+"""Seconds that a picture in the viewer may take to its end."""
+
 
 @dataclass
 class BridgeTrainerConfig(TrainerConfig):
@@ -251,7 +254,7 @@ class BridgeTrainer(Trainer):
             self.config.save_config(overwrite=True)
 
     def train(self) -> None:
-        """Train as nerfstudio does; an interrupted run says how it is resumed."""
+        """Train as nerfstudio does, and close the viewer; an interrupted run says how it is resumed."""
         try:
             with exit_on_user_error(), ended_as_by_ctrl_c():
                 super().train()
@@ -260,6 +263,18 @@ class BridgeTrainer(Trainer):
             if isinstance(stop, KeyboardInterrupt):
                 raise SystemExit(130) from None
             raise
+        finally:
+            self.shutdown()
+
+    def shutdown(self) -> None:
+        """Stop the viewer with the threads that draw for its visitors: one that still draws while the
+        interpreter ends would abort the process."""
+        drawing = list(getattr(self.viewer_state, "render_statemachines", {}).values())
+        for thread in drawing:
+            thread.running = False
+        for thread in drawing:
+            thread.join(DRAWN_WITHIN_S)
+        super().shutdown()
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Make a step as nerfstudio does; the bridge's errors, where they are measured, go to errors.csv too:
