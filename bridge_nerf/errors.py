@@ -1,17 +1,24 @@
 """The one exception that command lines show without a traceback, and the other mistakes that they explain."""
 
 
+def printable(text: object) -> str:
+    """A text as one line of a terminal: letters that would end it, or are none, as Python writes them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class UserError(ValueError):
-    """A mistake the user can mend. The message is one line: the bad value, the allowed ones, the fix."""
+    """A mistake the user can mend. The message is one line: the bad value, the allowed ones, the fix.
+
+    Args:
+        message: It may quote what a file or a command line says; see `printable`.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(message))
 
 
 class Stopped(UserError):
     """The end of a run that was interrupted (Ctrl-C, SIGTERM, SIGHUP) and can go on."""
-
-
-def printable(text: object) -> str:
-    """A text as one line of a terminal: letters that would end it, or are none, as Python writes them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def first_line(error: Exception) -> str:

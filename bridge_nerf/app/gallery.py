@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from bridge_nerf.app.scenes import MANIFEST, Scene, write_scenes
-from bridge_nerf.errors import UserError, first_line, printable
+from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.files import write_atomic
 from bridge_nerf.images.noting import noted_prior
 from bridge_nerf.images.spec import slug
@@ -149,4 +149,4 @@ if __name__ == "__main__":
     try:
         tyro.cli(make)
     except UserError as error:
-        sys.exit(f"gallery: {printable(error)}")
+        sys.exit(f"gallery: {error}")

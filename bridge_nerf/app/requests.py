@@ -19,7 +19,7 @@ from torch import Tensor
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.registry import objectives_from_noise
 from bridge_nerf.distillation.requested import ConfiguredObjective
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import UserError, printable
 from bridge_nerf.guidance.config import PriorConfig
 from bridge_nerf.images.config import ImageConfig, Task
 from bridge_nerf.images.defaults import default_config
@@ -270,7 +270,7 @@ def _painting(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
     try:
         image = read_image(path, MAX_PIXELS, notes.append)
     except UserError as error:
-        raise UserError(str(error).replace(str(path), "the painting")) from None
+        raise UserError(str(error).replace(printable(path), "the painting")) from None
     if max(image.size) > 8 * min(image.size):
         raise UserError(f"the painting is {image.width} x {image.height}; crop it to at most 8 : 1")
     return image, tuple(line.replace(str(path), "the painting") for line in notes)

@@ -49,7 +49,7 @@ def main() -> None:
         with ended_as_by_ctrl_c(), required("bridge-nerf"):
             command.run()
     except UserError as error:
-        sys.exit(f"bridge-nerf: {printable(error)}")
+        sys.exit(f"bridge-nerf: {error}")
     except OSError as error:
         where = f"{error.filename or 'a file'}: {error.strerror or error}"
         sys.exit(f"bridge-nerf: {printable(where)}; free it or choose another place")

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.errors import Stopped, UserError, printable
+from bridge_nerf.errors import Stopped, UserError
 from bridge_nerf.files import write_atomic
 from bridge_nerf.images.folder import folder_of, provenance
 from bridge_nerf.images.gallery import Facts
@@ -130,7 +130,7 @@ def run_batch(specs: Mapping[Path, Spec], prior: ImagePrior) -> list[Path]:
                         continue
                 except UserError as error:
                     failed.append(prompt)
-                    print(f"failed  {prompt}: {printable(error)}", file=sys.stderr, flush=True)
+                    print(f"failed  {prompt}: {error}", file=sys.stderr, flush=True)
                     continue
                 made.append(folder)
                 print(f"{_count(specs)}/{len(specs)}  {prompt}", flush=True)

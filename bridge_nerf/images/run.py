@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from bridge_nerf.distillation.diagnostics import ERRORS
@@ -116,7 +116,7 @@ class Recorder:
         self.background.write(self.folder / "metrics.csv", lambda: self._table(row, images))
 
     def _write_frame(self, images: Float[Tensor, "b 3 h w"], done: int) -> None:
-        pixels = list(to_bytes(images))  # here: where that cannot be done the run has to end
+        pixels = list(_pixels(images, done))  # here: where that cannot be done the run has to end
         self.background.write(self.folder / FRAMES / f"{done:06d}.png", lambda: png(together(pixels)))
 
     def _table(self, row: dict[str, Any], images: Float[Tensor, "b 3 h w"] | None) -> bytes:
@@ -146,8 +146,15 @@ def starting_images(spec: Spec, source: Path | None = None) -> Float[Tensor, "b 
     return to_tensor(image, spec.size).expand(len(spec.subjects), -1, -1, -1)
 
 
+def _pixels(images: Float[Tensor, "b 3 h w"], done: int) -> UInt8[np.ndarray, "b h w 3"]:
+    try:
+        return to_bytes(images)
+    except UserError as error:
+        raise UserError(f"after {done} steps: {error}") from None
+
+
 def _write_results(spec: Spec, folder: Path, progress: Progress, source: Path | None) -> Result:
-    pixels = to_bytes(progress.images())
+    pixels = _pixels(progress.images(), progress.done)
     noted = provenance(spec, progress.done)
     for k, (path, image) in enumerate(zip(names(spec, folder), pixels, strict=True)):
         subject = spec.subjects[k]

@@ -258,7 +258,7 @@ def test_frames_are_there_before_a_checkpoint_and_when_an_error_ends_the_run(pri
 def test_a_frame_that_is_not_finite_ends_the_run(prior, tmp_path):
     decode, asked = prior.decode, itertools.count()
     prior.decode = lambda latents: decode(latents) * (float("nan") if next(asked) == 4 else 1)
-    with pytest.raises(UserError, match="1 of 1 images hold numbers that are not finite"):
+    with pytest.raises(UserError, match="after 4 steps: 1 of 1 images hold numbers that are not finite"):
         optimise_images(SPEC, tmp_path / "run", prior)
     assert len(frames(tmp_path / "run")) == 4
 

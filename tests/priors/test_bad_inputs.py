@@ -277,6 +277,10 @@ BAD: dict[str, Bad] = {
         lambda m: m.load(lambda f: CLIPTokenizer().save_pretrained(f / "tokenizer")),
         ["has 2 tokens", "download the tokenizer files"],
     ),
+    "a text encoder of words without number": (
+        lambda m: m.load(lambda f: edit(f / "text_encoder/config.json", vocab_size="")),
+        ["the tokenizer in", "vocab_size is ''", "get it again"],
+    ),
     "T5 tokenizer without words": (
         lambda m: m.load(lambda f: T5Tokenizer(extra_ids=0).save_pretrained(f / "tokenizer"), "if"),
         ["the tokenizer in", "tokens, its text encoder 256"],

@@ -87,7 +87,7 @@ def test_a_damaged_file_is_read_or_refused(
 def names(said: str, file: Path) -> bool:
     """True where a line names the file or a folder that it lies in, the step at which a run broke off that
     had begun with what the file says, or the word that it does not know."""
-    begun = re.match(r"(error: )?(training )?step \d+: ", said) is not None
+    begun = re.match(r"(error: )?((training )?step \d+|after \d+ steps): ", said) is not None
     unknown = file.name == "words.json" and said.startswith("unknown word")
     return (
         begun or unknown or file.name in said or any(str(folder) in said for folder in list(file.parents)[:3])

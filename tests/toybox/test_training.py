@@ -246,6 +246,8 @@ CHECKPOINTS = {
     "no average": lambda saved: saved.pop("averaging_state"),
     "no optimiser": lambda saved: saved.update(optimizer_states=[]),
     "an empty optimiser": lambda saved: saved["optimizer_states"][0].update(state={}),
+    "half a step": lambda saved: saved["lr_schedulers"][0].update(last_epoch=2.5),
+    "no schedule": lambda saved: saved.pop("lr_schedulers"),
     "no loops": lambda saved: saved.update(loops={}),
     "a loop without counts": lambda saved: saved["loops"]["fit_loop"].update(epoch_progress=[1]),
     "weights as a list": lambda saved: saved.update(state_dict=[1, 2]),
@@ -268,6 +270,19 @@ def test_a_checkpoint_that_says_something_else_is_refused(judged, tmp_path, chan
     ) as caught:
         train_judge(folder, replace(PRESETS["smoke"], judge_steps=5), accelerator="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_a_moved_training_goes_on_with_flags_of_its_own(judged, tmp_path):
+    folder = shutil.copytree(judged, tmp_path / "judge")
+    path = folder / "judge-training" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    saved["optimizer_states"][0]["param_groups"][0]["capturable"] = [False, 0]
+    torch.save(saved, path)
+    train_judge(folder, replace(PRESETS["smoke"], judge_steps=5), accelerator="cpu")
+    made = torch.load(path, weights_only=True)
+    assert made["global_step"] == 5
+    (group,) = made["optimizer_states"][0]["param_groups"]
+    assert group["capturable"] is False
 
 
 def test_a_disk_that_is_full_keeps_the_last_checkpoint(judged, tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit(f"error: {printable(error)}") from None
+        raise SystemExit(f"error: {error}") from None
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise

@@ -70,6 +70,18 @@ class TrainedModule(lightning.LightningModule):
         schedule = LambdaLR(optimiser, lambda step: lr_schedule(step, self.max_steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the state of optimiser and schedule as far as it is of this training; see `fitted`.
+
+        Raises:
+            ForeignState: It is of another one.
+        """
+        made = self.configure_optimizers()
+        optimiser, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+        averages = after_a_step(optimiser) if checkpoint["global_step"] else optimiser.state_dict()
+        for name, own in (("optimizer_states", averages), ("lr_schedulers", schedule.state_dict())):
+            checkpoint[name] = fitted(checkpoint[name], [own], name)
+
 
 class Steps(Sampler[tuple[int, int]]):
     """Endless (rank, k) for every step k from `start` on.
@@ -219,7 +231,8 @@ class Checkpoint:
     current_model_state: dict[str, torch.Tensor]
     averaging_state: dict[str, torch.Tensor]
     loops: dict[str, Any]
-    optimizer_states: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=1)]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
 
 
 def _checkpoint(path: Path, module: TrainedModule) -> Checkpoint:
@@ -229,10 +242,9 @@ def _checkpoint(path: Path, module: TrainedModule) -> Checkpoint:
         UserError: It is torn, or of another module.
     """
     saved = read_tensors(path, Checkpoint, ANEW)
-    own, optimizer = module.state_dict(), module.configure_optimizers()["optimizer"]
-    averages = after_a_step(optimizer) if saved.global_step else optimizer.state_dict()
+    own = module.state_dict()
     try:
-        fitted(saved.optimizer_states[0], averages, "optimizer_states")
+        module.on_load_checkpoint(vars(saved))
         fitted(saved.current_model_state, own, "current_model_state")
         module.load_state_dict(fitted(saved.state_dict, own, "state_dict"))
     except ForeignState as error:
@@ -325,7 +337,14 @@ def _trainer(
         callbacks=[
             average,
             *callbacks,
-            ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=save_every),
+            # In a folder that was moved it would write beside the checkpoint, with a number in the name.
+            ModelCheckpoint(
+                folder,
+                save_last=True,
+                save_top_k=0,
+                every_n_train_steps=save_every,
+                enable_version_counter=False,
+            ),
             TQDMProgressBar(refresh_rate=20),
         ],
         enable_model_summary=False,
