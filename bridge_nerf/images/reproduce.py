@@ -10,6 +10,7 @@ import numpy as np
 
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError
+from bridge_nerf.images.canvas import CANVASES
 from bridge_nerf.images.folder import PACKAGES, Note, read_note
 from bridge_nerf.images.generation import OnStep
 from bridge_nerf.images.image_files import file_hash, note_in, read_image
@@ -33,6 +34,7 @@ def noted_spec(path: Path) -> tuple[Spec, Note]:
     spec, note = read_note(values, f"what {path} says of how it was made", "give another PNG")
     try:
         dtype_of(spec.precision or "auto")
+        CANVASES[spec.config.canvas]  # raises for an unknown one
     except UserError as error:
         raise UserError(f"{path} cannot be made again: {error}") from None
     image = read_image(path)

@@ -26,7 +26,7 @@ class StableDiffusion(DiffusersPrior):
             "sample": self.schedule.eps_from_x0,
         }
         prediction_type = components.scheduler.config.prediction_type
-        if prediction_type not in answers:
+        if not isinstance(prediction_type, str) or prediction_type not in answers:
             raise UserError(
                 f"the scheduler of {components.name} has the unknown prediction type "
                 f"{json.dumps(prediction_type):.200}: use {', '.join(answers)}"

@@ -269,9 +269,16 @@ def test_a_note_is_not_believed(tmp_path, note, said):
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_precision_that_is_none_is_said_to_be_the_notes(tmp_path):
-    image = noting(tmp_path / "a.png", precision="load")
-    with pytest.raises(UserError, match='a.png cannot be made again: unknown precision "load"'):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"precision": "load"}, 'unknown precision "load"'),
+        ({"config": asdict(SPEC.config) | {"canvas": "late<ts"}}, "unknown canvas 'late<ts'"),
+    ],
+)
+def test_a_name_that_is_none_is_said_to_be_the_notes(tmp_path, change, said):
+    image = noting(tmp_path / "a.png", **change)
+    with pytest.raises(UserError, match=f"a.png cannot be made again: {said}"):
         noted_spec(image)
 
 

@@ -204,6 +204,10 @@ BAD: dict[str, Bad] = {
         lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type="flow")),
         ["the scheduler of", 'unknown prediction type "flow"', "epsilon, v_prediction, sample"],
     ),
+    "several prediction types": (
+        lambda m: m.load(lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type=["epsilon"])),
+        ['unknown prediction type ["epsilon"]', "epsilon, v_prediction, sample"],
+    ),
     "diffusion scheduler in a flow model": (
         lambda m: m.load(lambda f: say_vp(f, "DDPMScheduler"), "sd3"),
         ["is a DDPMScheduler", "Stable Diffusion 3 or 3.5"],
