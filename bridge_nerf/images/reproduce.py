@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bridge_nerf.distillation.prior import ImagePrior
-from bridge_nerf.errors import UserError
+from bridge_nerf.errors import Stopped, UserError
 from bridge_nerf.images.canvas import CANVASES
 from bridge_nerf.images.folder import PACKAGES, Note, read_note
 from bridge_nerf.images.generation import OnStep
@@ -36,11 +36,15 @@ def noted_spec(path: Path) -> tuple[Spec, Note]:
         dtype_of(spec.precision or "auto")
         CANVASES[spec.config.canvas]  # raises for an unknown one
     except UserError as error:
-        raise UserError(f"{path} cannot be made again: {error}") from None
+        raise _not_again(path, error) from None
     image = read_image(path)
     if (image.height, image.width) != spec.size or not note.done:
         raise UserError(f"{path} is {image.width} x {image.height}, not what its note says; it was edited")
     return spec, note
+
+
+def _not_again(path: Path, error: UserError) -> UserError:
+    return UserError(f"{path} cannot be made again: {error}")
 
 
 def other_versions(note: Note) -> list[str]:
@@ -122,7 +126,12 @@ def reproduce(
     def until(progress) -> bool:
         return on_step(progress) is not False and progress.done < note.done
 
-    result = optimise_images(spec, out / spec.name, prior, until, source=source)
+    try:
+        result = optimise_images(spec, out / spec.name, prior, until, source=source)
+    except Stopped:
+        raise
+    except UserError as error:
+        raise _not_again(path, error) from None
     again = result.images[note.index]
     if result.done != note.done:
         return again, None
