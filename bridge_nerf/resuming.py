@@ -87,7 +87,7 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
     if _is_flag(own):
         return own
     if isinstance(loaded, int) and abs(loaded) >= 2**63:
-        raise ForeignState(f"{place} is {loaded!r:.40}, which is too large")
+        raise ForeignState(f"{place} is a number of {loaded.bit_length()} bits, which is too large")
     if not isinstance(loaded, int | float) or isinstance(loaded, bool) or not math.isfinite(loaded):
         raise ForeignState(f"{place} is {loaded!r:.40}, which is no number")
     if isinstance(own, int) and not isinstance(loaded, int):

@@ -59,7 +59,7 @@ def put(*path: Any, value: Any) -> Callable[[Any], None]:
         (put("param_groups", 0, "lr", value=torch.ones(2)), "which is no number"),
         (put("param_groups", 0, "lr", value=float("inf")), "which is no number"),
         (put("param_groups", 0, "eps", value=2**70), "which is too large"),
-        (put("param_groups", 0, "eps", value=10**400), "which is too large"),
+        (put("param_groups", 0, "eps", value=10**5000), "is a number of 16610 bits, which is too large"),
         (put("param_groups", 0, "params", 1, value=1.0), "params.1 is 1.0, which is no whole number"),
         (put("param_groups", 0, "params", value=[1, 0]), "params are not [0, 1]"),
     ],
