@@ -63,7 +63,8 @@ def read_scenes(folder: Path | None) -> list[Scene]:
         return []
     scenes = read_json(folder / MANIFEST, list[Scene], CURE)
     for name in (name for scene in scenes for name in scene.files):
-        if not os.path.isfile(folder / name):  # Path's raises for what is longer than a name may be
+        # Path.is_file raises for what is longer than a name may be.
+        if not os.path.isfile(folder / name):
             raise UserError(f"{folder / MANIFEST} names {name!r:.200}, which is not there; {CURE}")
     return scenes
 

@@ -30,9 +30,8 @@ class PlotErrors:
         series = read_errors(self.folder)
         beside = self.folder.parent if self.folder.is_file() else self.folder
         out = self.out or beside / "errors.svg"
-        if os.path.realpath(out) == os.path.realpath(
-            log_of(self.folder)
-        ):  # Path's raises for a circle of links
+        # Path.resolve raises for a circle of links.
+        if os.path.realpath(out) == os.path.realpath(log_of(self.folder)):
             raise UserError(f"--out {out} is the log itself; name another file")
         write_plot(series, out, str(self.folder))
         print(text_table(source_rows(series)))
