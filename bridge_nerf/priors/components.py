@@ -31,6 +31,8 @@ from bridge_nerf.reading import read_json
 
 FACTOR, SHIFT = Range(1e-4, 1e4), Range(-1e4, 1e4)
 """Range of what latents are multiplied with, and of what is taken from them before."""
+SIDE = Range(1, 4096)
+"""Range of the side of latents, or of pixels, that a network was trained on."""
 SMALL = 512
 """Number that any configuration may hold, where it need not be a side of a weight."""
 ATTENTION = "sdpa"
@@ -210,6 +212,10 @@ def _quiet() -> Iterator[None]:
 
 def _check_fit(folder: Path, family: Family, denoiser: Any, vae: Any, texts: tuple[Text | None, ...]) -> None:
     config = denoiser.config
+    if not (isinstance(side := config.get("sample_size"), int) and SIDE.holds(side)):
+        raise UserError(
+            f"the {family.denoiser} in {folder} has sample_size {side!r:.40}, not {SIDE}: get it again"
+        )
     channels = config.in_channels, 3 if vae is None else vae.config.latent_channels
     if channels[0] != channels[1]:
         raise UserError(

@@ -272,6 +272,14 @@ BAD: dict[str, Bad] = {
         lambda m: m.load(lambda f: shutil.rmtree(f / "text_encoder_2"), "sdxl"),
         ["no text_encoder_2/config.json"],
     ),
+    "no side": (
+        lambda m: m.load(lambda f: edit(f / "unet/config.json", sample_size=None)),
+        ["the unet in", "sample_size None, not a number from 1 to 4096", "get it again"],
+    ),
+    "sides": (
+        lambda m: m.load(lambda f: edit(f / "unet/config.json", sample_size=[8, 8])),
+        ["the unet in", "sample_size [8, 8], not a number"],
+    ),
     # Tokenizers
     "no tokenizer": (
         lambda m: m.load(lambda f: shutil.rmtree(f / "tokenizer")),

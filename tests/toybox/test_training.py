@@ -277,6 +277,9 @@ def test_a_moved_training_goes_on_with_flags_of_its_own(judged, tmp_path):
     path = folder / "judge-training" / "last.ckpt"
     saved = torch.load(path, weights_only=True)
     saved["optimizer_states"][0]["param_groups"][0]["capturable"] = [False, 0]
+    saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = torch.ones(2)
+    (saving,) = (state for key, state in saved["callbacks"].items() if "ModelCheckpoint" in key)
+    saving["kth_value"] = torch.ones(2)
     torch.save(saved, path)
     train_judge(folder, replace(PRESETS["smoke"], judge_steps=5), accelerator="cpu")
     made = torch.load(path, weights_only=True)

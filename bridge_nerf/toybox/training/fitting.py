@@ -71,11 +71,21 @@ class TrainedModule(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the state of optimiser and schedule as far as it is of this training; see `fitted`.
+        """Take what is of this training; see `fitted`. Lightning reads the checkpoint next.
 
         Raises:
             ForeignState: It is of another one.
         """
+        self.take_optimiser(checkpoint)
+        trainer: Any = self.trainer
+        loops, noted = checkpoint["loops"], checkpoint["callbacks"]
+        loops["fit_loop"] = fitted(loops.get("fit_loop"), trainer.fit_loop.state_dict(), "loops")
+        averages = [each for each in trainer.callbacks if isinstance(each, EMAWeightAveraging)]
+        own = {each.state_key: each.state_dict() for each in averages}
+        checkpoint["callbacks"] = {key: fitted(noted.get(key), own[key], "callbacks") for key in own}
+
+    def take_optimiser(self, checkpoint: dict[str, Any]) -> None:
+        """Take the state of optimiser and schedule; as `on_load_checkpoint`."""
         made = self.configure_optimizers()
         optimiser, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
         averages = after_a_step(optimiser) if checkpoint["global_step"] else optimiser.state_dict()
@@ -244,7 +254,7 @@ def _checkpoint(path: Path, module: TrainedModule) -> Checkpoint:
     saved = read_tensors(path, Checkpoint, ANEW)
     own = module.state_dict()
     try:
-        module.on_load_checkpoint(vars(saved))
+        module.take_optimiser(vars(saved))
         fitted(saved.current_model_state, own, "current_model_state")
         module.load_state_dict(fitted(saved.state_dict, own, "state_dict"))
     except ForeignState as error:
@@ -282,11 +292,9 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    last, start, loops = folder / "last.ckpt", 0, None
+    last, start = folder / "last.ckpt", 0
     if last.exists():
-        saved = _checkpoint(last, module)
-        start, loops = saved.global_step, saved.loops.get("fit_loop")
-        del saved
+        start = _checkpoint(last, module).global_step
         if start >= max_steps:  # Lightning would end at once, with the weights not averaged
             return
     with interruptible() as asked:
@@ -300,8 +308,6 @@ def fit(
             workers = max(1, (cores() - 1) // devices) if cuda else 0
         loader = batches(data, batch, seed, start, lambda: trainer.global_rank, workers, pinned=cuda)
         try:
-            if last.exists():
-                fitted(loops, trainer.fit_loop.state_dict(), "loops")
             trainer.fit(module, loader, ckpt_path=last if last.exists() else None)
         except SystemExit:  # with which Lightning answers a second Ctrl-C, without a word
             raise KeyboardInterrupt from None
