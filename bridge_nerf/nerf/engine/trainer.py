@@ -206,6 +206,8 @@ class BridgeTrainer(Trainer):
     pipeline: BridgePipeline
     _saved: tuple[Path, int] | None = None
     """The checkpoint to go on from, and its step."""
+    _closed: bool = False
+    """True from `shutdown` on."""
 
     def setup(self, test_mode="val") -> None:
         """Set up as nerfstudio does, for results at the end and the right time left after a resume."""
@@ -267,8 +269,12 @@ class BridgeTrainer(Trainer):
             self.shutdown()
 
     def shutdown(self) -> None:
-        """Stop the viewer with the threads that draw for its visitors: one that still draws while the
-        interpreter ends would abort the process."""
+        """Stop training, and the viewer with the threads that draw for its visitors: one that still draws
+        while the interpreter ends would abort the process. A second call, as at the end of a training that
+        another thread has shut down, does nothing."""
+        closed, self._closed = self._closed, True
+        if closed:
+            return
         drawing = list(getattr(self.viewer_state, "render_statemachines", {}).values())
         for thread in drawing:
             thread.running = False
