@@ -57,8 +57,8 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
             raise ForeignState(f"{place} is no plain tensor")
         if (loaded.shape, loaded.dtype) != (own.shape, own.dtype):
             raise ForeignState(f"{place} is {_size(loaded)}, not {_size(own)}")
-        if not loaded.is_contiguous() and loaded.stride() != own.stride():
-            raise ForeignState(f"{place} lies in another order")
+        if _overlaps(loaded):
+            raise ForeignState(f"{place} overlaps itself")
         if not torch.isfinite(loaded).all():
             raise ForeignState(f"{place} is not finite")
         return loaded
@@ -93,6 +93,16 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
     if isinstance(own, int) and not isinstance(loaded, int):
         raise ForeignState(f"{place} is {loaded!r:.40}, which is no whole number")
     return loaded
+
+
+def _overlaps(value: Tensor) -> bool:
+    """True where two of its entries may lie in one place, as they do after `expand`; whatever their order."""
+    reach = 0
+    for stride, size in sorted((s, n) for s, n in zip(value.stride(), value.shape, strict=True) if n > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False
 
 
 def _size(value: Tensor) -> str:
