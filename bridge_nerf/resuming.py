@@ -90,9 +90,9 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
         raise ForeignState(f"{place} is a number of {loaded.bit_length()} bits, which is too large")
     if not isinstance(loaded, int | float) or isinstance(loaded, bool) or not math.isfinite(loaded):
         raise ForeignState(f"{place} is {loaded!r:.40}, which is no number")
-    if isinstance(own, int) and not isinstance(loaded, int):
+    if isinstance(own, int) and loaded != int(loaded):
         raise ForeignState(f"{place} is {loaded!r:.40}, which is no whole number")
-    return loaded
+    return int(loaded) if isinstance(own, int) else loaded
 
 
 def _overlaps(value: Tensor) -> bool:

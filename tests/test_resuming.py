@@ -41,6 +41,11 @@ def test_tensors_may_lie_in_another_order() -> None:
     assert torch.equal(found["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
 
 
+def test_a_whole_number_may_be_noted_as_a_float() -> None:
+    assert fitted({"weight_decay": 0.0}, {"weight_decay": 0}, "group") == {"weight_decay": 0}
+    assert isinstance(fitted(3.0, 3, "last_epoch"), int)
+
+
 def put(*path: Any, value: Any) -> Callable[[Any], None]:
     """A change of the entry that lies at the end of the path."""
 
@@ -70,7 +75,7 @@ def put(*path: Any, value: Any) -> Callable[[Any], None]:
         (put("param_groups", 0, "lr", value=float("inf")), "which is no number"),
         (put("param_groups", 0, "eps", value=2**70), "which is too large"),
         (put("param_groups", 0, "eps", value=10**5000), "is a number of 16610 bits, which is too large"),
-        (put("param_groups", 0, "params", 1, value=1.0), "params.1 is 1.0, which is no whole number"),
+        (put("param_groups", 0, "params", 1, value=0.5), "params.1 is 0.5, which is no whole number"),
         (put("param_groups", 0, "params", value=[1, 0]), "params are not [0, 1]"),
     ],
 )

@@ -33,6 +33,8 @@ FACTOR, SHIFT = Range(1e-4, 1e4), Range(-1e4, 1e4)
 """Range of what latents are multiplied with, and of what is taken from them before."""
 SIDE = Range(1, 4096)
 """Range of the side of latents, or of pixels, that a network was trained on."""
+ROUNDED = 1 + 1e-5
+"""The largest entry of a table up to 1 that is computed in float32."""
 SMALL = 512
 """Number that any configuration may hold, where it need not be a side of a weight."""
 ATTENTION = "sdpa"
@@ -114,7 +116,7 @@ def _load_scheduler(folder: Path, family: Family) -> Any:
     # Diffusion has the first two, a flow the third.
     for name in ("betas", "alphas_cumprod", "sigmas"):
         table = getattr(scheduler, name, torch.zeros(2))
-        if table.ndim != 1 or len(table) < 2 or not ((table >= 0) & (table <= 1)).all():
+        if table.ndim != 1 or len(table) < 2 or not ((table >= 0) & (table <= ROUNDED)).all():
             raise UserError(f"the scheduler in {folder} makes no list of {name} from 0 to 1: get it again")
     return scheduler
 
@@ -212,7 +214,7 @@ def _quiet() -> Iterator[None]:
 
 def _check_fit(folder: Path, family: Family, denoiser: Any, vae: Any, texts: tuple[Text | None, ...]) -> None:
     config = denoiser.config
-    if not (isinstance(side := config.get("sample_size"), int) and SIDE.holds(side)):
+    if not (type(side := config.get("sample_size")) is int and SIDE.holds(side)):
         raise UserError(
             f"the {family.denoiser} in {folder} has sample_size {side!r:.40}, not {SIDE}: get it again"
         )

@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path, family: Family, text_encoder: str) -> Any:
     with reading(part, folder):
         tokenizer = kind.from_pretrained(folder / part)
         config = json.loads((folder / text_encoder / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(expected := config["vocab_size"], int):
+        if type(expected := config["vocab_size"]) is not int:
             raise TypeError(f"vocab_size is {expected!r:.40}")
     # T5's table of embeddings is padded to a multiple of 128.
     if not expected - (127 if t5 else 0) <= len(tokenizer) <= expected:

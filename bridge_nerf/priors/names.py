@@ -103,7 +103,7 @@ def unknown(name: str) -> UserError:
     if is_path(name):
         path = expanded(name)
         beside = os.scandir(path.parent) if os.path.isdir(path.parent) else ()
-        near = _meant(difflib.get_close_matches(path.name, [p.name for p in beside if p.is_dir()], n=1))
+        near = _meant(difflib.get_close_matches(path.name, [p.name for p in beside if os.path.isdir(p)], n=1))
         where = f", that is {path}" if name.startswith("~") and str(path) != name else ""
         return UserError(f'there is no folder "{name:.200}"{where}{near}; a prior is one of {CHOICES}')
     return UserError(

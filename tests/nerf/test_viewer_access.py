@@ -126,5 +126,4 @@ def test_a_thread_that_draws_ends_before_the_run_does() -> None:
     drawing.start()
     trainer.shutdown()
     assert not drawing.is_alive()
-    state.render_statemachines = None
     trainer.shutdown()

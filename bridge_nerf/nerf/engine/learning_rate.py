@@ -34,6 +34,8 @@ class AdamWConfig(AdamOptimizerConfig):
     _target: type = AdamW
     betas: tuple[float, float] = (0.9, 0.999)
     """Shares of the averages of gradient and squared gradient that each step keeps."""
+    weight_decay: float = 0.0
+    """Share of a weight that each step takes away, times the learning rate."""
 
 
 @dataclass

@@ -259,28 +259,29 @@ class BridgeTrainer(Trainer):
         """Train as nerfstudio does, and close the viewer; an interrupted run says how it is resumed."""
         try:
             with exit_on_user_error(), ended_as_by_ctrl_c():
-                super().train()
+                try:
+                    super().train()
+                finally:
+                    self.shutdown()
         except (SystemExit, KeyboardInterrupt) as stop:
             note(f"\nto resume:\n{self._resume()}")
             if isinstance(stop, KeyboardInterrupt):
                 raise SystemExit(130) from None
             raise
-        finally:
-            self.shutdown()
 
     def shutdown(self) -> None:
         """Stop training, and the viewer with the threads that draw for its visitors: one that still draws
         while the interpreter ends would abort the process. A second call, as at the end of a training that
-        another thread has shut down, does nothing."""
+        another thread has shut down, waits for the threads alone."""
         closed, self._closed = self._closed, True
-        if closed:
-            return
+        self.stop_training = True
         drawing = list(getattr(self.viewer_state, "render_statemachines", {}).values())
         for thread in drawing:
-            thread.running = False
+            thread.running, thread.interrupt_render_flag = False, True
         for thread in drawing:
             thread.join(DRAWN_WITHIN_S)
-        super().shutdown()
+        if not closed:
+            super().shutdown()
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Make a step as nerfstudio does; the bridge's errors, where they are measured, go to errors.csv too:
