@@ -104,9 +104,8 @@ def scene(out: Path) -> None:
         flags = dict(pairwise(words))
         config.load_dir, config.load_step = Path(flags["--load-dir"]), int(flags["--load-step"])
         config.max_num_iterations = int(flags["--max-num-iterations"])
-        if (
-            config.load_step == SCENE_STEPS - 1
-        ):  # killed after all steps: the command would make as many again
+        # Killed after all steps: the command would make as many again.
+        if config.load_step == SCENE_STEPS - 1:
             return
     number = len(list(out.glob("outputs/*/*/run-*")))
     with mock.patch("bridge_nerf.priors.registry.load_prior", lambda *_, **__: StubPrior()):
