@@ -96,7 +96,7 @@ def fitted(loaded: object, own: Any, place: str) -> Any:
 
 
 def _overlaps(value: Tensor) -> bool:
-    """True where two entries may lie in one place, as they do after `expand`; their order is not looked at."""
+    """True where entries may lie in one place, as they do after `expand`; their order is not looked at."""
     reach = 0
     for stride, size in sorted((s, n) for s, n in zip(value.stride(), value.shape, strict=True) if n > 1):
         if stride <= reach:
