@@ -10,10 +10,10 @@ CORE = ""
 PARTS = {
     CORE: "torch torchvision lightning diffusers transformers tokenizers huggingface_hub safetensors tyro "
     "jaxtyping msgspec numpy matplotlib torchmetrics PIL av rich filelock",
-    "nerf": "nerfstudio nerfacc viser tensorboard",
+    "nerf": "nerfstudio nerfacc viser tensorboard trimesh xatlas skimage scipy fast_simplification pxr",
     "app": "gradio gradio_client",
     "docs": "mkdocs mkdocstrings",
-    "dev": "beartype hypothesis importlinter playwright psutil pyright pytest xdist ruff scipy setuptools",
+    "dev": "beartype hypothesis importlinter playwright psutil pyright pytest xdist ruff setuptools",
 }
 """Extra in pyproject.toml -> import names of its packages."""
 

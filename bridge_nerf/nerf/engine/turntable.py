@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
 
 from bridge_nerf.files import auxiliary, write_atomic
 from bridge_nerf.nerf.model import BridgeModel
@@ -18,21 +20,27 @@ FILES = FILM, SHEET = "turntable.mp4", "turntable.png"
 
 
 @torch.no_grad()
+def views(model: BridgeModel, orbit: Orbit, resolution: int) -> Iterator[dict[str, Float[Tensor, "h w _"]]]:
+    """The model's outputs as square images, for each of the orbit's cameras in turn, in main memory."""
+    training = model.training
+    model.eval()
+    origins, directions = (p.view(-1, resolution, resolution, 3) for p in orbit.rays(resolution))
+    try:
+        for o, d in zip(origins, directions, strict=True):
+            rays = RayBundle(origins=o, directions=d, pixel_area=torch.ones_like(o[..., :1]))
+            outputs = model.get_outputs_for_camera_ray_bundle(rays)
+            yield {name: output.cpu() for name, output in outputs.items()}
+    finally:
+        model.train(training)
+
+
 def frames(model: BridgeModel, orbit: Orbit, resolution: int) -> UInt8[np.ndarray, "b h w 3"]:
     """Render square images from all of the orbit's cameras.
 
     Raises:
         UserError: A number is not finite.
     """
-    training = model.training
-    model.eval()
-    origins, directions = (p.view(-1, resolution, resolution, 3) for p in orbit.rays(resolution))
-    images = []
-    for o, d in zip(origins, directions, strict=True):
-        rays = RayBundle(origins=o, directions=d, pixel_area=torch.ones_like(o[..., :1]))
-        rgb = model.get_outputs_for_camera_ray_bundle(rays)["rgb"]
-        images.append(rgb.clamp(0, 1).permute(2, 0, 1).cpu())
-    model.train(training)
+    images = [view["rgb"].clamp(0, 1).permute(2, 0, 1) for view in views(model, orbit, resolution)]
     return to_bytes(torch.stack(images))
 
 
