@@ -11,8 +11,7 @@ from datetime import datetime
 
 import pytest
 
-from bridge_nerf.nerf.engine import checkpoint
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
 from tests.nerf.engine.test_trainer import Train
 from tests.nerf.stub import StubPrior
 
@@ -78,32 +77,6 @@ def test_what_a_killed_run_had_not_finished_is_swept(config: BridgeTrainerConfig
     config.timestamp = "{timestamp}"
     config.set_timestamp()
     assert at_work.exists() and not gone.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_run_told_to_end_says_how_it_goes_on(
-    config: BridgeTrainerConfig,
-    trained: Train,
-    prior: StubPrior,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    number: signal.Signals,
-) -> None:
-    iteration = BridgeTrainer.train_iteration
-
-    def told(trainer: BridgeTrainer, step: int):
-        if step == 3:
-            signal.raise_signal(number)
-        return iteration(trainer, step)
-
-    monkeypatch.setattr(BridgeTrainer, "train_iteration", told)
-    with pytest.raises(SystemExit) as caught:
-        trained(config, "run")
-    assert caught.value.code == 130 and signal.getsignal(number) is signal.SIG_DFL
-    path = checkpoint.latest(config.get_checkpoint_dir())
-    assert checkpoint.read(path)["step"] == 2
-    said, noted = capsys.readouterr().out, (config.get_base_dir() / "commands.txt").read_text()
-    assert "to resume:" in said and "--load-step 2" in said and "--load-step 2" in noted
 
 
 def test_without_a_prompt_it_is_said_what_is_made(
