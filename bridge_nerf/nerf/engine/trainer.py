@@ -348,7 +348,7 @@ class BridgeTrainer(Trainer):
             if self._interruption.number == signal.SIGINT:
                 kept += self._write_turntable()
             names = ", ".join(path.name for path in kept)
-            note(f"stopped after {self._made + 1} of {self._end_step} steps; {self.base_dir} keeps {names}")
+            note(f"\nstopped after {self._made + 1} of {self._end_step} steps; {self.base_dir} keeps {names}")
         raise SystemExit(130)
 
     def shutdown(self) -> None:
@@ -437,12 +437,14 @@ class BridgeTrainer(Trainer):
 
     def _resume(self) -> str:
         """The command that goes on from here: to the planned end or, past it, as far again."""
-        default = self.config.default()
+        config, default = self.config, self.config.default()
+        differing = [flag for flag, _ in commands.differences(config, default)]
+        idle = validation.ineffective(config, config.pipeline, differing)
         if self._saved is None:
-            return commands.train(self.config, default)
+            return commands.train(config, default, idle)
         path, step = self._saved
         left = self._end_step - 1 - step
-        return commands.resume(self.config, default, path, step, left or self.config.max_num_iterations)
+        return commands.resume(config, default, path, step, left or config.max_num_iterations, idle)
 
     def _note_commands(self) -> None:
         """Keep `commands.txt` true: also after a SIGKILL it says how to go on, with what there is."""
