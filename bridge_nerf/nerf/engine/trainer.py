@@ -33,7 +33,7 @@ from bridge_nerf.flags import follow, given, typed
 from bridge_nerf.interrupts import Interruption, ended_as_by_ctrl_c, interruptible, say
 from bridge_nerf.nerf.engine import checkpoint, commands, saved_config, turntable, validation
 from bridge_nerf.nerf.engine import folder as folders
-from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
+from bridge_nerf.nerf.engine.validation import exit_on_ctrl_c, exit_on_user_error, note
 from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
 from bridge_nerf.priors.names import expanded
 from bridge_nerf.priors.plugins import KINDS, is_external
@@ -78,16 +78,15 @@ class BridgeTrainerConfig(TrainerConfig):
     def beginning(self) -> Iterator[None]:
         """Context of what comes before a run's first step: where that fails, or a signal ends it, nothing of
         the run is left, and what the user can mend is SystemExit with one line."""
-        try:
-            with exit_on_user_error(), ended_as_by_ctrl_c():
-                yield
-        except BaseException as stop:
-            begun = (self.get_base_dir() / "commands.txt").exists()
-            if self._made and comms.is_main_process() and not begun:
-                folders.remove(self._made)
-            if isinstance(stop, KeyboardInterrupt):
-                raise SystemExit(130) from None
-            raise
+        with exit_on_ctrl_c(), ended_as_by_ctrl_c():
+            try:
+                with exit_on_user_error():
+                    yield
+            except BaseException:
+                begun = (self.get_base_dir() / "commands.txt").exists()
+                if self._made and comms.is_main_process() and not begun:
+                    folders.remove(self._made)
+                raise
 
     def set_timestamp(self) -> None:
         """Check the configuration, take its defaults, and make the run's folder. ns-train calls this first,
@@ -185,10 +184,15 @@ class BridgeTrainerConfig(TrainerConfig):
         validation.check(self, self.pipeline)
 
     def _make_paths_absolute(self) -> None:
-        """Make what is noted of the run (config.yml, commands.txt) hold from any folder."""
-        for name in PATHS:
-            if (path := getattr(self, name)) is not None:
-                setattr(self, name, path.absolute())
+        """Make what is noted of the run (config.yml, commands.txt) hold from any folder.
+
+        nerfstudio's commands take a noted --load-step for one of the run's own checkpoints: the file to go on
+        from is named instead.
+        """
+        self.output_dir = self.output_dir.absolute()
+        path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
+        self.load_dir = self.load_step = None
+        self.load_checkpoint = path and path.absolute()
         folder, _ = self.pipeline.prior.resolve(self.machine.device_type)
         if Path(folder).is_absolute():
             self.pipeline.prior.name = folder
@@ -249,23 +253,20 @@ class BridgeTrainer(Trainer):
 
     def setup(self, test_mode="val") -> None:
         """Set up as nerfstudio does, for results at the end and the right time left after a resume."""
-        tune(self.device)
-        make_current(self.device)
-        if self.config.is_viewer_enabled():
-            limit_heaps()
-        # ns-train seeds the global generator, other callers may not: the field starts the same for both.
         with self.config.beginning(), torch.random.fork_rng():
+            tune(self.device)
+            make_current(self.device)
+            if self.config.is_viewer_enabled():
+                limit_heaps()
+            # ns-train seeds the global generator, other callers may not: the field starts the same for both.
             torch.manual_seed(self.config.machine.seed)
             super().setup(test_mode)
             self._end_step = self._start_step + self.config.max_num_iterations
             writer.GLOBAL_BUFFER["max_iter"] = self._end_step
-            before, after = (
-                TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
-                TrainingCallbackLocation.AFTER_TRAIN,
-            )
-            self.callbacks.append(TrainingCallback([before], self._apply_settings))
+            at = TrainingCallbackLocation
+            self.callbacks.append(TrainingCallback([at.BEFORE_TRAIN_ITERATION], self._apply_settings))
             if comms.is_main_process():
-                self.callbacks.append(TrainingCallback([after], self._results))
+                self.callbacks.append(TrainingCallback([at.AFTER_TRAIN], self._results))
                 self.config.write()
                 self._note_commands()
 
@@ -291,20 +292,16 @@ class BridgeTrainer(Trainer):
         gradients for ever: those are ended at once.
         """
         alone = self.world_size == 1
-        with (
-            ended_as_by_ctrl_c(),
-            interruptible(self._told) if alone else nullcontext(Interruption()) as self._interruption,
-        ):
+        asked = interruptible(self._told) if alone else nullcontext(Interruption())
+        with exit_on_ctrl_c(), ended_as_by_ctrl_c(), asked as self._interruption:
             try:
                 with exit_on_user_error():
                     try:
                         super().train()
                     finally:
                         self.shutdown()
-            except (SystemExit, KeyboardInterrupt) as stop:
+            except (SystemExit, KeyboardInterrupt):
                 note(f"\nto {'start again' if self._saved is None else 'resume'}:\n{self._resume()}")
-                if isinstance(stop, KeyboardInterrupt):
-                    raise SystemExit(130) from None
                 raise
 
     def _told(self, interruption: Interruption) -> None:

@@ -88,6 +88,16 @@ def exit_on_user_error() -> Iterator[None]:
         raise SystemExit(f"error: not enough memory ({reason}); lower {smaller}") from None
 
 
+@contextmanager
+def exit_on_ctrl_c() -> Iterator[None]:
+    """Turn KeyboardInterrupt into SystemExit with the exit code of shells: nerfstudio would print a traceback
+    and end as a run that succeeded."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
 def note(message: str) -> None:
     """Print a line as it is, without nerfstudio's markup and line breaks."""
     CONSOLE.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -81,7 +81,7 @@ def relative(
     first = deepcopy(config)
     first.max_num_iterations = 2
     trained(first, "first")
-    config.load_dir = Path("outputs/a-pineapple/bridge-distill/first")
+    config.load_dir, config.load_step = Path("outputs/a-pineapple/bridge-distill/first"), 1
     config.max_num_iterations = 2
     trained(config, "run")
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -118,11 +118,10 @@ def test_the_home_may_be_written_as_a_tilde(
     config.max_num_iterations = 2
     first = deepcopy(config)
     trained(first, "first")
-    config.load_dir = Path("~/outputs/a-pineapple/bridge-distill/first")
-    trained(config, "run")
     second = deepcopy(config)
-    second.load_dir = None
-    second.load_checkpoint = Path(f"{config.load_dir}/nerfstudio_models/step-000000001.ckpt")
+    config.load_dir = earlier = Path("~/outputs/a-pineapple/bridge-distill/first")
+    trained(config, "run")
+    second.load_checkpoint = earlier / "nerfstudio_models/step-000000001.ckpt"
     trained(second, "second")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
     run = tmp_path / "home/outputs/a-pineapple/bridge-distill/run"
