@@ -107,8 +107,8 @@ class BridgeTrainerConfig(TrainerConfig):
             self._make_folder(chosen)
 
     def _make_folder(self, chosen: bool) -> None:
-        """Make the run's folder, where no earlier one was chosen; of two runs that begin in the same second
-        the later has another name."""
+        """Make the run's folder, where that of an earlier run was not chosen; of two runs that begin in the
+        same second the later has another name."""
         now, count = self.timestamp, 1
         while not self._made:
             try:
@@ -224,8 +224,11 @@ class BridgeTrainerConfig(TrainerConfig):
             note(commands.train(self, self.default()))
 
     def save_config(self) -> None:
-        """Nothing: ns-train calls it before anything is loaded, and what may yet turn out wrong must not cost
-        an earlier run of the folder its config.yml. The trainer writes it once it is set up."""
+        """Make the run's folder, where there is none. ns-train calls it before anything is loaded, and what
+        may yet turn out wrong must not cost an earlier run its config.yml: the trainer writes it once it is
+        set up."""
+        with self.beginning():
+            self._make_folder(chosen=True)
 
     def write(self) -> None:
         """Write config.yml, whole."""
@@ -331,21 +334,21 @@ class BridgeTrainer(Trainer):
         nerfstudio does or, where a signal asked for it, without waiting for anything."""
         if self._made is not None:
             self.step = self._made
-            self.save_checkpoint(self.step)
-        if self._interruption.is_set():
-            self._stop()
-        if self._made is not None:
+            if self._interruption.is_set():
+                self.save_checkpoint(self.step)
+                self._stop()
             super()._after_train()
+        elif self._interruption.is_set():
+            raise SystemExit(130)
 
     def _stop(self) -> None:
         """Write what an interrupted run leaves beside its checkpoint, and raise SystemExit."""
-        if self._made is not None:
-            self._apply_settings(self._made + 1)  # of someone who pressed Apply while training was paused
-            kept = [self.checkpoint_dir / f"step-{self._made:09d}.ckpt"]
-            if self._interruption.number == signal.SIGINT:
-                kept += self._write_turntable()
-            names = ", ".join(path.name for path in kept)
-            note(f"\nstopped after {self._made + 1} of {self._end_step} steps; {self.base_dir} keeps {names}")
+        self._apply_settings(self.step + 1)  # of someone who pressed Apply while training was paused
+        kept = [self.checkpoint_dir / f"step-{self.step:09d}.ckpt"]
+        if self._interruption.number == signal.SIGINT:
+            kept += self._write_turntable()
+        names = ", ".join(path.name for path in kept)
+        note(f"\nstopped after {self.step + 1} of {self._end_step} steps; {self.base_dir} keeps {names}")
         raise SystemExit(130)
 
     def shutdown(self) -> None:
@@ -353,7 +356,6 @@ class BridgeTrainer(Trainer):
         while the interpreter ends would abort the process. A second call, as at the end of a training that
         another thread has shut down, waits for the threads alone."""
         closed, self._closed = self._closed, True
-        self.stop_training = True
         drawing = list(getattr(self.viewer_state, "render_statemachines", {}).values())
         for thread in drawing:
             thread.running, thread.interrupt_render_flag = False, True
@@ -412,8 +414,6 @@ class BridgeTrainer(Trainer):
             UserError: A parameter is not finite; the last good checkpoint stays.
         """
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        if self._saved == (path, step):
-            return
         pipeline = getattr(self.pipeline, "module", self.pipeline)
         pipeline.check_finite(step)
         state: checkpoint.State = {
@@ -471,6 +471,8 @@ class BridgeTrainer(Trainer):
 
     def _results(self, step: int) -> None:
         """Write the turntable, and print how to go on from here."""
+        if self._interruption.is_set():  # while the last step was saved
+            self._stop()
         noted = self.base_dir / "commands.txt"
         for path in (*self._write_turntable(), noted):
             CONSOLE.print(f"{path.name:<15} {path}", highlight=False, soft_wrap=True)
