@@ -267,7 +267,7 @@ def test_a_signal_ends_a_batch_and_each_other_command_with_a_line(stub, monkeypa
 
 def test_a_second_signal_ends_a_run_at_once(stub, monkeypatch, tmp_path):
     def told_to_end(*_):
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGHUP, signal.SIGTERM):
             signal.raise_signal(number)
         pytest.fail("the step went on")
 

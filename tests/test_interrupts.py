@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from bridge_nerf.interrupts import ENDING, ended_as_by_ctrl_c, interruptible
+from bridge_nerf.interrupts import ENDING, Interruption, ended_as_by_ctrl_c, interruptible
 
 NUMBERS = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
 
@@ -37,8 +39,40 @@ def test_an_ignored_signal_stays_ignored(number) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, *NUMBERS])
-def test_a_step_is_not_torn_and_the_second_signal_stops_at_once(number) -> None:
+def test_a_step_is_not_torn_and_the_second_signal_stops_at_once(number: signal.Signals) -> None:
+    again = signal.SIGINT if number == signal.SIGHUP else number
     with ended_as_by_ctrl_c(), pytest.raises(KeyboardInterrupt), interruptible() as interrupted:
         signal.raise_signal(number)
-        assert interrupted.is_set()
-        signal.raise_signal(number)
+        assert interrupted.is_set() and interrupted.number == number
+        signal.raise_signal(again)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *NUMBERS])
+def test_a_terminal_that_is_closed_may_say_so_again(number: signal.Signals) -> None:
+    with ended_as_by_ctrl_c(), interruptible() as interrupted:
+        for each in (number, signal.SIGHUP, signal.SIGHUP):
+            signal.raise_signal(each)
+        assert interrupted.number == number
+
+
+def test_what_is_told_may_end_it_at_once() -> None:
+    def told(interruption: Interruption) -> None:
+        assert interruption.is_set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), interruptible(told):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_nothing_ends_for_want_of_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with interruptible():
+            os.close(reading)  # as where Ctrl-C ends `tee` too
+            with pytest.raises(BrokenPipeError):
+                print("before", flush=True)
+            signal.raise_signal(signal.SIGINT)
+            print("after", flush=True)
+        assert sys.stdout is stream
+        print("at the end", flush=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from nerfstudio.configs import base_config  # before its writer module: they import each other
@@ -18,6 +22,11 @@ from tests.nerf.stub import StubPrior
 def no_writers_left() -> Iterator[None]:
     """nerfstudio keeps its log writers in module globals."""
     yield
+    forget_writers()
+
+
+def forget_writers() -> None:
+    """Make nerfstudio's log writers as in a fresh process."""
     writer = base_config.writer
     writer.EVENT_WRITERS.clear()
     writer.EVENT_STORAGE.clear()
@@ -67,6 +76,22 @@ def train(config: BridgeTrainerConfig, timestamp: str) -> BridgeTrainer:
     trainer.setup()
     trainer.train()
     return trainer
+
+
+def noted(run: Path) -> dict[str, str]:
+    """Name -> command that a run has noted."""
+    return dict(re.findall(r"^(\w+) +(.*)$", (run / "commands.txt").read_text(), re.MULTILINE))
+
+
+def ns_train(command: str) -> None:
+    """Call `ns-train` in this process, as its command says."""
+    from nerfstudio.scripts.train import entrypoint
+
+    words = shlex.split(command)
+    assert words[0] == "ns-train"
+    forget_writers()
+    with mock.patch.object(sys, "argv", words):
+        entrypoint()
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import os
 import random
-import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +15,7 @@ import torch
 
 from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.toybox.words import vocabulary
+from tests.nerf.conftest import noted
 from tests.nerf.engine.test_trainer import same
 from tests.priors.tiny import build_tiny_pipeline
 from tests.waiting import PATIENCE
@@ -78,6 +79,34 @@ def test_from_a_prompt_to_a_video(tiny: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
+def test_every_noted_command_works_from_any_folder(tiny: Path, tmp_path: Path) -> None:
+    (here := tmp_path / "he re").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    shutil.copytree(tiny, here / "prior")
+    assert (
+        run(f"{COMMAND} --pipeline.prior prior --output-dir my/outputs --max-num-iterations 3", here)[0] == 0
+    )
+    (folder,) = here.glob("my/outputs/*/*/*")
+    commands = noted(folder)
+    assert commands.keys() == {"view", "resume", "render"}
+    code, said = run(commands["resume"], elsewhere)
+    assert code == 0, said
+    (second,) = (path for path in here.glob("my/outputs/*/*/*") if path != folder)
+    assert checkpoint.latest(second / "nerfstudio_models").name == "step-000000005.ckpt"
+    code, said = run(commands["render"], elsewhere)
+    assert code == 0, said
+    assert [path.name for path in elsewhere.iterdir()] == ["turntable.mp4"]
+    viewer = start(commands["view"] + " --viewer.websocket-port-default 7321", elsewhere)
+    try:
+        assert viewer.stdout is not None
+        assert any("7321" in line for line in viewer.stdout)
+        assert viewer.poll() is None
+    finally:
+        viewer.kill()
+        viewer.communicate()
+
+
 def kill_after(process: subprocess.Popen, folder: Path, step: int, delay: float) -> bool:
     """SIGKILL soon after that step's checkpoint or a later one is there; False if the process ends before."""
     while process.poll() is None:
@@ -88,14 +117,6 @@ def kill_after(process: subprocess.Popen, folder: Path, step: int, delay: float)
             return process.wait() == -signal.SIGKILL
         time.sleep(0.005)
     return False
-
-
-def noted(folder: Path) -> str:
-    """The resume command of the latest run."""
-    text = sorted(folder.glob("outputs/a-pineapple/bridge-distill/*/commands.txt"))[-1].read_text()
-    found = re.search(r"^resume +(.*)$", text, re.MULTILINE)
-    assert found is not None, text
-    return found[1]
 
 
 @pytest.mark.slow
@@ -109,7 +130,7 @@ def test_sigkill_at_random_steps_changes_nothing(tiny: Path, tmp_path: Path) -> 
     for step in sorted(draw.sample(range(4, 100), 3)):
         process = start(command, killed)
         assert kill_after(process, killed, step, draw.uniform(0, 0.3))
-        command = noted(killed)
+        command = noted(sorted(killed.glob("outputs/a-pineapple/bridge-distill/*"))[-1])["resume"]
         assert "--load-step" in command
     code, said = run(command, killed)
     assert code == 0, said

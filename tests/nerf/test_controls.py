@@ -7,7 +7,10 @@ import torch
 import yaml
 
 from bridge_nerf.nerf.controls import Controls, LiveSettings
+from bridge_nerf.nerf.engine import checkpoint
 from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
+from tests.nerf.conftest import noted, ns_train
+from tests.nerf.engine.test_trainer import same
 from tests.nerf.stub import StubPrior
 
 SETTINGS = LiveSettings("a ball", "sharp", "blurry", 7.0)
@@ -60,7 +63,40 @@ def test_the_next_step_takes_the_settings_over(trainer: BridgeTrainer, prior: St
     saved = yaml.load((trainer.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
     assert saved.pipeline.model.prompt == "a ball, sharp"
     assert (saved.pipeline.guidance.objective.guidance_scale, saved.pipeline.guidance.stage) == (11.0, "2")
-    assert "--prompt 'a ball, sharp'" in trainer._resume()
+    assert "--prompt 'a ball, sharp'" in noted(trainer.base_dir)["resume"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"a_prompt": "a red apple"},
+        {"b_target": "a duck", "d_guidance": 11.0},
+        {"d_guidance": 11.0, "e_stage": "1"},
+        {"c_source": ""},
+        {"e_stage": "1"},
+        {"e_stage": "2", "c_source": "blurry"},
+    ],
+)
+def test_the_noted_command_goes_on_with_what_was_applied(
+    trainer: BridgeTrainer, change: dict[str, str | float]
+) -> None:
+    """It does so from the step at which it was applied."""
+    step(trainer, 0)
+    step(trainer, 1)
+    for name, value in change.items():
+        getattr(trainer.pipeline.controls, name).value = value
+    press(trainer.pipeline.controls)
+    step(trainer, 2)
+    applied = LiveSettings.of(
+        trainer.config.pipeline.model.prompt or "", "bridge", trainer.config.pipeline.guidance
+    )
+    assert applied != SETTINGS and "--load-step 1 --max-num-iterations 4" in noted(trainer.base_dir)["resume"]
+    for number in (3, 4, 5):
+        step(trainer, number)
+    ns_train(noted(trainer.base_dir)["resume"])
+    (second,) = (path for path in trainer.base_dir.parent.iterdir() if path != trainer.base_dir)
+    resumed = checkpoint.read(checkpoint.latest(second / "nerfstudio_models"))
+    assert resumed["step"] == 5 and same(resumed["pipeline"], dict(trainer.pipeline.state_dict()))
 
 
 @pytest.mark.parametrize(

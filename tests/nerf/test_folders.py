@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
-from bridge_nerf.nerf.engine import checkpoint
-from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
+from bridge_nerf.nerf.engine.trainer import BridgeTrainerConfig
+from tests.nerf.conftest import ns_train
 from tests.nerf.engine.test_trainer import Train
 from tests.nerf.stub import StubPrior
 
@@ -55,6 +57,84 @@ def test_a_run_that_never_began_leaves_no_folder(
     assert list(config.output_dir.rglob("*")) == [kept]
 
 
+REFUSED = [
+    "--max-num-iterations 0",
+    "--pipeline.objective alchemy",
+    "--pipeline.objective sds --pipeline.stage-start 10",
+    "--pipeline.prior no-such-prior",
+    "--load-dir nowhere",
+    "--load-config nowhere.yml",
+    "--machine.num-devices 2",
+    "--pipeline.model.prompt 'a xylophone'",
+    "--pipeline.model.prompt xylophone --timestamp chosen",
+]
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_a_refused_command_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: StubPrior, flags: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--load-dir" not in flags:  # as of a prior that is on a hub
+        monkeypatch.setattr("bridge_nerf.nerf.engine.validation.check_words", lambda *_: None)
+    with pytest.raises(SystemExit, match="error: "):
+        ns_train(f"ns-train bridge-distill --machine.device-type cpu --vis tensorboard {flags}")
+    assert not list(tmp_path.iterdir())
+
+
+def fail() -> None:
+    raise BrokenPipeError
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+PLACES = {
+    "sweep": "bridge_nerf.nerf.engine.trainer.sweep",
+    "command": "bridge_nerf.nerf.engine.commands.train",
+    "trainer": "nerfstudio.engine.trainer.GradScaler",
+    "prior": "bridge_nerf.nerf.pipeline.BridgePipeline.setup_guidance",
+    "log": "nerfstudio.utils.writer.setup_event_writer",
+    "config": "bridge_nerf.nerf.engine.trainer.yaml.dump",
+    "commands": "bridge_nerf.nerf.engine.trainer.BridgeTrainer._note_commands",
+}
+
+
+@pytest.mark.parametrize("chosen", ["", "--timestamp chosen"])
+@pytest.mark.parametrize("stop", [fail, interrupt])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_that_ends_before_it_begins_leaves_no_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prior: StubPrior,
+    place: str,
+    stop: Callable[[], None],
+    chosen: str,
+) -> None:
+    (other := tmp_path / "outputs/a-pineapple/bridge-distill/other").mkdir(parents=True)
+    (out := tmp_path / "mine").mkdir()
+    folder = other.parents[2] if place == "sweep" else out / "new" / "outputs"
+    monkeypatch.setattr(PLACES[place], lambda *_, **__: stop())
+    with pytest.raises((SystemExit, BrokenPipeError)) as caught:
+        ns_train(
+            "ns-train bridge-distill --machine.device-type cpu --vis tensorboard --prompt 'a pineapple' "
+            f"{chosen} --output-dir {folder}"
+        )
+    assert stop is fail or caught.value.code == 130  # type: ignore[union-attr]
+    assert not list(out.iterdir()) and list(other.parent.iterdir()) == [other]
+
+
+def test_a_file_where_a_folder_would_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "outputs/a-pineapple").mkdir(parents=True)
+    (tmp_path / "outputs/a-pineapple/bridge-distill").touch()
+    with pytest.raises(SystemExit, match=r"error: .*bridge-distill: "):
+        ns_train(
+            "ns-train bridge-distill --machine.device-type cpu --prompt 'a pineapple' "
+            f"--output-dir {tmp_path}/outputs"
+        )
+
+
 def test_a_refused_run_leaves_an_earlier_one_of_its_folder(
     config: BridgeTrainerConfig, trained: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,32 +158,6 @@ def test_what_a_killed_run_had_not_finished_is_swept(config: BridgeTrainerConfig
     config.timestamp = "{timestamp}"
     config.set_timestamp()
     assert at_work.exists() and not gone.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_run_told_to_end_says_how_it_goes_on(
-    config: BridgeTrainerConfig,
-    trained: Train,
-    prior: StubPrior,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    number: signal.Signals,
-) -> None:
-    iteration = BridgeTrainer.train_iteration
-
-    def told(trainer: BridgeTrainer, step: int):
-        if step == 3:
-            signal.raise_signal(number)
-        return iteration(trainer, step)
-
-    monkeypatch.setattr(BridgeTrainer, "train_iteration", told)
-    with pytest.raises(SystemExit) as caught:
-        trained(config, "run")
-    assert caught.value.code == 130 and signal.getsignal(number) is signal.SIG_DFL
-    path = checkpoint.latest(config.get_checkpoint_dir())
-    assert checkpoint.read(path)["step"] == 2
-    said, noted = capsys.readouterr().out, (config.get_base_dir() / "commands.txt").read_text()
-    assert "to resume:" in said and "--load-step 2" in said and "--load-step 2" in noted
 
 
 def test_without_a_prompt_it_is_said_what_is_made(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import shlex
 import signal
 import sys
@@ -98,9 +97,8 @@ def scene(out: Path) -> None:
     config.steps_per_eval_image = config.steps_per_eval_all_images = 0
     config.pipeline.guidance.objective.stage_start = 10
     noted = sorted(out.glob("outputs/*/*/*/commands.txt"))
-    (line,) = re.findall(r"^resume +(.*)$", noted[-1].read_text(), re.MULTILINE) if noted else ("",)
-    words = shlex.split(line)
-    if "--load-dir" in words:
+    words = shlex.split(scenes.noted(noted[-1].parent).get("resume", "")) if noted else []
+    if words:
         flags = dict(pairwise(words))
         config.load_dir, config.load_step = Path(flags["--load-dir"]), int(flags["--load-step"])
         config.max_num_iterations = int(flags["--max-num-iterations"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def _shell(values: Iterable[Any]) -> str:
     return shlex.join(str(value) for value in values)
 
 
-def train(config: Any, default: Any, without: tuple[str, ...] = ()) -> str:
+def train(config: Any, default: Any, without: Collection[str] = ()) -> str:
     """The command that starts the same run again, but for the flags `without`."""
     left_out = {"pipeline.model.prompt", *OWN, *without}
     flags = [f"--{flag} {value}" for flag, value in differences(config, default) if flag not in left_out]
@@ -36,11 +36,13 @@ def train(config: Any, default: Any, without: tuple[str, ...] = ()) -> str:
     return " ".join([f"ns-train {config.method_name} --prompt {prompt}", *flags])
 
 
-def resume(config: Any, default: Any, checkpoint: Path, step: int, steps: int) -> str:
+def resume(
+    config: Any, default: Any, checkpoint: Path, step: int, steps: int, without: Collection[str] = ()
+) -> str:
     """The command that goes on from a checkpoint for `steps` more steps (nerfstudio 1.1's meaning of the
-    flag)."""
+    flag), but for the flags `without`."""
     where = f"--load-dir {shlex.quote(str(checkpoint.parent))} --load-step {step}"
-    return f"{train(config, default, ('max-num-iterations',))} {where} --max-num-iterations {steps}"
+    return f"{train(config, default, {'max-num-iterations', *without})} {where} --max-num-iterations {steps}"
 
 
 def viewer(config_file: Path) -> str:

@@ -7,8 +7,10 @@ As in nerfstudio 1.1, `--max-num-iterations N` after `--load-dir` means N *more*
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,16 +30,21 @@ from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import add_row, auxiliary, sweep, write_atomic
 from bridge_nerf.flags import follow, given, typed
-from bridge_nerf.interrupts import ended_as_by_ctrl_c
+from bridge_nerf.interrupts import Interruption, ended_as_by_ctrl_c, interruptible, say
 from bridge_nerf.nerf.engine import checkpoint, commands, saved_config, turntable, validation
-from bridge_nerf.nerf.engine.validation import exit_on_user_error, note
+from bridge_nerf.nerf.engine import folder as folders
+from bridge_nerf.nerf.engine.validation import exit_on_ctrl_c, exit_on_user_error, note
 from bridge_nerf.nerf.pipeline import BridgePipeline, BridgePipelineConfig
+from bridge_nerf.priors.names import expanded
 from bridge_nerf.priors.plugins import KINDS, is_external
 from bridge_nerf.priors.registry import kind_of
 from bridge_nerf.resuming import fitted
 
 UNRELATED = {"experiment-name", "prior-kind", "defaults-for", "method-name"}
 """Flags on which neither the prior nor the objective decides."""
+
+PATHS = "output_dir", "load_dir", "load_checkpoint"
+"""Fields that name a place on the disk."""
 
 DRAWN_WITHIN_S = 10.0
 """Seconds that a picture in the viewer may take to its end."""
@@ -57,37 +64,60 @@ class BridgeTrainerConfig(TrainerConfig):
     prior_kind: tyro.conf.Suppress[str] = ""
     """Kind of the prior whose defaults were taken for all that was not given; empty until a run begins. A
     configuration made in Python that names one stays as it is."""
+    _made = ()
+    """Folders that were made for this run; no field, and so in no config.yml."""
 
     def __post_init__(self) -> None:
         """Check the file of --load-config: nerfstudio reads it next, with a loader that runs what it says."""
         if self.load_config is not None:
+            self.load_config = expanded(str(self.load_config))
             with exit_on_user_error():
                 saved_config.read(self.load_config, self._registered())
 
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Context of what comes before a run's first step: where that fails, or a signal ends it, nothing of
+        the run is left, and what the user can mend is SystemExit with one line."""
+        with exit_on_ctrl_c(), ended_as_by_ctrl_c():
+            try:
+                with exit_on_user_error():
+                    yield
+            except BaseException:
+                begun = (self.get_base_dir() / "commands.txt").exists()
+                if self._made and comms.is_main_process() and not begun:
+                    folders.remove(self._made)
+                raise
+
     def set_timestamp(self) -> None:
-        """Check the configuration and take its defaults. ns-train calls this first, before anything is
-        printed, written or overwritten."""
-        with exit_on_user_error():
+        """Check the configuration, take its defaults, and make the run's folder. ns-train calls this first,
+        before anything is printed, written or overwritten."""
+        self._made = ()
+        with self.beginning():
             self._check_replay()
+            for name in PATHS:
+                if (path := getattr(self, name)) is not None:
+                    setattr(self, name, expanded(str(path)))
             self.settle()
             self.check()
-        self._make_paths_absolute()
-        chosen = self.timestamp != "{timestamp}"
-        super().set_timestamp()
-        with exit_on_user_error():
-            if not chosen:
-                self._make_folder()
+            self._make_paths_absolute()
+            chosen = self.timestamp != "{timestamp}"
+            super().set_timestamp()
             for folder in filter(Path.is_dir, self.get_base_dir().parent.glob("*")):
                 sweep(folder)
+            self._make_folder(chosen)
 
-    def _make_folder(self) -> None:
-        """Make the run's folder; of two runs that begin in the same second the later has another name."""
+    def _make_folder(self, chosen: bool) -> None:
+        """Make the run's folder, where that of an earlier run was not chosen; of two runs that begin in the
+        same second the later has another name."""
         now, count = self.timestamp, 1
-        self.get_base_dir().parent.mkdir(parents=True, exist_ok=True)
-        while True:
+        while not self._made:
             try:
-                return self.get_base_dir().mkdir()
+                self._made = folders.make(self.get_base_dir())
             except FileExistsError:
+                if not self.get_base_dir().exists():  # a file lies where its parent would be
+                    raise
+                if chosen:
+                    return
                 count += 1
                 self.timestamp = f"{now}_{count}"
 
@@ -154,10 +184,15 @@ class BridgeTrainerConfig(TrainerConfig):
         validation.check(self, self.pipeline)
 
     def _make_paths_absolute(self) -> None:
-        """Make what is noted of the run (config.yml, commands.txt) hold from any folder."""
-        for name in ("output_dir", "load_dir", "load_checkpoint"):
-            if (path := getattr(self, name)) is not None:
-                setattr(self, name, path.absolute())
+        """Make what is noted of the run (config.yml, commands.txt) hold from any folder.
+
+        nerfstudio's commands take a noted --load-step for one of the run's own checkpoints: the file to go on
+        from is named instead.
+        """
+        self.output_dir = self.output_dir.absolute()
+        path = checkpoint.chosen(self.load_dir, self.load_step, self.load_checkpoint)
+        self.load_dir = self.load_step = None
+        self.load_checkpoint = path and path.absolute()
         folder, _ = self.pipeline.prior.resolve(self.machine.device_type)
         if Path(folder).is_absolute():
             self.pipeline.prior.name = folder
@@ -184,19 +219,22 @@ class BridgeTrainerConfig(TrainerConfig):
 
     def print_to_terminal(self) -> None:
         """Print the command that this configuration amounts to; its hundreds of lines stand in config.yml."""
-        self.set_experiment_name()
-        note(commands.train(self, self.default()))
+        with self.beginning():
+            self.set_experiment_name()
+            note(commands.train(self, self.default()))
 
-    def save_config(self, overwrite: bool = False) -> None:
-        """Write config.yml, whole; only where `overwrite` is set over that of an earlier run.
+    def save_config(self) -> None:
+        """Make the run's folder, where there is none. ns-train calls it before anything is loaded, and what
+        may yet turn out wrong must not cost an earlier run its config.yml: the trainer writes it once it is
+        set up."""
+        with self.beginning():
+            self._make_folder(chosen=True)
 
-        ns-train calls it before anything is loaded: what may yet turn out wrong must not cost a run its
-        configuration. The trainer replaces it once it is set up.
-        """
-        with exit_on_user_error():
-            file = self.get_base_dir() / "config.yml"
-            if overwrite or not file.exists():
-                write_atomic(file, yaml.dump(self).encode())
+    def write(self) -> None:
+        """Write config.yml, whole."""
+        noted = copy(self)
+        vars(noted).pop("_made", None)
+        write_atomic(self.get_base_dir() / "config.yml", yaml.dump(noted).encode())
 
 
 class BridgeTrainer(Trainer):
@@ -206,45 +244,34 @@ class BridgeTrainer(Trainer):
     pipeline: BridgePipeline
     _saved: tuple[Path, int] | None = None
     """The checkpoint to go on from, and its step."""
+    _made: int | None = None
+    """The step that was made last; None before the first."""
     _closed: bool = False
     """True from `shutdown` on."""
 
+    def __init__(self, config: BridgeTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        self._interruption = Interruption()
+        with config.beginning():
+            super().__init__(config, local_rank, world_size)
+
     def setup(self, test_mode="val") -> None:
         """Set up as nerfstudio does, for results at the end and the right time left after a resume."""
-        tune(self.device)
-        make_current(self.device)
-        if self.config.is_viewer_enabled():
-            limit_heaps()
-        # ns-train seeds the global generator, other callers may not: the field starts the same for both.
-        try:
-            with exit_on_user_error(), ended_as_by_ctrl_c(), torch.random.fork_rng():
-                torch.manual_seed(self.config.machine.seed)
-                super().setup(test_mode)
-        except BaseException as stop:
+        with self.config.beginning(), torch.random.fork_rng():
+            tune(self.device)
+            make_current(self.device)
+            if self.config.is_viewer_enabled():
+                limit_heaps()
+            # ns-train seeds the global generator, other callers may not: the field starts the same for both.
+            torch.manual_seed(self.config.machine.seed)
+            super().setup(test_mode)
+            self._end_step = self._start_step + self.config.max_num_iterations
+            writer.GLOBAL_BUFFER["max_iter"] = self._end_step
+            at = TrainingCallbackLocation
+            self.callbacks.append(TrainingCallback([at.BEFORE_TRAIN_ITERATION], self._apply_settings))
             if comms.is_main_process():
-                self._leave_nothing()
-            if isinstance(stop, KeyboardInterrupt):
-                raise SystemExit(130) from None
-            raise
-        self._end_step = self._start_step + self.config.max_num_iterations
-        writer.GLOBAL_BUFFER["max_iter"] = self._end_step
-        before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN
-        self.callbacks.append(TrainingCallback([before], self._apply_settings))
-        if comms.is_main_process():
-            self.callbacks.append(TrainingCallback([after], self._results))
-            self.config.save_config(overwrite=True)
-            self._note_commands()
-
-    def _leave_nothing(self) -> None:
-        """Remove the folder of a run that never began, and those above it that hold nothing else."""
-        if (self.base_dir / "commands.txt").exists():
-            return
-        (self.base_dir / "config.yml").unlink(missing_ok=True)
-        with suppress(OSError):  # what is not empty stays
-            for folder in (self.base_dir, *self.base_dir.parents):
-                if folder == self.config.output_dir:
-                    break
-                folder.rmdir()
+                self.callbacks.append(TrainingCallback([at.AFTER_TRAIN], self._results))
+                self.config.write()
+                self._note_commands()
 
     def setup_optimizers(self) -> Optimizers:
         """Load the prior first: the adapter of an objective that has one is optimised too."""
@@ -252,29 +279,83 @@ class BridgeTrainer(Trainer):
         return super().setup_optimizers()
 
     def _apply_settings(self, step: int) -> None:
-        if self.pipeline.apply_settings(step):
-            self.config.save_config(overwrite=True)
+        """Take over what was applied in the viewer, and note it; the steps before are not made again with
+        it."""
+        if self.pipeline.apply_settings(step) and comms.is_main_process():
+            self.config.write()
+            if self._made is not None:
+                self.save_checkpoint(self._made)
+            self._note_commands()
 
     def train(self) -> None:
-        """Train as nerfstudio does, and close the viewer; an interrupted run says how it is resumed."""
-        try:
-            with exit_on_user_error(), ended_as_by_ctrl_c():
-                try:
-                    super().train()
-                finally:
-                    self.shutdown()
-        except (SystemExit, KeyboardInterrupt) as stop:
-            note(f"\nto resume:\n{self._resume()}")
-            if isinstance(stop, KeyboardInterrupt):
-                raise SystemExit(130) from None
-            raise
+        """Train as nerfstudio does, and close the viewer.
+
+        The first Ctrl-C, SIGTERM or SIGHUP ends a run after its step, whose checkpoint is kept, and the
+        second at once; the run says how it is resumed. One of several processes would wait for the others'
+        gradients for ever: those are ended at once.
+        """
+        alone = self.world_size == 1
+        asked = interruptible(self._told) if alone else nullcontext(Interruption())
+        with exit_on_ctrl_c(), ended_as_by_ctrl_c(), asked as self._interruption:
+            try:
+                with exit_on_user_error():
+                    try:
+                        super().train()
+                    finally:
+                        self.shutdown()
+            except (SystemExit, KeyboardInterrupt):
+                note(f"\nto {'start again' if self._saved is None else 'resume'}:\n{self._resume()}")
+                raise
+
+    def _told(self, interruption: Interruption) -> None:
+        """Say what the first signal does; it ends a run at once of which all steps are saved."""
+        if self._saved is not None and self._saved[1] == self._end_step - 1:
+            raise KeyboardInterrupt
+        by_hand = interruption.number == signal.SIGINT
+        what = "checkpoint and turntable" if by_hand else "the checkpoint"
+        say(f"stopping after this step: saving {what}; Ctrl-C{' again' * by_hand} stops at once")
+
+    @property
+    def stop_training(self) -> bool:
+        """True where training is to end after its step. nerfstudio looks at it also while it is paused."""
+        return self._closed or self._interruption.is_set()
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        """Nothing: nerfstudio sets it when it begins, which takes nothing back that was asked for before."""
+
+    def eval_iteration(self, step: int) -> None:
+        """Evaluate as nerfstudio does, which may take long, unless training is to end."""
+        if not self.stop_training:
+            super().eval_iteration(step)
+
+    def _after_train(self) -> None:
+        """Save the last step that was made, which nerfstudio's own count may be one ahead of, and end as
+        nerfstudio does or, where a signal asked for it, without waiting for anything."""
+        if self._made is not None:
+            self.step = self._made
+            if self._interruption.is_set():
+                self.save_checkpoint(self.step)
+                self._stop()
+            super()._after_train()
+        elif self._interruption.is_set():
+            raise SystemExit(130)
+
+    def _stop(self) -> None:
+        """Write what an interrupted run leaves beside its checkpoint, and raise SystemExit."""
+        self._apply_settings(self.step + 1)  # of someone who pressed Apply while training was paused
+        kept = [self.checkpoint_dir / f"step-{self.step:09d}.ckpt"]
+        if self._interruption.number == signal.SIGINT:
+            kept += self._write_turntable()
+        names = ", ".join(path.name for path in kept)
+        note(f"\nstopped after {self.step + 1} of {self._end_step} steps; {self.base_dir} keeps {names}")
+        raise SystemExit(130)
 
     def shutdown(self) -> None:
         """Stop training, and the viewer with the threads that draw for its visitors: one that still draws
         while the interpreter ends would abort the process. A second call, as at the end of a training that
         another thread has shut down, waits for the threads alone."""
         closed, self._closed = self._closed, True
-        self.stop_training = True
         drawing = list(getattr(self.viewer_state, "render_statemachines", {}).values())
         for thread in drawing:
             thread.running, thread.interrupt_render_flag = False, True
@@ -287,6 +368,7 @@ class BridgeTrainer(Trainer):
         """Make a step as nerfstudio does; the bridge's errors, where they are measured, go to errors.csv too:
         the viewer alone keeps no log."""
         loss, losses, metrics = super().train_iteration(step)
+        self._made = step
         errors = {name: value for name, value in metrics.items() if name in ERRORS}
         if errors and comms.is_main_process():
             path = self.base_dir / "errors.csv"
@@ -331,9 +413,9 @@ class BridgeTrainer(Trainer):
         Raises:
             UserError: A parameter is not finite; the last good checkpoint stays.
         """
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         pipeline = getattr(self.pipeline, "module", self.pipeline)
         pipeline.check_finite(step)
-        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state: checkpoint.State = {
             "step": step,
             "pipeline": pipeline.state_dict(),
@@ -352,25 +434,29 @@ class BridgeTrainer(Trainer):
 
     def _resume(self) -> str:
         """The command that goes on from here: to the planned end or, past it, as far again."""
-        default = self.config.default()
+        config, default = self.config, self.config.default()
+        differing = [flag for flag, _ in commands.differences(config, default)]
+        idle = validation.ineffective(config, config.pipeline, differing)
         if self._saved is None:
-            return commands.train(self.config, default)
+            return commands.train(config, default, idle)
         path, step = self._saved
         left = self._end_step - 1 - step
-        return commands.resume(self.config, default, path, step, left or self.config.max_num_iterations)
+        return commands.resume(config, default, path, step, left or config.max_num_iterations, idle)
 
     def _note_commands(self) -> None:
-        """Keep `commands.txt` true: also after a SIGKILL it says how to go on."""
+        """Keep `commands.txt` true: also after a SIGKILL it says how to go on, with what there is."""
         config_file = self.base_dir / "config.yml"
-        lines = [
-            f"view    {commands.viewer(config_file)}",
-            f"resume  {self._resume()}",
-            f"render  {commands.render(config_file)}",
-        ]
+        lines = [f"{'start ' if self._saved is None else 'resume'}  {self._resume()}"]
+        if any(self.checkpoint_dir.glob("step-*.ckpt")):
+            lines = [
+                f"view    {commands.viewer(config_file)}",
+                *lines,
+                f"render  {commands.render(config_file)}",
+            ]
         write_atomic(self.base_dir / "commands.txt", ("\n".join(lines) + "\n").encode())
 
-    def _results(self, step: int) -> None:
-        """Write turntable video and contact sheet beside the checkpoint, and print how to go on from here."""
+    def _write_turntable(self) -> list[Path]:
+        """Write turntable video and contact sheet into the run's folder; answers those that could be made."""
         files = [self.base_dir / name for name in turntable.FILES]
         for path in files:
             path.unlink(missing_ok=True)  # of the object as it was when an earlier run of this folder ended
@@ -381,8 +467,13 @@ class BridgeTrainer(Trainer):
             with self.train_lock:
                 frames = turntable.frames(self.pipeline.model, orbit, manager.config.eval_resolution)
             turntable.write(self.base_dir, frames, manager.config.eval_cameras)
-        self._note_commands()
+        return [path for path in files if path.exists()]
+
+    def _results(self, step: int) -> None:
+        """Write the turntable, and print how to go on from here."""
+        if self._interruption.is_set():  # while the last step was saved
+            self._stop()
         noted = self.base_dir / "commands.txt"
-        for path in filter(Path.exists, [*files, noted]):
+        for path in (*self._write_turntable(), noted):
             CONSOLE.print(f"{path.name:<15} {path}", highlight=False, soft_wrap=True)
         print(noted.read_text(), flush=True)

@@ -6,7 +6,7 @@ import errno
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +86,16 @@ def exit_on_user_error() -> Iterator[None]:
         sizes = "train-resolution, final-resolution or cameras-per-step of --pipeline.datamanager"
         smaller = f"{sizes}, --pipeline.model.samples or a smaller field"
         raise SystemExit(f"error: not enough memory ({reason}); lower {smaller}") from None
+
+
+@contextmanager
+def exit_on_ctrl_c() -> Iterator[None]:
+    """Turn KeyboardInterrupt into SystemExit with the exit code of shells: nerfstudio would print a traceback
+    and end as a run that succeeded."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def note(message: str) -> None:
@@ -282,6 +292,19 @@ def check_effective(config: TrainerConfig, pipeline: BridgePipelineConfig, flags
     for pattern, condition in _ineffective(pipeline):
         if idle := sorted(flag for flag in flags if re.fullmatch(rf"pipeline\.{pattern}", flag)):
             raise UserError(f"--{idle[0]} changes nothing while {condition}: leave it out, or change that")
+
+
+def ineffective(config: TrainerConfig, pipeline: BridgePipelineConfig, flags: Iterable[str]) -> set[str]:
+    """Those of the flags that `check_effective` refuses, as where a stage was chosen in the viewer."""
+
+    def refused(flag: str) -> bool:
+        try:
+            check_effective(config, pipeline, {flag})
+        except UserError:
+            return True
+        return False
+
+    return set(filter(refused, flags))
 
 
 def _ineffective(pipeline: BridgePipelineConfig) -> Iterator[tuple[str, str]]:

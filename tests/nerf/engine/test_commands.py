@@ -81,7 +81,7 @@ def relative(
     first = deepcopy(config)
     first.max_num_iterations = 2
     trained(first, "first")
-    config.load_dir = Path("outputs/a-pineapple/bridge-distill/first")
+    config.load_dir, config.load_step = Path("outputs/a-pineapple/bridge-distill/first"), 1
     config.max_num_iterations = 2
     trained(config, "run")
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -103,6 +103,33 @@ def test_what_is_noted_holds_in_any_folder(relative: Path) -> None:
         config, *_, step = eval_setup(config_file)
         assert step == 3
     assert config.load_dir == run / "nerfstudio_models"
+
+
+def test_the_home_may_be_written_as_a_tilde(
+    config: BridgeTrainerConfig,
+    trained: Callable[[BridgeTrainerConfig, str], BridgeTrainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(asset("toybox/prior"), tmp_path / "home" / "prior")
+    config.output_dir, config.pipeline.prior.name = Path("~/outputs"), "~/prior"
+    config.max_num_iterations = 2
+    first = deepcopy(config)
+    trained(first, "first")
+    second = deepcopy(config)
+    config.load_dir = earlier = Path("~/outputs/a-pineapple/bridge-distill/first")
+    trained(config, "run")
+    second.load_checkpoint = earlier / "nerfstudio_models/step-000000001.ckpt"
+    trained(second, "second")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    run = tmp_path / "home/outputs/a-pineapple/bridge-distill/run"
+    assert "~" not in (run / "commands.txt").read_text() and "~" not in (run / "config.yml").read_text()
+    taken = parsed(
+        "ns-train bridge-distill --load-config ~/outputs/a-pineapple/bridge-distill/run/config.yml"
+    )
+    assert taken.load_config == run / "config.yml"
 
 
 def test_a_run_that_was_moved_is_found_from_where_its_outputs_lie(relative: Path) -> None:

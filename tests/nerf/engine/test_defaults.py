@@ -23,8 +23,9 @@ BEGIN = "bridge-distill --prompt pineapple"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch):
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A run as ns-train begins it, up to the point where something would be loaded."""
+    monkeypatch.chdir(tmp_path)
 
     def begin(line: str) -> BridgeTrainerConfig:
         from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
