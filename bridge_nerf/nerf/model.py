@@ -186,13 +186,13 @@ class BridgeModel(Model):
         self, sums: Float[Tensor, "n 5"], origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
     ) -> dict[str, Tensor]:
         """Images for people, from the sums over rays of colour, 1 and distance."""
-        normals = surface.normals(self._density, sums, origins, directions)
+        depth, normals = surface.depth_and_normals(self._density, sums, origins, directions)
         return {
             "rgb": self._before_background(sums),
             "albedo": surface.albedo(sums),
             "normals": ((normals + 1) / 2).clamp(0, 1),  # ns-export stops at less or more
             "accumulation": sums[:, 3:4],
-            "depth": surface.depth(sums, origins),
+            "depth": depth,
         }
 
     def _sample(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Samples:
