@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from nerfstudio.cameras.camera_paths import get_spiral_path
 from nerfstudio.scripts import exporter, render
 from numpy.typing import NDArray
+from PIL import Image
 
 from bridge_nerf.nerf.datamanager import OrbitDataManagerConfig
 from bridge_nerf.nerf.refusals import REFUSED
+from bridge_nerf.nerf.scene.orbit import turntable
 from tests.nerf.conftest import small_config, train
 from tests.nerf.stub import StubPrior
 from tests.nerf.test_command_line import run as run_command
@@ -158,6 +161,47 @@ def test_outside_training_each_batch_of_rays_comes_from_other_sides() -> None:
     assert len(torch.cat([first, second]).unique(dim=0)) == 16
     manager.train()
     assert torch.equal(manager.next_train(3)[0].origins, law)
+
+
+OUTPUTS = ["rgb", "normals", "albedo", "depth", "accumulation"]
+
+
+@pytest.mark.skipif(which("ffmpeg") is None, reason="ns-render wants the program ffmpeg")
+@pytest.mark.parametrize("crop", [None, 2.0, 0.1])
+def test_rendered_paths_show_all_outputs(run: Path, tmp_path: Path, crop: float | None) -> None:
+    pose = turntable(1, 15.0, 3.3, 40.0).poses()[0]
+    square = torch.cat([pose, torch.tensor([[0.0, 0, 0, 1]])]).flatten().tolist()
+    path: dict[str, Any] = {"render_height": 32, "render_width": 32, "seconds": 1, "crop": None}
+    path["camera_path"] = [{"camera_to_world": square, "fov": 40.0}]
+    if crop is not None:
+        white = {"r": 255, "g": 255, "b": 255}
+        path["crop"] = {"crop_bg_color": white, "crop_center": [0, 0, 0], "crop_scale": [crop] * 3}
+    (tmp_path / "path.json").write_text(json.dumps(path))
+    options: dict[str, Any] = {
+        "rendered_output_names": OUTPUTS,
+        "output_format": "images",
+        "image_format": "png",
+    }
+    file = tmp_path / "path.json"
+    render.RenderCameraPath(run / "config.yml", tmp_path / "a", camera_path_filename=file, **options).main()
+    image = np.asarray(Image.open(tmp_path / "a" / "00000.png"), float) / 255
+    rgb, normals, albedo, _, _ = np.split(image, len(OUTPUTS), axis=1)
+    hit = albedo.min(-1) < 0.99
+    assert np.allclose(rgb[0, 0], 1) and np.allclose(normals[0, 0], 0.5, atol=0.01)
+    assert (hit.sum() > 30) == (crop != 0.1)
+
+
+@pytest.mark.skipif(which("ffmpeg") is None, reason="ns-render wants the program ffmpeg")
+def test_a_spiral_and_a_circle_show_the_object(run: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"output_format": "images", "image_format": "png"}
+    render.SpiralRender(run / "config.yml", tmp_path / "spiral", seconds=0.2, **options).main()
+    render.RenderInterpolated(
+        run / "config.yml", tmp_path / "circle", interpolation_steps=1, **options
+    ).main()
+    for name, number in (("spiral", 4), ("circle", 4)):
+        images = [np.asarray(Image.open(file)) for file in (tmp_path / name).glob("*.png")]
+        assert len(images) >= number
+        assert all(image[32, 32].min() < 250 and image[0].min() == 255 for image in images)
 
 
 @pytest.mark.slow

@@ -62,9 +62,10 @@ def depth_and_normals(
 
     solid = (sums[:, 3] >= SOLID).nonzero()[:, 0]
     starts, ways, kept = (part.index_select(0, solid) for part in (origins, directions, sums))
-    places = kept[:, 4:] / kept[:, 3:4] + sums.new_tensor(AROUND)
+    expected = kept[:, 4:] / kept[:, 3:4]
+    places = (expected + sums.new_tensor(AROUND)).clamp_min(0)
     above = log_density(starts[:, None] + places[..., None] * ways[:, None]) - math.log(LEVEL)
-    distance = _first_zero(places, above, otherwise=kept[:, 4:] / kept[:, 3:4])
+    distance = _first_zero(places, above, otherwise=expected)
     corners = sums.new_tensor(CORNERS)
     around = (starts + distance * ways)[:, None] + REACH / math.sqrt(3) * corners
     normals = F.normalize(-log_density(around) @ corners, dim=-1)

@@ -52,6 +52,11 @@ def test_a_surface_far_before_the_expected_distance_is_as_far_as_it_is_looked_fo
     torch.testing.assert_close(place, torch.tensor([0.2 - AROUND[0], 0.0, 0.0]))
 
 
+def test_nothing_is_behind_the_camera() -> None:
+    place, _ = seen(lambda x: torch.full_like(x[:, 0], 2 * LEVEL), 1.0, 0.05)
+    assert torch.equal(place, ORIGIN[0])
+
+
 def test_soft_matter_has_its_surface_at_the_expected_distance() -> None:
     place, _ = seen(lambda x: torch.full_like(x[:, 0], LEVEL / 2), 0.6, 2.7)
     torch.testing.assert_close(place, torch.tensor([0.3, 0.0, 0.0]))
