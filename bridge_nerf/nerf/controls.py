@@ -23,6 +23,7 @@ from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import GuidanceConfig, StageChoice
 from bridge_nerf.guidance.relevance import check_relevant
 from bridge_nerf.nerf.viewer_access import OwnPages
+from bridge_nerf.nerf.viewer_defaults import PanelDefaults
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -111,6 +112,7 @@ class Controls(nn.Module):
         self.g_message = ViewerText("Message", "", disabled=True)
         self.own_pages = OwnPages()
         self.initial_camera = InitialCamera()
+        self.panel_defaults = PanelDefaults()
         self._noted: LiveSettings | None = None
 
     def _note(self) -> None:

@@ -6,22 +6,38 @@ ask for that class by name.
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import DataManager, DataManagerConfig
-from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager, TrivialDataset
+from nerfstudio.data.datamanagers.random_cameras_datamanager import RandomCamerasDataManager
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import STEPS, Range
-from bridge_nerf.nerf.scene.orbit import GOLDEN, Orbit, OrbitConfig, check_numbers, random_orbit, turntable
+from bridge_nerf.nerf.camera_set import CameraSet, RayBudget, SpiralStart
+from bridge_nerf.nerf.refusals import refuse_command
+from bridge_nerf.nerf.scene.orbit import (
+    GOLDEN,
+    Orbit,
+    OrbitConfig,
+    around,
+    check_numbers,
+    random_orbit,
+    turntable,
+)
 
 PIXELS = Range(1, 8192)
+ALL_SIDES = 64
+"""Cameras, on all sides, of which a mesh is fused."""
+AT_ONCE = 8
+"""Cameras of a batch of rays for points: even a small cloud has all sides."""
 
 
 @dataclass
@@ -57,6 +73,11 @@ class OrbitDataManagerConfig(DataManagerConfig):
     eval_distance: float = 3.3
     """Distance of the turntable's cameras from the middle, in radii of the unit ball."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read what a run has saved, unless it is for a command that has no use for it."""
+        refuse_command(sys.argv)
+        self.__dict__.update(state)
+
     def resolution(self, step: int) -> int:
         """Pixels a side of training images at this absolute step."""
         if self.final_resolution is None or step < self.final_resolution_from:
@@ -77,7 +98,10 @@ class OrbitDataManagerConfig(DataManagerConfig):
 
 
 class OrbitDataManager(RandomCamerasDataManager):
-    """The cameras of step k are a pure function of (seed, k), whatever happened before."""
+    """While training, the cameras of step k are a pure function of (seed, k), whatever happened before.
+
+    Outside, each batch of rays comes from other sides: `ns-export` asks for that of step 0 again and again.
+    """
 
     config: OrbitDataManagerConfig  # type: ignore[assignment]
 
@@ -93,11 +117,14 @@ class OrbitDataManager(RandomCamerasDataManager):
         self.config, self.device, self.test_mode = config, device, test_mode
         self.world_size, self.local_rank, self.sampler = world_size, local_rank, None
         self.seed = self.step = 0
-        cameras = self._turntable_cameras()
-        self.train_dataset = self.eval_dataset = TrivialDataset(cameras)
+        size, elsewhere = config.eval_resolution, (config.eval_distance, self._fov)
+        self.train_dataset = CameraSet(around(ALL_SIDES, *elsewhere), size, device)
+        self.eval_dataset = CameraSet(self.turntable(config.eval_cameras), size, device, closed=True)
+        self.train_dataparser_outputs = self.train_dataset.outputs
+        self.train_pixel_sampler = RayBudget()
         DataManager.__init__(self)
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=device)
-        self.eval_dataloader = self.fixed_indices_eval_dataloader
+        self.eval_dataloader = SpiralStart(self.eval_dataset, device=device)
 
     def setup_train(self) -> None:
         """Load nothing."""
@@ -108,22 +135,23 @@ class OrbitDataManager(RandomCamerasDataManager):
     def turntable(self, cameras: int) -> Orbit:
         """Evenly spaced evaluation cameras around the object."""
         config = self.config
-        fov = sum(config.orbit.fov_range) / 2
-        return turntable(cameras, config.eval_elevation, config.eval_distance, fov)
+        return turntable(cameras, config.eval_elevation, config.eval_distance, self._fov)
 
-    def _turntable_cameras(self) -> Cameras:
-        orbit, size = self.turntable(self.config.eval_cameras), self.config.eval_resolution
-        # ns-render interpolates between neighbours: the first camera again at the end closes the circle.
-        closed = [*range(len(orbit.azimuth)), 0]
-        focal, middle = orbit.focal(size)[closed], size / 2
-        poses = orbit.poses()[closed]
-        return Cameras(poses, focal, focal, middle, middle, width=size, height=size).to(self.device)
+    @property
+    def _fov(self) -> float:
+        """Opening angle of all cameras but those of training, degrees."""
+        return sum(self.config.orbit.fov_range) / 2
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """All rays of this step's images, and the `Orbit` they come from, in main memory."""
-        self.train_count, self.step = self.train_count + 1, step
-        orbit = random_orbit(self.config.orbit, self.config.cameras_per_step, self.seed, step)
-        origins, directions = orbit.to(torch.device(self.device)).rays(self.config.resolution(step))
+        self.train_count += 1
+        if self.training:
+            self.step, side = step, self.config.resolution(step)
+            orbit = random_orbit(self.config.orbit, self.config.cameras_per_step, self.seed, step)
+        else:
+            side = max(1, math.isqrt(self.train_pixel_sampler.num_rays_per_batch // AT_ONCE))
+            orbit = around(AT_ONCE, self.config.eval_distance, self._fov, 360 * GOLDEN * self.train_count)
+        origins, directions = orbit.to(torch.device(self.device)).rays(side)
         pixel_area = torch.ones_like(origins[:, :1])
         return RayBundle(origins=origins, directions=directions, pixel_area=pixel_area), {"orbit": orbit}
 

@@ -17,6 +17,7 @@ from torch.nn import Parameter
 from bridge_nerf.annealing import Ramp
 from bridge_nerf.devices import send
 from bridge_nerf.flags import SIZE, STEP, Range
+from bridge_nerf.nerf.scene import surface
 from bridge_nerf.nerf.scene.background import Background, BackgroundKind
 from bridge_nerf.nerf.scene.field import BridgeField, FieldConfig
 from bridge_nerf.nerf.scene.regularisers import distortion, entropy, sparsity
@@ -144,8 +145,16 @@ class BridgeModel(Model):
         return self.background.colour(self.seed, self.step) if self.training else self.background.shown()
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """Colour "rgb" (n 3), "accumulation" (n 1), "depth" (n 1, the ball's far side behind it); while
-        training also the regularisers."""
+        """Images, the viewer's first one first.
+
+        "rgb" (n 3): the object before the background.
+        "albedo" (n 3): the object's own colour alone; white where nothing is.
+        "normals" (n 3): unit normals n in the world's axes as (n + 1) / 2; 0.5 where no surface is.
+        "accumulation" (n 1): the opacity.
+        "depth" (n 1): distance of the surface; where there is none, one that is behind everything.
+
+        While training "rgb", "accumulation" and the regularisers alone.
+        """
         origins, directions = ray_bundle.origins.reshape(-1, 3), ray_bundle.directions.reshape(-1, 3)
         near, far = sphere_span(origins, directions)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:  # the viewer's crop box
@@ -156,24 +165,34 @@ class BridgeModel(Model):
         far = torch.maximum(far, near)
         if not self.training and not torch.is_grad_enabled():
             rays, samples = (origins, directions, near, far), self.config.eval_samples
-            return self._composed(look(self.field, *rays, samples, self._occupied_now()), far)
+            return self._images(look(self.field, *rays, samples, self._occupied_now()), *rays[:2])
         samples = self._sample(origins, directions, near, far)
         if torch.is_grad_enabled():
             samples = weighty(self._density, samples, self.config.least_weight)
         density, colour = self.field(samples.positions)
         w = weights(density, samples)
-        outputs = self._composed(ray_sums(w, samples.values(colour), samples), far)
+        sums = ray_sums(w, samples.values(colour), samples)
         if not self.training:
-            return outputs
-        return outputs | self._regularisers(w, samples, outputs["accumulation"][:, 0], far > near)
+            return self._images(sums, origins, directions)
+        opacity = sums[:, 3:4]
+        return {"rgb": self._before_background(sums), "accumulation": opacity} | self._regularisers(
+            w, samples, opacity[:, 0], far > near
+        )
 
-    def _composed(self, sums: Float[Tensor, "n 5"], far: Float[Tensor, "n"]) -> dict[str, Tensor]:
-        """Outputs from the sums over rays of colour, 1 and distance."""
-        rgb, opacity, depth = sums.split([3, 1, 1], -1)
+    def _before_background(self, sums: Float[Tensor, "n 5"]) -> Float[Tensor, "n 3"]:
+        return sums[:, :3] + (1 - sums[:, 3:4]) * self.background_colour()
+
+    def _images(
+        self, sums: Float[Tensor, "n 5"], origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
+    ) -> dict[str, Tensor]:
+        """Images for people, from the sums over rays of colour, 1 and distance."""
+        depth, normals = surface.depth_and_normals(self._density, sums, origins, directions)
         return {
-            "rgb": rgb + (1 - opacity) * self.background_colour(),
-            "accumulation": opacity,
-            "depth": depth + (1 - opacity) * far[:, None],
+            "rgb": self._before_background(sums),
+            "albedo": surface.albedo(sums),
+            "normals": ((normals + 1) / 2).clamp(0, 1),  # ns-export stops at less or more
+            "accumulation": sums[:, 3:4],
+            "depth": depth,
         }
 
     def _sample(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Samples:
@@ -229,11 +248,12 @@ class BridgeModel(Model):
         return {"coverage": outputs["accumulation"].detach().mean()}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
-        """Straight (not premultiplied) RGBA: the background is taken out again."""
-        opacity = outputs["accumulation"]
-        behind = (1 - opacity) * self.background_colour().to(opacity)
-        colour = (outputs[output_name] - behind) / opacity.clamp_min(1e-6)
-        return torch.cat([colour.clamp(0, 1), opacity], -1)
+        """Straight (not premultiplied) RGBA: the background, which "rgb" alone has, is taken out again."""
+        colour, opacity = outputs[output_name], outputs["accumulation"]
+        if output_name == "rgb":
+            behind = (1 - opacity) * self.background_colour().to(opacity)
+            colour = ((colour - behind) / opacity.clamp_min(1e-6)).clamp(0, 1)
+        return torch.cat([colour, opacity], -1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]

@@ -25,13 +25,52 @@ def rays(resolution: int = 24) -> RayBundle:
 def test_outputs_start_with_rgb_and_show_the_background_beside_the_object() -> None:
     model = make().eval()
     outputs = model.get_outputs(rays())
-    assert next(iter(outputs)) == "rgb"
+    assert list(outputs) == ["rgb", "albedo", "normals", "accumulation", "depth"]
     image = outputs["rgb"].view(3, 24, 24, 3)
     torch.testing.assert_close(image[:, 0, 0], torch.ones(3, 3))
     opacity, depth = (outputs[name].view(3, 24, 24) for name in ("accumulation", "depth"))
     assert (opacity[:, 12, 12] > 0.95).all()
     assert (opacity[:, 0, 0] == 0).all()
     assert ((depth[:, 12, 12] > 2.5) & (depth[:, 12, 12] < 3.3)).all()
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_where_nothing_is_hit_images_are_plain(gradient: bool) -> None:
+    model, bundle = make(background="blue").eval(), rays()
+    with torch.set_grad_enabled(gradient):
+        outputs = {name: image.view(3, 24, 24, -1) for name, image in model.get_outputs(bundle).items()}
+    through_the_ball = outputs["accumulation"][:, 3, 12]
+    assert (through_the_ball < 0.5).all(), "this ray meets the ball and not the object"
+    for name, plain in (("albedo", 1.0), ("normals", 0.5)):
+        assert (outputs[name][:, [0, 3], [0, 12]] == plain).all()
+    depth = outputs["depth"]
+    assert torch.equal(depth[:, 0, 0], depth[:, 3, 12]), "no ball is seen"
+    assert (depth <= depth[:, :1, :1]).all() and (depth[:, 12, 12] < 3.3).all()
+
+
+def test_normals_point_away_from_a_ball_in_the_worlds_axes() -> None:
+    model, bundle = make().eval(), rays()
+    with torch.no_grad():
+        for grid in model.field.encoding.parameters():
+            grid.zero_()
+        outputs = model.get_outputs(bundle)
+    hit = outputs["accumulation"][:, 0] > 0.5
+    points = (bundle.origins + outputs["depth"] * bundle.directions)[hit]
+    normals = 2 * outputs["normals"][hit] - 1
+    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(len(normals)))
+    cosines = (normals * torch.nn.functional.normalize(points, dim=-1)).sum(-1)
+    assert cosines.min() > 0.95 and cosines.mean() > 0.99
+
+
+def test_albedo_has_no_background_in_it() -> None:
+    colours = []
+    for background in ("blue", "white"):
+        outputs = make(background=background).eval().get_outputs(rays())
+        colours.append(outputs["albedo"])
+    torch.testing.assert_close(*colours)
+    clear = outputs["accumulation"][:, 0] > 0.999
+    assert clear.any()
+    torch.testing.assert_close(outputs["albedo"][clear], outputs["rgb"][clear], atol=2e-3, rtol=0)
 
 
 def test_what_is_left_out_does_not_show() -> None:
@@ -110,6 +149,10 @@ def test_rgba_takes_the_background_out() -> None:
     assert rgba.shape[-1] == 4
     again = rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * model.background.shown()
     torch.testing.assert_close(again, outputs["rgb"], atol=1e-3, rtol=0)
+    for name in ("albedo", "normals"):
+        torch.testing.assert_close(
+            model.get_rgba_image(outputs, name), torch.cat([outputs[name], outputs["accumulation"]], -1)
+        )
 
 
 def test_a_crop_box_cuts() -> None:

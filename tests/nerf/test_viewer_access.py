@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 from viser._messages import GuiUpdateMessage
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
@@ -18,6 +19,7 @@ from websockets.sync.client import connect
 
 from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
 from bridge_nerf.nerf.viewer_access import refusal
+from bridge_nerf.nerf.viewer_defaults import TEXTURE
 from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE
 
@@ -110,6 +112,28 @@ def test_a_rendering_is_named_within_its_folder(viewer: Any, typed: str, kept: s
         while name.value == "before" and time.monotonic() < end:
             time.sleep(0.01)
     assert name.value == kept
+
+
+def test_the_crop_box_holds_the_whole_object(viewer: Any) -> None:
+    panel = viewer.control_panel
+    model = viewer.pipeline.model.eval()
+    camera = viewer.pipeline.datamanager.eval_dataset.cameras[0:1]
+    with torch.no_grad():
+        whole, cropped = (
+            model.get_outputs_for_camera(camera, obb_box=box)["accumulation"]
+            for box in (None, panel.crop_obb)
+        )
+    model.train()
+    assert whole.max() > 0.9
+    torch.testing.assert_close(cropped, whole, atol=0.01, rtol=0)
+    assert panel.crop_obb.within(torch.tensor([[0.99, 0.0, 0.0], [0.0, -0.99, 0.0]])).all()
+    assert panel.background_color == (255, 255, 255)
+
+
+def test_a_texture_takes_a_cpu_no_hours(viewer: Any) -> None:
+    elements = viewer.viser_server.gui._gui_input_handle_from_id.values()
+    shown = {element._impl.label: element.value for element in elements if element._impl.label in TEXTURE}
+    assert shown == TEXTURE
 
 
 def test_a_thread_that_draws_ends_before_the_run_does() -> None:

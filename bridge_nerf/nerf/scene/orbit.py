@@ -125,3 +125,12 @@ def turntable(cameras: int, elevation: float, distance: float, fov: float) -> Or
     """Evenly spaced cameras around the object, from its front."""
     azimuth = torch.arange(cameras) * (360 / cameras)
     return Orbit(azimuth, *(torch.full((cameras,), value) for value in (elevation, distance, fov)))
+
+
+def around(cameras: int, distance: float, fov: float, turn: float = 0.0) -> Orbit:
+    """Evenly spaced cameras on all sides, along a spiral from below to above (Bauer 2000, Distribution of
+    points on a sphere with application to star catalogs) that is turned by `turn` degrees."""
+    height = (2 * torch.arange(cameras) + 1) / cameras - 1
+    elevation = torch.rad2deg(torch.asin(height))
+    azimuth = turn + math.sqrt(math.pi * cameras) * (elevation + 90)
+    return Orbit(azimuth, elevation, *(torch.full((cameras,), value) for value in (distance, fov)))
