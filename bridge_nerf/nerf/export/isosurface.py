@@ -23,7 +23,7 @@ LEAST = 1e-6
 """Lowest density that the grid tells from nothing."""
 SMOOTHING = 1.0
 """Standard deviation of the Gaussian that smooths the grid, in cells."""
-TRIES = [(share, aggressiveness) for share in (1.0, 0.97, 0.94, 0.9, 0.85) for aggressiveness in (5, 3)]
+TRIES = [(share, aggressiveness) for share in (1.0, 0.97, 0.94, 0.9) for aggressiveness in (5, 3)]
 """Shares of the faces, and settings of the decimation, to try until one leaves the surface closed: rarely, it
 joins two sheets at an edge, and elsewhere each time."""
 SMALLEST_PART = 0.01
@@ -126,9 +126,17 @@ def triangles(
     whole = vertices.astype(np.float32), faces.astype(np.int32)
     for share, aggressiveness in TRIES if len(faces) > most else ():
         vertices, faces = simplify(*whole, target_count=int(share * most), agg=aggressiveness)
+        faces = unfolded(faces)
         if is_closed(faces):
             break
     return vertices.astype(np.float64), faces.astype(np.int64)
+
+
+def unfolded(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
+    """The faces without those that lie back to back, between the same vertices: they enclose nothing, and are
+    what joins two sheets at an edge."""
+    _, same, count = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True, return_counts=True)
+    return faces[count[same.ravel()] == 1]
 
 
 def is_closed(faces: Int[np.ndarray, "f 3"]) -> bool:
