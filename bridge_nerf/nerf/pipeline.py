@@ -10,12 +10,18 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, distributed
 from torch.nn import Parameter
 
 from bridge_nerf.devices import send
+from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.presets import IMAGE_PRESETS, SCENE_PRESETS
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.stages import Stages
@@ -28,9 +34,12 @@ from bridge_nerf.guidance.rng import PerStepDraws
 from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
+from bridge_nerf.nerf.elements import Picture
+from bridge_nerf.nerf.inspector import SOURCES, Inspected, Inspector, Look, heat
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
-from bridge_nerf.nerf.scene.orbit import Orbit
+from bridge_nerf.nerf.scene.orbit import Orbit, pixel_rays
+from bridge_nerf.pixels import to_bytes
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
 from bridge_nerf.resuming import fitted
@@ -103,6 +112,7 @@ class BridgePipeline(VanillaPipeline):
         self.controls = Controls(
             LiveSettings.of(config.model.prompt or "", config.objective, config.guidance)
         )
+        self.inspector = Inspector(self.inspect, self.datamanager.turntable(1))
         self.adapter = None
         self._distiller: Distiller | None = None
 
@@ -218,6 +228,21 @@ class BridgePipeline(VanillaPipeline):
                     f"with a lower one{more}"
                 )
 
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:  # type: ignore[override]
+        """Nerfstudio's, and those that answer the viewer's panel."""
+        at = TrainingCallbackLocation
+
+        def end(step: int) -> None:
+            self.controls.refuse_late()
+            self.inspector.answer_idly()
+
+        return [
+            *super().get_training_callbacks(attributes),
+            # After a step: what was applied before it counts.
+            TrainingCallback([at.AFTER_TRAIN_ITERATION], self.inspector.answer),
+            TrainingCallback([at.AFTER_TRAIN], end),
+        ]
+
     def apply_settings(self, step: int) -> bool:
         """Take over what was applied in the viewer since the last step; True where that changed anything."""
         settings = self.controls.take()
@@ -241,10 +266,7 @@ class BridgePipeline(VanillaPipeline):
         """Turn the object by half where the prior takes its front for its back: see `orientation`."""
         distiller, config = self.distiller, self.config
         orbit = front_and_back(config.datamanager.orbit, config.view)
-        side = config.datamanager.resolution(step)
-        origins, directions = orbit.to(torch.device(self.device)).rays(side)
-        outputs = self.model(RayBundle(origins, directions, pixel_area=torch.ones_like(origins[:, :1])))
-        x = self._latents(outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2))
+        x = self._rendered(orbit.poses(), orbit, step)
         rows = self._rows(orbit, step)
         opposite = rows[len(rows) // 2 :] + rows[: len(rows) // 2]
         source = generator(self.model.seed, "orientation", step)
@@ -258,6 +280,49 @@ class BridgePipeline(VanillaPipeline):
         if back_to_front(*errors):
             self.model.turn_around()
             CONSOLE.print(f"step {step}: turned by half, as the prior took its front for its back")
+
+    def _rendered(self, poses: Float[Tensor, "b 3 4"], orbit: Orbit, step: int) -> Float[Tensor, "b c lh lw"]:
+        """Latents of what these cameras of an orbit see, rendered as in this step's training."""
+        device, side = torch.device(self.device), self.config.datamanager.resolution(step)
+        origins, directions = pixel_rays(send(poses, device), send(orbit.focal(side), device), side)
+        outputs = self.model(RayBundle(origins, directions, pixel_area=torch.ones_like(origins[:, :1])))
+        return self._latents(outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2))
+
+    @torch.no_grad()
+    def inspect(self, look: Look, step: int) -> Inspected:
+        """Pictures of one view at this absolute step: as the prior sees it, the prior's guesses of the clean
+        image under the target's and the source's words, and the objective's pull.
+
+        The noise depends on the seed alone. Nothing that training depends on changes.
+
+        Raises:
+            UserError: A number is not finite.
+        """
+        distiller, orbit, training = self.distiller, look.orbit, self.model.training
+        self.model.update_to_step(step)
+        self.model.train()  # that of the step: its background, and samples as fine as its own
+        try:
+            x = self._rendered(look.poses, orbit, step)
+        finally:
+            self.model.train(training)
+        noise = torch.randn(x.shape, generator=generator(self.model.seed, "inspection"))
+        (row,) = self._rows(orbit, step)
+        camera = send(look.poses, distiller.prior.device)
+        seen = distiller.inspect(x, step, [row], look.t, send(noise.to(x.dtype), x.device), camera)
+        texts = distiller.table.texts[row]
+        images = [to_bytes(distiller.prior.decode(each).float())[0] for each in (x, seen.target, seen.source)]
+        named = {
+            "render": "",
+            "target": texts[Slot.TARGET],
+            SOURCES[seen.source_slot]: texts.get(seen.source_slot, ""),
+        }
+        azimuth, elevation = (round(angle.item()) for angle in (orbit.azimuth, orbit.elevation))
+        says = (
+            f"step {step}, stage {distiller.active(step).index + 1}, t = {look.t:g} T, "
+            f"azimuth {azimuth} and elevation {elevation} degrees"
+        )
+        pictures = [Picture(*each) for each in zip(named, named.values(), images, strict=True)]
+        return Inspected(says, [*pictures, heat(seen.gradient)])
 
     def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Outputs, losses and metrics of one step.

@@ -14,7 +14,7 @@ SETTINGS = LiveSettings("a ball", "sharp", "blurry", 7.0)
 
 
 def press(controls: Controls) -> None:
-    controls.f_apply.cb_hook(controls.f_apply)
+    controls.f_apply.pressed(None)
 
 
 def test_typing_does_nothing_until_apply_is_pressed() -> None:
@@ -56,7 +56,7 @@ def test_the_next_step_takes_the_settings_over(trainer: BridgeTrainer, prior: St
     step(trainer, 1)
     assert prior.asked and all(text.startswith("a ball,") for text in prior.asked if text)
     assert trainer.pipeline.distiller.active(1).index == 1
-    assert "applied at step 1" in controls.g_message.value
+    assert "applied at step 1" in controls.message
     saved = yaml.load((trainer.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
     assert saved.pipeline.model.prompt == "a ball, sharp"
     assert (saved.pipeline.guidance.objective.guidance_scale, saved.pipeline.guidance.stage) == (11.0, "2")
@@ -83,7 +83,7 @@ def test_settings_that_cannot_be_read_change_nothing(
     press(controls)
     step(trainer, 0)
     assert (distiller.config, distiller.table, distiller.stages) == before
-    assert said in controls.g_message.value
+    assert said in controls.message
     assert config.pipeline.model.prompt == "a pineapple"
     assert config.pipeline.guidance.objective.guidance_scale == 5.0
     assert all(torch.isfinite(p).all() for p in trainer.pipeline.parameters())
@@ -103,5 +103,5 @@ def test_a_setting_that_would_change_nothing_is_said(config: BridgeTrainerConfig
         getattr(controls, name).value = value
         press(controls)
         step(trainer, 0)
-        assert said in controls.g_message.value
+        assert said in controls.message
         getattr(controls, name).value = before

@@ -54,3 +54,12 @@ def render(config_file: Path) -> str:
     """The command that renders turntable.mp4 into the current folder (it needs the program ffmpeg)."""
     quoted = shlex.quote(str(config_file))
     return f"ns-render interpolate --load-config {quoted} --output-path turntable.mp4"
+
+
+def noted(folder: Path, name: str) -> str | None:
+    """The command of this name in the commands.txt of a run's folder; None where it holds none."""
+    try:
+        lines = (folder / "commands.txt").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((line.removeprefix(name).strip() for line in lines if line.startswith(f"{name} ")), None)
