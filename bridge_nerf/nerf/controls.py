@@ -19,6 +19,7 @@ from bridge_nerf.guidance.relevance import check_relevant
 from bridge_nerf.nerf.elements import Markdown, PressButton, plain
 from bridge_nerf.nerf.shown_run import OVER, ShownRun
 from bridge_nerf.nerf.viewer_access import OwnPages
+from bridge_nerf.nerf.viewer_repairs import Repairs
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -108,6 +109,7 @@ class Controls(nn.Module):
         self.run = ShownRun()
         self.own_pages = OwnPages()
         self.initial_camera = InitialCamera()
+        self.repairs = Repairs()
         self._noted: LiveSettings | None = None
         self.message = ""
         """The line that is shown under the button."""

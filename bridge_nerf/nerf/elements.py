@@ -43,22 +43,18 @@ def fenced(text: str) -> str:
 
 
 def grid(pictures: Sequence[Picture], columns: int = 2) -> str:
-    """Markdown of a table with the pictures in rows, each with its words below it."""
-    lines: list[str] = []
-    for start in range(0, len(pictures), columns):
-        row = pictures[start : start + columns]
-        images = [f"![{plain(each.title)}]({_address(each.pixels)})" for each in row]
-        words = [f"**{plain(each.title)}** {plain(each.words)}" for each in row]
-        lines += [_row(images), *([] if lines else [_row([":-"] * columns)]), _row(words)]
-    return "\n".join(lines)
+    """Markdown of the pictures in rows of `columns`, each with its words below it."""
+    style = (
+        f'display: "grid", gridTemplateColumns: "repeat({columns}, 1fr)", gap: "0.6em", '
+        'fontSize: "0.8rem", lineHeight: 1.35'
+    )
+    return f"<div style={{{{{style}}}}}>{''.join(map(_cell, pictures))}</div>"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _address(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png(enlarged(pixels))).decode()}"
+def _cell(picture: Picture) -> str:
+    data, title = base64.b64encode(png(enlarged(picture.pixels))).decode(), plain(picture.title)
+    image = f'<img alt="{title}" src="data:image/png;base64,{data}" style={{{{width: "100%"}}}}/>'
+    return f"<div>{image}<br/><b>{title}</b> {plain(picture.words)}</div>"
 
 
 class PressButton(ViewerButton):

@@ -6,7 +6,6 @@ does. Nothing that training depends on changes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,7 +56,7 @@ class Inspected(NamedTuple):
     """The answer to a look."""
 
     says: str
-    """Step, time, and place of the camera."""
+    """Step, time, and place of the camera, in one line."""
     pictures: Sequence[Picture]
 
 
@@ -80,14 +79,12 @@ class Inspector(nn.Module):
 
     Args:
         inspect: Answers a look at an absolute step.
-        usual: Camera of a look that no visitor asked for, and its opening angle.
+        usual: Camera of a look that no visitor asked for; its opening angle is that of all.
     """
 
     def __init__(self, inspect: Callable[[Look, int], Inspected], usual: Orbit) -> None:
         super().__init__()
-        self.a_time = ViewerSlider(
-            "Noise level t", 0.5, 0.02, 0.98, 0.01, hint="Diffusion time as a fraction of T"
-        )
+        self.a_time = ViewerSlider("t (% of T)", 50, 2, 98, 1, hint="Diffusion time: how much noise")
         self.b_inspect = PressButton("Inspect", self._press)
         self.c_answer = Markdown("Answer")
         self.run = InspectedRun(self)
@@ -105,11 +102,11 @@ class Inspector(nn.Module):
         self.answer_idly()
 
     def _look(self, visitor: ClientHandle | None) -> Look:
-        t = float(self.a_time.value)
+        t = self.a_time.value / 100
         if visitor is None or self.run.viewer is None:
             return Look(self._usual.poses(), self._usual.fov.item(), t)
-        camera = self.run.viewer.get_camera_state(visitor)
-        return Look(camera.c2w.float()[None], math.degrees(camera.fov), t)
+        # With the opening angle of training: the browser's is wider than what the prior is shown.
+        return Look(self.run.viewer.get_camera_state(visitor).c2w.float()[None], self._usual.fov.item(), t)
 
     def answer_idly(self) -> None:
         """Answer what was asked where no step is made that would."""

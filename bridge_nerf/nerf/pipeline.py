@@ -321,8 +321,8 @@ class BridgePipeline(VanillaPipeline):
             f"step {step}, stage {distiller.active(step).index + 1}, t = {look.t:g} T, "
             f"azimuth {azimuth} and elevation {elevation} degrees"
         )
-        pictures = [Picture(*each) for each in zip(named, named.values(), images, strict=True)]
-        return Inspected(says, [*pictures, heat(seen.gradient)])
+        render, *guesses = (Picture(*each) for each in zip(named, named.values(), images, strict=True))
+        return Inspected(says, [render, heat(seen.gradient), *guesses])
 
     def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Outputs, losses and metrics of one step.
