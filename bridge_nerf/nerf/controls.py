@@ -16,6 +16,7 @@ from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import GuidanceConfig, StageChoice
 from bridge_nerf.guidance.relevance import check_relevant
+from bridge_nerf.guidance.views import ViewConfig
 from bridge_nerf.nerf.elements import Markdown, PressButton, plain
 from bridge_nerf.nerf.shown_run import OVER, ShownRun
 from bridge_nerf.nerf.viewer_access import OwnPages
@@ -68,6 +69,12 @@ class LiveSettings:
             for name, label in LABELS.items():
                 message = message.replace(f"--pipeline.{name.replace('_', '-')}", label)
             raise UserError(message) from None
+
+    def check_views(self, view: ViewConfig) -> None:
+        """Raises UserError for a text that says a view, which are words of the camera."""
+        view.check_text(self.prompt, "Prompt")
+        view.check_text(self.target_descriptors, LABELS["target_descriptors"])
+        view.check_text(self.source_descriptors, LABELS["source_descriptors"])
 
 
 class InitialCamera(ViewerControl):

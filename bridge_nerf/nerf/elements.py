@@ -2,13 +2,12 @@
 only, pictures.
 
 viser compiles Markdown as MDX in the browser of every visitor: braces and tags are code there. So all text
-from elsewhere goes through `plain` or `fenced`.
+from elsewhere goes through `plain`.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,16 +29,16 @@ class Picture(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """Markdown that shows the text as it is, in one line: whatever could be markup is spelled as a character
-    reference, which becomes a character after everything else has been read."""
-    return "".join(c if c.isalnum() else f"&#{ord(c)};" for c in " ".join(text.split())).replace("&#32;", " ")
+    """Markdown that shows the text as it is: whatever could be markup is spelled as a character reference,
+    which becomes a character after everything else has been read."""
+    return "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text)
 
 
-def fenced(text: str) -> str:
-    """Markdown that shows the text, in one line, as code to copy."""
-    line = " ".join(text.split())
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", line)), default=0))
-    return f"{fence}\n{line}\n{fence}"
+def command(text: str) -> str:
+    """Markdown that shows the text as a command to copy, in as many lines as it takes: a code block of
+    Markdown's would widen the panel."""
+    style = 'fontFamily: "monospace", fontSize: "0.75rem", whiteSpace: "pre-wrap", overflowWrap: "anywhere"'
+    return f"<code style={{{{{style}}}}}>{plain(text)}</code>"
 
 
 def grid(pictures: Sequence[Picture], columns: int = 2) -> str:

@@ -110,10 +110,12 @@ class Inspector(nn.Module):
 
     def answer_idly(self) -> None:
         """Answer what was asked where no step is made that would."""
-        if self.run.viewer is None or self.run.state == "training" or self._asked is None:
+        viewer = self.run.viewer
+        if self._asked is None or viewer is None or self.run.state == "training":
             return
-        with self.run.viewer.train_lock:
-            self.answer(self.run.viewer.trainer.step)
+        assert viewer.trainer is not None
+        with viewer.trainer.train_lock:
+            self.answer(viewer.trainer.step)
 
     def answer(self, step: int) -> None:
         """Show what was asked for since the last call; nobody else may use the model meanwhile.

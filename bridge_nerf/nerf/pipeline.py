@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, cast, get_args
@@ -39,6 +40,7 @@ from bridge_nerf.nerf.inspector import SOURCES, Inspected, Inspector, Look, heat
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit, pixel_rays
+from bridge_nerf.photometry import BACKGROUNDS
 from bridge_nerf.pixels import to_bytes
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
@@ -78,6 +80,19 @@ class BridgePipelineConfig(VanillaPipelineConfig):
     orient_until: int = 400
     """Absolute step of the last such question."""
 
+    def background_note(self, prompt: str) -> str | None:
+        """What to say of a background that the prompt names and not all images have; None without one.
+
+        No reason to refuse it: it says nothing about the object.
+        """
+        said = re.search(rf"\b({'|'.join(BACKGROUNDS)}) background\b", prompt, re.IGNORECASE)
+        if said is None or (colour := said[1].lower()) == self.model.background:
+            return None
+        return (
+            f'the prompt says "{said[0]}", and the background of the images is {self.model.background}: '
+            f"leave that out, or give --pipeline.model.background {colour}"
+        )
+
     def stages(self) -> Stages:
         """The stages of the objective.
 
@@ -106,6 +121,9 @@ class BridgePipeline(VanillaPipeline):
     datamanager: OrbitDataManager
     adapter: Adapter | None
     """Learns the current images, for the objectives that ask it; part of the state."""
+    distiller: Distiller
+    """The prior's part of a training step; `setup_guidance` makes it. Not a property that fails before that:
+    nerfstudio's viewer evaluates all of them."""
 
     def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -114,18 +132,11 @@ class BridgePipeline(VanillaPipeline):
         )
         self.inspector = Inspector(self.inspect, self.datamanager.turntable(1))
         self.adapter = None
-        self._distiller: Distiller | None = None
 
     @property
     def model(self) -> BridgeModel:
         """The model itself, out of DDP's wrapping."""
         return cast(BridgeModel, super().model)
-
-    @property
-    def distiller(self) -> Distiller:
-        """The prior's part of a training step."""
-        assert self._distiller is not None, "setup_guidance comes first"
-        return self._distiller
 
     def setup_guidance(self, seed: int, rank: int = 0, prior: ImagePrior | None = None) -> None:
         """Load the prior, and make all that a training step asks of it.
@@ -154,9 +165,7 @@ class BridgePipeline(VanillaPipeline):
         self.datamanager.seed = self.model.seed = seed + rank
         table = self._prompt_table(prior, config.model.prompt or "", config.guidance)
         draws = PerStepDraws(seed + rank)
-        self._distiller = Distiller(
-            prior, name, config.objective, config.guidance, table, draws, self.adapter
-        )
+        self.distiller = Distiller(prior, name, config.objective, config.guidance, table, draws, self.adapter)
 
     def _prompt_table(self, prior: ImagePrior, prompt: str, guidance: GuidanceConfig) -> PromptTable:
         """A row for each of `_rows`."""
@@ -228,7 +237,9 @@ class BridgePipeline(VanillaPipeline):
                     f"with a lower one{more}"
                 )
 
-    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:  # type: ignore[override]
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
         """Nerfstudio's, and those that answer the viewer's panel."""
         at = TrainingCallbackLocation
 
@@ -237,7 +248,7 @@ class BridgePipeline(VanillaPipeline):
             self.inspector.answer_idly()
 
         return [
-            *super().get_training_callbacks(attributes),
+            *super().get_training_callbacks(training_callback_attributes),
             # After a step: what was applied before it counts.
             TrainingCallback([at.AFTER_TRAIN_ITERATION], self.inspector.answer),
             TrainingCallback([at.AFTER_TRAIN], end),
@@ -252,13 +263,15 @@ class BridgePipeline(VanillaPipeline):
         guidance = settings.applied(config.guidance)
         try:
             settings.check_relevant(config.objective, config.guidance)
+            settings.check_views(config.view)
             table = self._prompt_table(prior, settings.prompt, guidance)
             self.distiller.apply(guidance, table)
         except UserError as error:
             self.controls.show(f"unchanged: {error}")
             return False
         config.model.prompt, config.guidance = settings.prompt, guidance
-        self.controls.show(f"applied at step {step}")
+        note = config.background_note(settings.prompt)
+        self.controls.show(f"applied at step {step}" + (f"; note: {note}" if note else ""))
         return True
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-from bridge_nerf.nerf.elements import fenced, plain
+from bridge_nerf.nerf.elements import command, plain
 from bridge_nerf.nerf.engine.commands import noted
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ShownRun(ViewerControl):
             intent: What for.
             flags: To be added to the command.
         """
-        command = self.viewer and noted(self.viewer.log_filename.parent, "resume")
-        if not command:
+        resume = self.viewer and noted(self.viewer.log_filename.parent, "resume")
+        if not resume:
             return plain(f"The commands.txt of this run, which says how it is resumed {intent}, is missing.")
-        return f"{plain(f'To resume it {intent}:')}\n\n{fenced(' '.join([command, *flags]))}"
+        return f"{plain(f'To resume it {intent}:')}\n\n{command(' '.join([resume, *flags]))}"
