@@ -6,7 +6,7 @@ does. Nothing that training depends on changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from nerfstudio.viewer.viewer_elements import ViewerSlider
 from torch import Tensor, nn
 
 from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.distillation.inspection import Inspection
+from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.errors import UserError, first_line
 from bridge_nerf.nerf.elements import Markdown, Picture, PressButton, grid, plain
 from bridge_nerf.nerf.scene.orbit import Orbit
@@ -58,6 +60,26 @@ class Inspected(NamedTuple):
     says: str
     """Step, time, and place of the camera, in one line."""
     pictures: Sequence[Picture]
+
+
+def drawn(
+    prior: ImagePrior, x: Float[Tensor, "1 c h w"], seen: Inspection, texts: Mapping[Slot, str]
+) -> list[Picture]:
+    """The latents as the prior has them, the pull, and both guesses.
+
+    Raises:
+        UserError: A number is not finite.
+    """
+
+    def picture(title: str, words: str, latents: Float[Tensor, "1 c h w"]) -> Picture:
+        return Picture(title, words, to_bytes(prior.decode(latents).float())[0])
+
+    return [
+        picture("render", "", x),
+        heat(seen.gradient),
+        picture("target", texts[Slot.TARGET], seen.target),
+        picture(SOURCES[seen.source_slot], texts.get(seen.source_slot, ""), seen.source),
+    ]
 
 
 def heat(gradient: Float[Tensor, "1 c h w"]) -> Picture:

@@ -22,7 +22,6 @@ from torch import Tensor, distributed
 from torch.nn import Parameter
 
 from bridge_nerf.devices import send
-from bridge_nerf.distillation.epsilon import Slot
 from bridge_nerf.distillation.presets import IMAGE_PRESETS, SCENE_PRESETS
 from bridge_nerf.distillation.prior import ImagePrior
 from bridge_nerf.distillation.stages import Stages
@@ -35,13 +34,11 @@ from bridge_nerf.guidance.rng import PerStepDraws
 from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
-from bridge_nerf.nerf.elements import Picture
-from bridge_nerf.nerf.inspector import SOURCES, Inspected, Inspector, Look, heat
+from bridge_nerf.nerf.inspector import Inspected, Inspector, Look, drawn
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
 from bridge_nerf.nerf.scene.orbit import Orbit, pixel_rays
 from bridge_nerf.photometry import BACKGROUNDS
-from bridge_nerf.pixels import to_bytes
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
 from bridge_nerf.resuming import fitted
@@ -322,20 +319,12 @@ class BridgePipeline(VanillaPipeline):
         (row,) = self._rows(orbit, step)
         camera = send(look.poses, distiller.prior.device)
         seen = distiller.inspect(x, step, [row], look.t, send(noise.to(x.dtype), x.device), camera)
-        texts = distiller.table.texts[row]
-        images = [to_bytes(distiller.prior.decode(each).float())[0] for each in (x, seen.target, seen.source)]
-        named = {
-            "render": "",
-            "target": texts[Slot.TARGET],
-            SOURCES[seen.source_slot]: texts.get(seen.source_slot, ""),
-        }
         azimuth, elevation = (round(angle.item()) for angle in (orbit.azimuth, orbit.elevation))
         says = (
             f"step {step}, stage {distiller.active(step).index + 1}, t = {look.t:g} T, "
             f"azimuth {azimuth} and elevation {elevation} degrees"
         )
-        render, *guesses = (Picture(*each) for each in zip(named, named.values(), images, strict=True))
-        return Inspected(says, [render, heat(seen.gradient), *guesses])
+        return Inspected(says, drawn(distiller.prior, x, seen, distiller.table.texts[row]))
 
     def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Outputs, losses and metrics of one step.
