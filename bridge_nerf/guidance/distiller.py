@@ -18,6 +18,7 @@ from torch import Tensor
 from bridge_nerf.annealing import TimestepRange
 from bridge_nerf.distillation.diagnostics import measure
 from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.distillation.inspection import Inspection, inspect
 from bridge_nerf.distillation.loss import NonFinite, distillation_loss, explained, read
 from bridge_nerf.distillation.perp_neg import PerpNeg
 from bridge_nerf.distillation.prior import ImagePrior
@@ -165,12 +166,35 @@ class Distiller:
             rows: Rows of the prompt table, one a sample.
             t: Time, as a fraction of T.
         """
-        T = self.prior.schedule.num_timesteps
-        sample = Sample(x, torch.full((len(x),), int(t * (T - 1)), device=x.device), noise)
+        sample = self._at(t, x, noise)
         answer = self.prior.eps(
             sample.x_t(self.prior.schedule), sample.t, self.table.conditions(rows)[Slot.TARGET].expand(len(x))
         )
         return (answer - noise).square().flatten(1).mean(1)
+
+    def inspect(
+        self,
+        x: Float[Tensor, "n *dims"],
+        step: int,
+        rows: Sequence[int],
+        t: float,
+        noise: Float[Tensor, "n *dims"],
+        camera: Float[Tensor, "n 3 4"],
+    ) -> Inspection:
+        """What this step's objective sees and wants at one time; nothing is drawn, and nothing changes.
+
+        Args:
+            rows: Rows of the prompt table, one a sample.
+            t: Time, as a fraction of T.
+            camera: Camera-to-world matrices, for the adapter.
+        """
+        active = self.active(step)
+        seen = inspect(active.objective, self._problem(rows, camera), self._at(t, x, noise))
+        return seen._replace(gradient=active.weight * seen.gradient)
+
+    def _at(self, t: float, x: Float[Tensor, "n *dims"], noise: Float[Tensor, "n *dims"]) -> Sample:
+        time = int(t * (self.prior.schedule.num_timesteps - 1))
+        return Sample(x, torch.full((len(x),), time, device=x.device), noise)
 
     def _check(
         self,

@@ -33,6 +33,9 @@ def slot_texts(prompt: str, config: PromptConfig, *words: str) -> dict[Slot, str
 class PromptTable:
     """Conditions by slot and row, read by the prior once; a step picks rows.
 
+    Attributes:
+        texts: The texts of each row, by slot.
+
     Args:
         texts: The texts of each row, by slot, all rows with the same slots.
         slots: Those that will be asked; no others are read.
@@ -42,6 +45,7 @@ class PromptTable:
     """
 
     def __init__(self, prior: ImagePrior, texts: Sequence[Mapping[Slot, str]], slots: Iterable[Slot]) -> None:
+        self.texts = texts
         columns = {slot: [row[slot] for row in texts] for slot in texts[0] if slot in set(slots)}
         columns = {slot: column[:1] if len(set(column)) == 1 else column for slot, column in columns.items()}
         everything = [text for column in columns.values() for text in column]

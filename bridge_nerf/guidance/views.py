@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from bridge_nerf.distillation.epsilon import Slot
+from bridge_nerf.errors import UserError
 from bridge_nerf.flags import Range
 from bridge_nerf.guidance.config import PromptConfig
 from bridge_nerf.guidance.prompts import slot_texts
@@ -59,6 +60,29 @@ class ViewConfig:
     def words(self, view: View) -> str:
         """The view's words."""
         return getattr(self, view)
+
+    def check_text(self, text: str, name: str) -> None:
+        """Refuse a text that says one of the views itself: of all others it would be said too.
+
+        Only where the phrase is about the image ("a car, side view", "front view of a car"), not about what
+        is in it ("a house with a front view of the sea").
+
+        Args:
+            name: Name of the text, for the message.
+
+        Raises:
+            UserError: It does.
+        """
+        for view in VIEWS:
+            phrase = r"[\s-]+".join(map(re.escape, self.words(view).split()))
+            about = rf"(?:(?:an?|the)\s+)?{phrase}(?:\s+of\b.*)?|.*\b{phrase}"
+            for part in self.debiased(text, "side").split(",") if phrase else ():
+                if re.fullmatch(about, part.strip(" ."), re.IGNORECASE):
+                    off = " ".join(f"--pipeline.view.{each} ''" for each in VIEWS)
+                    raise UserError(
+                        f'{name} says "{self.words(view)}", which is added where the camera is there: '
+                        f"leave it out, or have no such words added: {off}"
+                    )
 
     def debiased(self, prompt: str, view: View) -> str:
         """The prompt without the phrases that contradict the view."""

@@ -9,21 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nerfstudio.viewer.viewer_elements import (
-    ViewerButton,
-    ViewerControl,
-    ViewerDropdown,
-    ViewerSlider,
-    ViewerText,
-)
+from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerDropdown, ViewerSlider, ViewerText
 from torch import nn
 
 from bridge_nerf.distillation.registry import guidance_of
 from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.config import GuidanceConfig, StageChoice
 from bridge_nerf.guidance.relevance import check_relevant
+from bridge_nerf.guidance.views import ViewConfig
+from bridge_nerf.nerf.elements import Markdown, PressButton, plain
+from bridge_nerf.nerf.shown_run import OVER, ShownRun
 from bridge_nerf.nerf.viewer_access import OwnPages
 from bridge_nerf.nerf.viewer_defaults import PanelDefaults
+from bridge_nerf.nerf.viewer_repairs import Repairs
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -73,6 +71,12 @@ class LiveSettings:
                 message = message.replace(f"--pipeline.{name.replace('_', '-')}", label)
             raise UserError(message) from None
 
+    def check_views(self, view: ViewConfig) -> None:
+        """Raises UserError for a text that says a view, which are words of the camera."""
+        view.check_text(self.prompt, "Prompt")
+        view.check_text(self.target_descriptors, LABELS["target_descriptors"])
+        view.check_text(self.source_descriptors, LABELS["source_descriptors"])
+
 
 class InitialCamera(ViewerControl):
     """The first camera of whoever opens the viewer, in front of the object: viser's own stands inside it."""
@@ -108,14 +112,22 @@ class Controls(nn.Module):
         self.e_stage: ViewerDropdown[StageChoice] = ViewerDropdown(
             "Stage", settings.stage, ["auto", "1", "2"]
         )
-        self.f_apply = ViewerButton("Apply", cb_hook=lambda _: self._note())
-        self.g_message = ViewerText("Message", "", disabled=True)
+        self.f_apply = PressButton("Apply", lambda _: self._press())
+        self.g_message = Markdown("Message")
+        self.run = ShownRun()
         self.own_pages = OwnPages()
         self.initial_camera = InitialCamera()
         self.panel_defaults = PanelDefaults()
+        self.repairs = Repairs()
         self._noted: LiveSettings | None = None
+        self.message = ""
+        """The line that is shown under the button."""
 
-    def _note(self) -> None:
+    def _press(self) -> None:
+        if (state := self.run.state) in OVER:
+            self.show(f"not applied: {OVER[state]}", self.run.resuming("with other words, change them in"))
+            return
+        self.show("applied when training goes on" if state == "paused" else "applied at the next step")
         self._noted = LiveSettings(
             self.a_prompt.value,
             self.b_target.value,
@@ -129,6 +141,16 @@ class Controls(nn.Module):
         noted, self._noted = self._noted, None
         return noted
 
-    def show(self, message: str) -> None:
-        """Show a line under the button."""
-        self.g_message.value = message
+    def refuse_late(self) -> None:
+        """Say that what was applied after the last step came too late."""
+        if self.take() is not None:
+            self._press()
+
+    def show(self, message: str, more: str = "") -> None:
+        """Show a line under the button.
+
+        Args:
+            more: Markdown to go below it.
+        """
+        self.message = message
+        self.g_message.content = f"{plain(message)}\n\n{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, cast, get_args
@@ -10,6 +11,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, distributed
@@ -28,9 +34,11 @@ from bridge_nerf.guidance.rng import PerStepDraws
 from bridge_nerf.guidance.views import VIEWS, ViewConfig, view_texts
 from bridge_nerf.nerf.controls import Controls, LiveSettings
 from bridge_nerf.nerf.datamanager import OrbitDataManager, OrbitDataManagerConfig
+from bridge_nerf.nerf.inspector import Inspected, Inspector, Look, drawn
 from bridge_nerf.nerf.model import BridgeModel, BridgeModelConfig
 from bridge_nerf.nerf.orientation import TIMES, back_to_front, front_and_back
-from bridge_nerf.nerf.scene.orbit import Orbit
+from bridge_nerf.nerf.scene.orbit import Orbit, pixel_rays
+from bridge_nerf.photometry import BACKGROUNDS
 from bridge_nerf.priors.adapter import Adapter, average_gradients
 from bridge_nerf.priors.registry import TOYBOX
 from bridge_nerf.resuming import fitted
@@ -69,6 +77,19 @@ class BridgePipelineConfig(VanillaPipelineConfig):
     orient_until: int = 400
     """Absolute step of the last such question."""
 
+    def background_note(self, prompt: str) -> str | None:
+        """What to say of a background that the prompt names and not all images have; None without one.
+
+        No reason to refuse it: it says nothing about the object.
+        """
+        said = re.search(rf"\b({'|'.join(BACKGROUNDS)}) background\b", prompt, re.IGNORECASE)
+        if said is None or (colour := said[1].lower()) == self.model.background:
+            return None
+        return (
+            f'the prompt says "{said[0]}", and the background of the images is {self.model.background}: '
+            f"leave that out, or give --pipeline.model.background {colour}"
+        )
+
     def stages(self) -> Stages:
         """The stages of the objective.
 
@@ -97,25 +118,22 @@ class BridgePipeline(VanillaPipeline):
     datamanager: OrbitDataManager
     adapter: Adapter | None
     """Learns the current images, for the objectives that ask it; part of the state."""
+    distiller: Distiller
+    """The prior's part of a training step; `setup_guidance` makes it. Not a property that fails before that:
+    nerfstudio's viewer evaluates all of them."""
 
     def __init__(self, config: BridgePipelineConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self.controls = Controls(
             LiveSettings.of(config.model.prompt or "", config.objective, config.guidance)
         )
+        self.inspector = Inspector(self.inspect, self.datamanager.turntable(1))
         self.adapter = None
-        self._distiller: Distiller | None = None
 
     @property
     def model(self) -> BridgeModel:
         """The model itself, out of DDP's wrapping."""
         return cast(BridgeModel, super().model)
-
-    @property
-    def distiller(self) -> Distiller:
-        """The prior's part of a training step."""
-        assert self._distiller is not None, "setup_guidance comes first"
-        return self._distiller
 
     def setup_guidance(self, seed: int, rank: int = 0, prior: ImagePrior | None = None) -> None:
         """Load the prior, and make all that a training step asks of it.
@@ -144,9 +162,7 @@ class BridgePipeline(VanillaPipeline):
         self.datamanager.seed = self.model.seed = seed + rank
         table = self._prompt_table(prior, config.model.prompt or "", config.guidance)
         draws = PerStepDraws(seed + rank)
-        self._distiller = Distiller(
-            prior, name, config.objective, config.guidance, table, draws, self.adapter
-        )
+        self.distiller = Distiller(prior, name, config.objective, config.guidance, table, draws, self.adapter)
 
     def _prompt_table(self, prior: ImagePrior, prompt: str, guidance: GuidanceConfig) -> PromptTable:
         """A row for each of `_rows`."""
@@ -218,6 +234,23 @@ class BridgePipeline(VanillaPipeline):
                     f"with a lower one{more}"
                 )
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Nerfstudio's, and those that answer the viewer's panel."""
+        at = TrainingCallbackLocation
+
+        def end(step: int) -> None:
+            self.controls.refuse_late()
+            self.inspector.answer_idly()
+
+        return [
+            *super().get_training_callbacks(training_callback_attributes),
+            # After a step: what was applied before it counts.
+            TrainingCallback([at.AFTER_TRAIN_ITERATION], self.inspector.answer),
+            TrainingCallback([at.AFTER_TRAIN], end),
+        ]
+
     def apply_settings(self, step: int) -> bool:
         """Take over what was applied in the viewer since the last step; True where that changed anything."""
         settings = self.controls.take()
@@ -227,13 +260,15 @@ class BridgePipeline(VanillaPipeline):
         guidance = settings.applied(config.guidance)
         try:
             settings.check_relevant(config.objective, config.guidance)
+            settings.check_views(config.view)
             table = self._prompt_table(prior, settings.prompt, guidance)
             self.distiller.apply(guidance, table)
         except UserError as error:
             self.controls.show(f"unchanged: {error}")
             return False
         config.model.prompt, config.guidance = settings.prompt, guidance
-        self.controls.show(f"applied at step {step}")
+        note = config.background_note(settings.prompt)
+        self.controls.show(f"applied at step {step}" + (f"; note: {note}" if note else ""))
         return True
 
     @torch.no_grad()
@@ -241,10 +276,7 @@ class BridgePipeline(VanillaPipeline):
         """Turn the object by half where the prior takes its front for its back: see `orientation`."""
         distiller, config = self.distiller, self.config
         orbit = front_and_back(config.datamanager.orbit, config.view)
-        side = config.datamanager.resolution(step)
-        origins, directions = orbit.to(torch.device(self.device)).rays(side)
-        outputs = self.model(RayBundle(origins, directions, pixel_area=torch.ones_like(origins[:, :1])))
-        x = self._latents(outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2))
+        x = self._rendered(orbit.poses(), orbit, step)
         rows = self._rows(orbit, step)
         opposite = rows[len(rows) // 2 :] + rows[: len(rows) // 2]
         source = generator(self.model.seed, "orientation", step)
@@ -258,6 +290,41 @@ class BridgePipeline(VanillaPipeline):
         if back_to_front(*errors):
             self.model.turn_around()
             CONSOLE.print(f"step {step}: turned by half, as the prior took its front for its back")
+
+    def _rendered(self, poses: Float[Tensor, "b 3 4"], orbit: Orbit, step: int) -> Float[Tensor, "b c lh lw"]:
+        """Latents of what these cameras of an orbit see, rendered as in this step's training."""
+        device, side = torch.device(self.device), self.config.datamanager.resolution(step)
+        origins, directions = pixel_rays(send(poses, device), send(orbit.focal(side), device), side)
+        outputs = self.model(RayBundle(origins, directions, pixel_area=torch.ones_like(origins[:, :1])))
+        return self._latents(outputs["rgb"].view(-1, side, side, 3).permute(0, 3, 1, 2))
+
+    @torch.no_grad()
+    def inspect(self, look: Look, step: int) -> Inspected:
+        """Pictures of one view at this absolute step: as the prior sees it, the prior's guesses of the clean
+        image under the target's and the source's words, and the objective's pull.
+
+        The noise depends on the seed alone. Nothing that training depends on changes.
+
+        Raises:
+            UserError: A number is not finite.
+        """
+        distiller, orbit, training = self.distiller, look.orbit, self.model.training
+        self.model.update_to_step(step)
+        self.model.train()  # that of the step: its background, and samples as fine as its own
+        try:
+            x = self._rendered(look.poses, orbit, step)
+        finally:
+            self.model.train(training)
+        noise = torch.randn(x.shape, generator=generator(self.model.seed, "inspection"))
+        (row,) = self._rows(orbit, step)
+        camera = send(look.poses, distiller.prior.device)
+        seen = distiller.inspect(x, step, [row], look.t, send(noise.to(x.dtype), x.device), camera)
+        azimuth, elevation = (round(angle.item()) for angle in (orbit.azimuth, orbit.elevation))
+        says = (
+            f"step {step}, stage {distiller.active(step).index + 1}, t = {look.t:g} T, "
+            f"azimuth {azimuth} and elevation {elevation} degrees"
+        )
+        return Inspected(says, drawn(distiller.prior, x, seen, distiller.table.texts[row]))
 
     def get_train_loss_dict(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Outputs, losses and metrics of one step.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.guidance.views import ViewConfig
 from bridge_nerf.toybox.render import View
 from bridge_nerf.wording import join_prompt
@@ -38,3 +39,45 @@ def test_what_contradicts_a_view_is_left_out_of_the_prompt() -> None:
 )
 def test_only_what_is_said_is_joined(parts: tuple[str, ...], said: str) -> None:
     assert join_prompt(*parts) == said
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red car, front view",
+        "A Side View of a car",
+        "back-view of a car",
+        "a car overhead view.",
+        "the front view, a car",
+    ],
+)
+def test_a_prompt_that_says_a_view_is_refused(prompt: str) -> None:
+    with pytest.raises(UserError, match=r"--prompt says .*--pipeline.view.front ''"):
+        ViewConfig().check_text(prompt, "--prompt")
+    ViewConfig(front="", side="", back="", overhead="").check_text(prompt, "--prompt")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a room with a sea view",
+        "a house with a front view of the sea",
+        "a viewfinder",
+        "an inside view of a shell",
+        "a dog seen from the front",
+        "a car, rear view",
+    ],
+)
+def test_views_of_something_else_are_not(prompt: str) -> None:
+    ViewConfig().check_text(prompt, "--prompt")
+
+
+def test_a_view_that_is_left_out_of_the_others_may_be_said() -> None:
+    ViewConfig(front_only=("front view",)).check_text("a car, front view", "--prompt")
+
+
+def test_other_words_of_a_view_are_looked_for_instead() -> None:
+    view = ViewConfig(back="seen from behind")
+    view.check_text("a car, back view", "--prompt")
+    with pytest.raises(UserError, match="seen from behind"):
+        view.check_text("a car seen from behind", "--prompt")

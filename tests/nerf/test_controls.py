@@ -1,6 +1,9 @@
 """The viewer's panel, without a viewer; `test_viewer` drives a real one."""
 
+import html
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +20,7 @@ SETTINGS = LiveSettings("a ball", "sharp", "blurry", 7.0)
 
 
 def press(controls: Controls) -> None:
-    controls.f_apply.cb_hook(controls.f_apply)
+    controls.f_apply.pressed(None)
 
 
 def test_typing_does_nothing_until_apply_is_pressed() -> None:
@@ -29,6 +32,43 @@ def test_typing_does_nothing_until_apply_is_pressed() -> None:
     press(controls)
     assert controls.take() == replace(SETTINGS, prompt="a cube", stage="2")
     assert controls.take() is None
+
+
+def watched(controls: Controls, state: str, folder: Path) -> None:
+    """Put the panel into the viewer of a run."""
+    trainer = None if state == "shown" else SimpleNamespace(training_state=state)
+    controls.run.viewer = SimpleNamespace(trainer=trainer, log_filename=folder / "log")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("shown", "nothing trains here"), ("completed", "training has ended")]
+)
+def test_where_nothing_trains_the_command_that_does_is_said(state: str, said: str, tmp_path: Path) -> None:
+    controls, resume = Controls(SETTINGS), "ns-train bridge-distill --prompt 'a {ball}' --load-dir x"
+    watched(controls, state, tmp_path)
+    press(controls)
+    assert controls.message == f"not applied: {said}" and controls.take() is None
+    assert "commands.txt of this run" in html.unescape(controls.g_message.content)
+    (tmp_path / "commands.txt").write_text(f"view    ns-viewer\nresume  {resume}\n")
+    press(controls)
+    assert f">{resume}</code>" in html.unescape(controls.g_message.content)
+
+
+def test_a_pause_keeps_what_is_applied(tmp_path: Path) -> None:
+    controls = Controls(SETTINGS)
+    watched(controls, "paused", tmp_path)
+    press(controls)
+    assert controls.message == "applied when training goes on" and controls.take() == SETTINGS
+
+
+def test_what_comes_after_the_last_step_is_said_to_be_late(tmp_path: Path) -> None:
+    controls = Controls(SETTINGS)
+    watched(controls, "training", tmp_path)
+    press(controls)
+    assert controls.message == "applied at the next step"
+    watched(controls, "completed", tmp_path)
+    controls.refuse_late()
+    assert controls.message == "not applied: training has ended" and controls.take() is None
 
 
 @pytest.fixture
@@ -59,7 +99,7 @@ def test_the_next_step_takes_the_settings_over(trainer: BridgeTrainer, prior: St
     step(trainer, 1)
     assert prior.asked and all(text.startswith("a ball,") for text in prior.asked if text)
     assert trainer.pipeline.distiller.active(1).index == 1
-    assert "applied at step 1" in controls.g_message.value
+    assert "applied at step 1" in controls.message
     saved = yaml.load((trainer.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
     assert saved.pipeline.model.prompt == "a ball, sharp"
     assert (saved.pipeline.guidance.objective.guidance_scale, saved.pipeline.guidance.stage) == (11.0, "2")
@@ -106,6 +146,8 @@ def test_the_noted_command_goes_on_with_what_was_applied(
         ({"a_prompt": " "}, "the prompt is empty"),
         ({"a_prompt": "ball " * 50}, "shorten it"),
         ({"c_source": "xylophone"}, 'unknown word "xylophone"'),
+        ({"a_prompt": "a ball, side view"}, 'Prompt says "side view"'),
+        ({"c_source": "blurry, back view"}, 'Source says "back view"'),
     ],
 )
 def test_settings_that_cannot_be_read_change_nothing(
@@ -119,10 +161,19 @@ def test_settings_that_cannot_be_read_change_nothing(
     press(controls)
     step(trainer, 0)
     assert (distiller.config, distiller.table, distiller.stages) == before
-    assert said in controls.g_message.value
+    assert said in controls.message
     assert config.pipeline.model.prompt == "a pineapple"
     assert config.pipeline.guidance.objective.guidance_scale == 5.0
     assert all(torch.isfinite(p).all() for p in trainer.pipeline.parameters())
+
+
+def test_a_background_in_the_prompt_is_noted(trainer: BridgeTrainer) -> None:
+    controls = trainer.pipeline.controls
+    controls.a_prompt.value = "a ball, Gray background"
+    press(controls)
+    step(trainer, 0)
+    assert controls.message.startswith('applied at step 0; note: the prompt says "Gray background"')
+    assert trainer.config.pipeline.model.prompt == "a ball, Gray background"
 
 
 def test_a_setting_that_would_change_nothing_is_said(config: BridgeTrainerConfig, prior: StubPrior) -> None:
@@ -139,5 +190,5 @@ def test_a_setting_that_would_change_nothing_is_said(config: BridgeTrainerConfig
         getattr(controls, name).value = value
         press(controls)
         step(trainer, 0)
-        assert said in controls.g_message.value
+        assert said in controls.message
         getattr(controls, name).value = before

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bridge_nerf.errors import UserError
 from bridge_nerf.flags import leaves
+from bridge_nerf.reading import read_text
 
 OWN = {"timestamp", "load-dir", "load-step", "load-checkpoint", "load-config", "prompt", "data"}
 """Flags that say where a run comes from, not what it is, which the commands spell out themselves."""
@@ -56,3 +58,12 @@ def render(config_file: Path) -> str:
     """The command that renders turntable.mp4 into the current folder (it needs the program ffmpeg)."""
     quoted = shlex.quote(str(config_file))
     return f"ns-render interpolate --load-config {quoted} --output-path turntable.mp4"
+
+
+def noted(folder: Path, name: str) -> str | None:
+    """The command of this name in the commands.txt of a run's folder; None where it holds none."""
+    try:
+        lines = read_text(folder / "commands.txt").splitlines()
+    except UserError:
+        return None
+    return next((line.removeprefix(name).strip() for line in lines if line.startswith(f"{name} ")), None)

@@ -214,6 +214,11 @@ def check_prior(pipeline: BridgePipelineConfig, device_type: str) -> None:
     check_graphs(prior.graphs, prior.device or device_type)
     check_words(name, [prompt, words.target_descriptors, words.source_descriptors])
     check_words(name, [words.source_prompt, words.negative_prompt])
+    pipeline.view.check_text(prompt, "--prompt")
+    for field in ("target_descriptors", "source_descriptors", "source_prompt"):
+        pipeline.view.check_text(getattr(words, field), f"--pipeline.{field.replace('_', '-')}")
+    if remark := pipeline.background_note(prompt):
+        note(f"note: {remark}")
     for phrase in pipeline.view.front_only:
         if phrase.lower() not in prompt.lower():
             raise UserError(

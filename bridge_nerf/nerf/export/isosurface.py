@@ -23,9 +23,8 @@ LEAST = 1e-6
 """Lowest density that the grid tells from nothing."""
 SMOOTHING = 1.0
 """Standard deviation of the Gaussian that smooths the grid, in cells."""
-TRIES = [(share, aggressiveness) for share in (1.0, 0.97, 0.94, 0.9) for aggressiveness in (5, 3)]
-"""Shares of the faces, and settings of the decimation, to try until one leaves the surface closed: rarely, it
-joins two sheets at an edge, and elsewhere each time."""
+GENTLE = (5, 3)
+"""Settings of the decimation to try until one leaves the surface closed."""
 SMALLEST_PART = 0.01
 """Share of the largest part's volume below which a loose part is a crumb."""
 
@@ -124,8 +123,8 @@ def triangles(
     vertices, faces, _, _ = marching_cubes(closed, level, gradient_direction="ascent")
     vertices = (vertices - 1) * (2 / (len(grid) - 1)) - 1
     whole = vertices.astype(np.float32), faces.astype(np.int32)
-    for share, aggressiveness in TRIES if len(faces) > most else ():
-        vertices, faces = simplify(*whole, target_count=int(share * most), agg=aggressiveness)
+    for aggressiveness in GENTLE if len(faces) > most else ():
+        vertices, faces = simplify(*whole, target_count=most, agg=aggressiveness)
         faces = unfolded(faces)
         if is_closed(faces):
             break

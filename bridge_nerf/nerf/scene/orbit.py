@@ -89,13 +89,32 @@ class Orbit:
 
     def rays(self, resolution: int) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Origins and unit directions through all pixels' middles: camera by camera, row by row."""
-        poses = self.poses()
-        middle = torch.arange(resolution, device=poses.device, dtype=poses.dtype) + 0.5 - resolution / 2
-        y, x = torch.meshgrid(-middle, middle, indexing="ij")
-        plane = torch.stack([x, y], -1) / self.focal(resolution)[:, None, None, None]
-        camera = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1).flatten(1, 2)
-        directions = torch.nn.functional.normalize(camera @ poses[..., :3].mT, dim=-1)
-        return poses[:, None, :, 3].expand_as(directions).reshape(-1, 3), directions.reshape(-1, 3)
+        return pixel_rays(self.poses(), self.focal(resolution), resolution)
+
+    @classmethod
+    def of(cls, poses: Float[Tensor, "b 3 4"], fov: float) -> Orbit:
+        """Cameras that stand where the given ones do, whichever way those look."""
+        x, y, z = poses[..., 3].unbind(-1)
+        azimuth, elevation = torch.atan2(y, x), torch.atan2(z, torch.hypot(x, y))
+        distance = poses[..., 3].norm(dim=-1)
+        return cls(azimuth.rad2deg(), elevation.rad2deg(), distance, torch.full_like(distance, fov))
+
+
+def pixel_rays(
+    poses: Float[Tensor, "b 3 4"], focal: Float[Tensor, "b"], resolution: int
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+    """Origins and unit directions through all pixels' middles of square images: camera by camera, row by row.
+
+    Args:
+        poses: Camera-to-world matrices.
+        focal: Focal lengths in pixels.
+    """
+    middle = torch.arange(resolution, device=poses.device, dtype=poses.dtype) + 0.5 - resolution / 2
+    y, x = torch.meshgrid(-middle, middle, indexing="ij")
+    plane = torch.stack([x, y], -1) / focal[:, None, None, None]
+    camera = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1).flatten(1, 2)
+    directions = torch.nn.functional.normalize(camera @ poses[..., :3].mT, dim=-1)
+    return poses[:, None, :, 3].expand_as(directions).reshape(-1, 3), directions.reshape(-1, 3)
 
 
 def random_orbit(config: OrbitConfig, cameras: int, seed: int, step: int) -> Orbit:

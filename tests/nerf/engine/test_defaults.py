@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -192,6 +193,26 @@ def test_what_would_change_nothing_is_refused(run, flags: str, said: str) -> Non
     with pytest.raises(SystemExit) as caught:
         run(f"{BEGIN} {flags}")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["--prompt", "--pipeline.target-descriptors", "--pipeline.source-prompt"])
+def test_words_that_say_a_view_are_refused(run, flag: str) -> None:
+    line = f"{BEGIN} {flag} 'a pineapple, side view'"
+    with pytest.raises(SystemExit) as caught:
+        run(line)
+    assert f'{flag} says "side view"' in str(caught.value)
+    off = re.findall(r"--pipeline\.view\.\w+ ''", str(caught.value))
+    run(f"{line} {' '.join(off)}")
+
+
+def test_a_background_in_the_prompt_is_noted(run, capsys) -> None:
+    line = "bridge-distill --prompt 'a pineapple, white background'"
+    run(line)
+    (noted,) = [line for line in capsys.readouterr().out.splitlines() if "white background" in line]
+    fix = "--pipeline.model.background white"
+    assert noted.startswith("note: ") and noted.endswith(fix)
+    run(f"{line} {fix}")
+    assert "note: the prompt" not in capsys.readouterr().out
 
 
 def test_steps_of_a_probability_flow_count_where_errors_are_measured(run) -> None:
