@@ -20,6 +20,8 @@ MAX_SIDE, MAX_AREA = 4096, 36864 * 256
 """Pixels of the largest frame of a video. The area is that of H.264's level 5.1, which players know, and
 needs about 1 GiB to encode; libx264 itself refuses sides of more than 16384."""
 
+FRAMES_PER_SECOND = 24
+"""Frames of a film in a second."""
 NOTE = "bridge_nerf"
 """Key of the PNG text that says how an image was made."""
 
@@ -39,8 +41,8 @@ def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def png(pixels: UInt8[np.ndarray, "h w 3"], note: dict[str, Any] | None = None) -> bytes:
-    """A lossless PNG; `note` is stored in it as JSON."""
+def png(pixels: UInt8[np.ndarray, "h w c"], note: dict[str, Any] | None = None) -> bytes:
+    """A lossless PNG of RGB or RGBA; `note` is stored in it as JSON."""
     info = PngImagePlugin.PngInfo()
     if note is not None:
         info.add_itxt(NOTE, json.dumps(note))
@@ -93,7 +95,7 @@ def enlarged(pixels: UInt8[np.ndarray, "h w 3"], least: int = 256) -> UInt8[np.n
     return pixels.repeat(factor, 0).repeat(factor, 1)
 
 
-def video(images: Iterable[UInt8[np.ndarray, "h w 3"]], frames_per_second: int = 24) -> bytes:
+def video(images: Iterable[UInt8[np.ndarray, "h w 3"]], frames_per_second: int = FRAMES_PER_SECOND) -> bytes:
     """An mp4 (H.264) of the images, encoded without any program outside Python.
 
     Images of any size: all are brought to that of the first, or to what H.264 can hold (`fitting`). An odd

@@ -13,7 +13,7 @@ from bridge_nerf.cli.doctor import Doctor
 from bridge_nerf.cli.evaluate import Evaluate
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint, Reproduce
 from bridge_nerf.cli.ranges import RANGES
-from bridge_nerf.cli.scenes import Export
+from bridge_nerf.cli.scenes import Export, Render
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError, printable, want_of_memory
 from bridge_nerf.extras import required
@@ -28,6 +28,7 @@ Command = (
     | Annotated[Batch, tyro.conf.subcommand("batch")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[TrainToybox, tyro.conf.subcommand("train-toybox")]
     | Annotated[EvaluateToybox, tyro.conf.subcommand("evaluate-toybox")]

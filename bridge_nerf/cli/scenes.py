@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import tyro
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import Range
+
+VIEWS = 24
+"""Number of views that a mesh is fitted to and compared with."""
+Output = Literal["rgb", "albedo", "normals", "accumulation", "depth"]
+
+
+def named(text: str) -> list[str]:
+    """The different names of a list with commas."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 @dataclass(kw_only=True)
@@ -26,7 +35,7 @@ class Export:
         "texture": Range(16, 8192),
     }
 
-    run_folder: tyro.conf.Positional[Path]
+    folder: tyro.conf.Positional[Path]
     """Folder of a run of ns-train."""
     to: str = "glb"
     """Formats, as in glb,obj,ply,usdz; ply is a cloud of points."""
@@ -46,15 +55,15 @@ class Export:
         from bridge_nerf.nerf.export.extraction import extract, fidelity
         from bridge_nerf.nerf.export.formats import FORMATS
 
-        names = [name.strip() for name in self.to.split(",")]
+        names = named(self.to)
         if unknown := [name for name in names if name not in FORMATS]:
             raise UserError(f'--to has "{unknown[0]}"; choose from {",".join(FORMATS)}')
-        config, pipeline = open_run(self.run_folder, variant_config("bridge-distill"))
+        config, pipeline = open_run(self.folder, variant_config("bridge-distill"))
         orbit = pipeline.datamanager.turntable(VIEWS)
         mesh = extract(pipeline.model, orbit, self.resolution, self.faces, self.texture)
         psnr, iou = fidelity(mesh, pipeline.model, orbit)
-        standing, out = mesh.standing(), self.out or self.run_folder
-        for name in dict.fromkeys(names):
+        standing, out = mesh.standing(), self.out or self.folder
+        for name in names:
             for file, data in FORMATS[name](standing, config.pipeline.model.prompt or "").items():
                 write_atomic(out / file, data)
                 print(out / file)
@@ -62,5 +71,41 @@ class Export:
         print(f"{kind}; over {VIEWS} views PSNR {psnr:.1f} dB, silhouette IoU {iou:.3f}")
 
 
-VIEWS = 24
-"""Number of views that a mesh is fitted to and compared with."""
+@dataclass(kw_only=True)
+class Render:
+    """Film a finished object all round; no GPU is needed."""
+
+    RANGES: ClassVar[dict[str, Range]] = {"size": Range(1, 8192), "frames": Range(1, 10_000)}
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of a run of ns-train."""
+    to: str | None = None
+    """Kinds, as in mp4,gif,apng,png, where png is a folder of frames; by default mp4, or png where it is to be
+    transparent."""
+    size: int = 512
+    """Pixels a side."""
+    frames: int = 48
+    """Number of frames all round."""
+    output: Output = "rgb"
+    """What is shown; albedo is the object's own colour without background."""
+    transparent: bool = False
+    """Leave the background out (apng and png)."""
+    out: Path | None = None
+    """Folder for the files; by default the run's."""
+
+    def run(self) -> None:
+        from bridge_nerf.method_configs.presets import variant_config  # pyright: ignore[reportMissingImports]
+        from bridge_nerf.nerf.engine.finished import open_run
+        from bridge_nerf.nerf.export.films import WRITERS, check, frames
+
+        kinds = named(self.to or ("png" if self.transparent else "mp4"))
+        for kind in kinds:
+            check(kind, self.size, self.transparent)
+        _, pipeline = open_run(self.folder, variant_config("bridge-distill"))
+        orbit = pipeline.datamanager.turntable(self.frames)
+        images = frames(pipeline.model, orbit, self.size, self.output, self.transparent)
+        if len(kinds) > 1:  # a single one is written while it is drawn
+            images = list(images)
+        for kind in kinds:
+            place = (self.out or self.folder) / f"turntable-{self.output}.{kind}"
+            print(WRITERS[kind](images, place))

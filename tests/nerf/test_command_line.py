@@ -89,14 +89,16 @@ def test_every_noted_command_works_from_any_folder(tiny: Path, tmp_path: Path) -
     )
     (folder,) = here.glob("my/outputs/*/*/*")
     commands = noted(folder)
-    assert commands.keys() == {"view", "resume", "render"}
+    assert commands.keys() == {"view", "resume", "render", "export"}
     code, said = run(commands["resume"], elsewhere)
     assert code == 0, said
     (second,) = (path for path in here.glob("my/outputs/*/*/*") if path != folder)
     assert checkpoint.latest(second / "nerfstudio_models").name == "step-000000005.ckpt"
-    code, said = run(commands["render"], elsewhere)
-    assert code == 0, said
-    assert [path.name for path in elsewhere.iterdir()] == ["turntable.mp4"]
+    for name, file in (("render", "turntable-rgb.mp4"), ("export", "mesh.glb")):
+        code, said = run(commands[name], elsewhere)
+        assert code == 0 and str(folder / file) in said, said
+        assert (folder / file).stat().st_size > 1000
+    assert not list(elsewhere.iterdir())
     viewer = start(commands["view"] + " --viewer.websocket-port-default 7321", elsewhere)
     try:
         assert viewer.stdout is not None

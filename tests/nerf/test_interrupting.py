@@ -92,7 +92,10 @@ def test_the_step_is_finished_and_going_on_is_never_having_stopped(
     by_hand = number == INT
     assert ("saving checkpoint and turntable; Ctrl-C again" in said.err) == by_hand
     assert f"stopped after {step + 1} of 6 steps; {run} keeps {path.name}" in said.out
-    assert commands.keys() == {"view", "resume", "render"} and f"to resume:\n{commands['resume']}" in said.out
+    assert (
+        commands.keys() == {"view", "resume", "render", "export"}
+        and f"to resume:\n{commands['resume']}" in said.out
+    )
     assert all((run / name).exists() == by_hand for name in turntable.FILES)
     assert f"--load-step {step} --max-num-iterations {5 - step}" in commands["resume"]
     assert same(went_on(run), whole)

@@ -87,7 +87,8 @@ def check(run: Path) -> str:
     """Fail where what a run left does not open or render; answers the command that goes on."""
     saved_config.read(run / "config.yml", all_methods["bridge-distill"])
     commands, state = noted(run), last_state(run)
-    assert {"view", "render"} & commands.keys() == ({"view", "render"} if state is not None else set())
+    shown = {"view", "render", "export"}
+    assert shown & commands.keys() == (shown if state is not None else set())
     (onward,) = {"start", "resume"} & commands.keys()
     if state is not None:
         assert onward == "resume" and f"--load-dir {run}/nerfstudio_models" in commands["resume"]

@@ -54,10 +54,14 @@ def viewer(config_file: Path) -> str:
     return f"ns-viewer --load-config {shlex.quote(str(config_file))} {flags}"
 
 
-def render(config_file: Path) -> str:
-    """The command that renders turntable.mp4 into the current folder (it needs the program ffmpeg)."""
-    quoted = shlex.quote(str(config_file))
-    return f"ns-render interpolate --load-config {quoted} --output-path turntable.mp4"
+def render(folder: Path) -> str:
+    """The command that films the result all round, into the run's folder."""
+    return f"bridge-nerf render {shlex.quote(str(folder))}"
+
+
+def export(folder: Path) -> str:
+    """The command that makes a mesh of the result, in the run's folder."""
+    return f"bridge-nerf export {shlex.quote(str(folder))} --to glb"
 
 
 def noted(folder: Path, name: str) -> str | None:

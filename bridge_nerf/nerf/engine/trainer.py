@@ -451,7 +451,8 @@ class BridgeTrainer(Trainer):
             lines = [
                 f"view    {commands.viewer(config_file)}",
                 *lines,
-                f"render  {commands.render(config_file)}",
+                f"render  {commands.render(self.base_dir)}",
+                f"export  {commands.export(self.base_dir)}",
             ]
         write_atomic(self.base_dir / "commands.txt", ("\n".join(lines) + "\n").encode())
 

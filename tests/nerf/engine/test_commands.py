@@ -97,11 +97,11 @@ def test_what_is_noted_holds_in_any_folder(relative: Path) -> None:
     assert again.output_dir == relative / "outputs"
     assert again.pipeline.prior.name == str(relative / "prior")
     assert checkpoint.chosen(again.load_dir, again.load_step, None) is not None
-    for name in ("view", "render"):
-        words = shlex.split(noted[name])
-        config_file = Path(words[words.index("--load-config") + 1])
-        config, *_, step = eval_setup(config_file)
-        assert step == 3
+    words = shlex.split(noted["view"])
+    config, *_, step = eval_setup(Path(words[words.index("--load-config") + 1]))
+    assert step == 3
+    for name in ("render", "export"):
+        assert shlex.split(noted[name])[:3] == ["bridge-nerf", name, str(run)]
     assert config.load_dir == run / "nerfstudio_models"
 
 
