@@ -39,7 +39,7 @@ def test_every_command_of_ours_is_understood(page, capsys):
 
 
 FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.[a-z][\w-]*)*)")
-FOREIGN = re.compile(r"srun|torchrun|benchmarks/|app\.py")
+FOREIGN = re.compile(r"srun|torchrun|benchmarks/|app\.py|ns-render")
 """Lines with flags of other programs."""
 
 
@@ -109,7 +109,11 @@ def test_every_linked_file_exists():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert links
     for link in links:
-        assert (ROOT / link).is_file(), link
+        path, _, heading = link.partition("#")
+        assert (ROOT / path).is_file(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.M)
+            assert heading in {title.lower().replace(" ", "-") for title in headings}, link
 
 
 def test_every_folder_of_the_overview_exists():

@@ -80,8 +80,8 @@ class Render:
     folder: tyro.conf.Positional[Path]
     """Folder of a run of ns-train."""
     to: str | None = None
-    """Kinds, as in mp4,gif,apng,png, where png is a folder of frames; by default mp4, or png where it is to be
-    transparent."""
+    """Kinds, as in mp4,gif,apng,png, where png is a folder of frames; by default mp4, or png where it is
+    to be transparent."""
     size: int = 512
     """Pixels a side."""
     frames: int = 48
@@ -96,16 +96,14 @@ class Render:
     def run(self) -> None:
         from bridge_nerf.method_configs.presets import variant_config  # pyright: ignore[reportMissingImports]
         from bridge_nerf.nerf.engine.finished import open_run
-        from bridge_nerf.nerf.export.films import WRITERS, check, frames
+        from bridge_nerf.nerf.export.films import checked, frames
 
         kinds = named(self.to or ("png" if self.transparent else "mp4"))
-        for kind in kinds:
-            check(kind, self.size, self.transparent)
+        writers = {kind: checked(kind, self.size, self.transparent) for kind in kinds}
         _, pipeline = open_run(self.folder, variant_config("bridge-distill"))
         orbit = pipeline.datamanager.turntable(self.frames)
         images = frames(pipeline.model, orbit, self.size, self.output, self.transparent)
         if len(kinds) > 1:  # a single one is written while it is drawn
             images = list(images)
-        for kind in kinds:
-            place = (self.out or self.folder) / f"turntable-{self.output}.{kind}"
-            print(WRITERS[kind](images, place))
+        for kind, write in writers.items():
+            print(write(images, (self.out or self.folder) / f"turntable-{self.output}.{kind}"))

@@ -173,7 +173,8 @@ def test_before_the_first_step_there_is_a_command_to_start_again_alone(
 ) -> None:
     before(monkeypatch, BridgeTrainer, "_init_viewer_state", lambda: signal.raise_signal(INT), at=1)
     run = interrupted(config, trained)
-    assert sorted(p.name for p in run.iterdir() if "events" not in p.name) == ["commands.txt", "config.yml"]
+    names = {path.name for path in run.iterdir() if "events" not in path.name}
+    assert names == {"commands.txt", "config.yml", "dataparser_transforms.json"}
     commands = noted(run)
     assert commands.keys() == {"start"} and "--load-dir" not in commands["start"]
     assert f"to start again:\n{commands['start']}" in capsys.readouterr().out

@@ -45,7 +45,8 @@ def draw(
         image[front.pixel, :3] = read_texture(mesh.texture, mesh.at(mesh.uv, front.face, front.at))
         image[front.pixel, 3] = 1
     rows = images.view(-1, resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 4)
-    return rows.mean((2, 4)).split([3, 1], -1)
+    colour, cover = rows.mean((2, 4)).split([3, 1], -1)
+    return colour, cover
 
 
 def compare(

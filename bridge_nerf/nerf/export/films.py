@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -83,23 +83,19 @@ def _stills(images: Iterable[Frame], path: Path) -> Path:
     return path.with_suffix("")
 
 
-Kind = Literal["mp4", "gif", "apng", "png"]
-WRITERS: dict[Kind, Callable[[Iterable[Frame], Path], Path]] = {
-    "mp4": _film,
-    "gif": _animation,
-    "apng": _animation,
-    "png": _stills,
-}
+Writer = Callable[[Iterable[Frame], Path], Path]
+WRITERS: dict[str, Writer] = {"mp4": _film, "gif": _animation, "apng": _animation, "png": _stills}
 """Kind -> what writes it and answers its place; "png" is a folder of frames."""
 WITH_ALPHA = ("apng", "png")
 
 
-def check(kind: str, size: int, transparent: bool) -> None:
-    """Raises UserError for what a kind of film cannot hold."""
-    if kind not in get_args(Kind):
-        raise UserError(f'--to has "{kind}"; choose from {",".join(get_args(Kind))}')
+def checked(kind: str, size: int, transparent: bool) -> Writer:
+    """The writer of a kind of film; UserError where there is none, or it cannot hold such images."""
+    if kind not in WRITERS:
+        raise UserError(f'--to has "{kind}"; choose from {",".join(WRITERS)}')
     if transparent and kind not in WITH_ALPHA:
         raise UserError(f"--transparent has no effect on {kind}; choose --to {' or '.join(WITH_ALPHA)}")
     if kind == "mp4" and fitting(size, size) != (size, size):
         most = fitting(size, size)[0]
         raise UserError(f"--size {size} is more than mp4 holds; give at most {most}, or --to png")
+    return WRITERS[kind]

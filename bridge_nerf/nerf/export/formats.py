@@ -1,5 +1,7 @@
 """Files of a mesh: GLB, OBJ, USDZ, and points as PLY."""
 
+# The USD library's classes have no types.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import io
@@ -72,7 +74,7 @@ def ply(mesh: TexturedMesh, prompt: str) -> dict[str, bytes]:
     from trimesh.sample import sample_surface
 
     surface = _trimesh(mesh)
-    places, face = sample_surface(surface, POINTS, seed=0)
+    places, face, *_ = sample_surface(surface, POINTS, seed=0)
     at = torch.from_numpy(triangles.points_to_barycentric(surface.triangles[face], places)).float()
     index = torch.from_numpy(face)
     colours = read_texture(mesh.texture, mesh.at(mesh.uv, index, at))

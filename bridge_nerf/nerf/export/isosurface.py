@@ -96,8 +96,8 @@ def solid(grid: Float[np.ndarray, "r r r"], level: float) -> Float[np.ndarray, "
     """
     from skimage.measure import label
 
-    empty = label(np.pad(grid <= level, 1, constant_values=True), connectivity=1)
-    parts = label((empty != empty[0, 0, 0])[1:-1, 1:-1, 1:-1], connectivity=3)
+    empty = np.asarray(label(np.pad(grid <= level, 1, constant_values=True), connectivity=1))
+    parts = np.asarray(label((empty != empty[0, 0, 0])[1:-1, 1:-1, 1:-1], connectivity=3))
     volumes = np.bincount(parts.ravel())
     volumes[0] = 0
     if not volumes.any():
@@ -124,7 +124,7 @@ def triangles(
     vertices = (vertices - 1) * (2 / (len(grid) - 1)) - 1
     whole = vertices.astype(np.float32), faces.astype(np.int32)
     for aggressiveness in GENTLE if len(faces) > most else ():
-        vertices, faces = simplify(*whole, target_count=most, agg=aggressiveness)
+        vertices, faces, *_ = simplify(*whole, target_count=most, agg=aggressiveness)
         faces = unfolded(faces)
         if is_closed(faces):
             break

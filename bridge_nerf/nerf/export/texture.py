@@ -71,9 +71,9 @@ def bake(
         texture[pixel] = surface_colour(model, place, normal).cpu()
     empty = torch.ones(resolution**2, dtype=torch.bool)
     empty[covered.pixel] = False
-    rows, columns = distance_transform_edt(
-        empty.view(resolution, resolution).numpy(), return_distances=False, return_indices=True
-    )
+    blank = empty.view(resolution, resolution).numpy()
+    nearest = distance_transform_edt(blank, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(nearest)
     return texture.view(resolution, resolution, 3)[torch.from_numpy(rows), torch.from_numpy(columns)]
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from bridge_nerf.errors import UserError
-from bridge_nerf.nerf.export.films import WRITERS, check, frames
+from bridge_nerf.nerf.export.films import WRITERS, checked, frames
 from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.scene.orbit import Orbit
 
@@ -55,4 +55,4 @@ def test_each_kind_holds_all_frames(egg: BridgeModel, around: Orbit, tmp_path: P
 )
 def test_what_a_kind_cannot_hold_is_refused(kind: str, size: int, transparent: bool, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check(kind, size, transparent)
+        checked(kind, size, transparent)
