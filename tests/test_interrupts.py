@@ -76,3 +76,15 @@ def test_nothing_ends_for_want_of_a_reader(monkeypatch: pytest.MonkeyPatch) -> N
             print("after", flush=True)
         assert sys.stdout is stream
         print("at the end", flush=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is always full is Linux's")
+def test_a_full_disk_is_no_want_of_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    with interruptible():
+        full = os.open("/dev/full", os.O_WRONLY)
+        monkeypatch.setattr(sys, "stdout", os.fdopen(full, "w", buffering=1))
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(OSError, match="No space left"):
+            print("after", flush=True)
+    os.dup2(null := os.open(os.devnull, os.O_WRONLY), full)  # for what is left in its buffer
+    os.close(null)

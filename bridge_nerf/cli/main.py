@@ -59,6 +59,7 @@ def main() -> None:
     except (RuntimeError, MemoryError) as error:
         if (reason := want_of_memory(error)) is None:
             raise
-        sys.exit(f"bridge-nerf: not enough memory ({reason}); ask for a smaller --size, or for fewer at once")
+        smaller = "ask for a smaller --size or --resolution, or for fewer at once"
+        sys.exit(f"bridge-nerf: not enough memory ({reason}); {smaller}")
     except KeyboardInterrupt:
         sys.exit("bridge-nerf: interrupted; the same command goes on from what was saved")

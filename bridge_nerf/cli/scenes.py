@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import tyro
 
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import Range
+from bridge_nerf.nerf.export import Output
 
 VIEWS = 24
 """Number of views that a mesh is fitted to and compared with."""
-Output = Literal["rgb", "albedo", "normals", "accumulation", "depth"]
 
 
 def named(text: str) -> list[str]:
@@ -44,7 +44,7 @@ class Export:
     resolution: int = 192
     """Points a side of the grid on which the density is read."""
     faces: int = 20_000
-    """Largest number of triangles; a finer surface is decimated."""
+    """Number of triangles to which a finer surface is decimated."""
     texture: int = 1024
     """Texels a side of the texture."""
 

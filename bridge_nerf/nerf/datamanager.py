@@ -123,7 +123,9 @@ class OrbitDataManager(RandomCamerasDataManager):
         self.train_dataparser_outputs = self.train_dataset.outputs
         self.train_pixel_sampler = RayBudget()
         DataManager.__init__(self)
-        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=device)
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(
+            self.eval_dataset, tuple(range(config.eval_cameras)), device=device
+        )
         self.eval_dataloader = SpiralStart(self.eval_dataset, device=device)
 
     def setup_train(self) -> None:

@@ -119,8 +119,9 @@ class Inspector(nn.Module):
             resume = self.run.resuming("in a viewer that waits for you", "--start-paused", "True")
             self.c_answer.content = f"{why} {resume}"
             return
-        self._asked = self._look(visitor)
+        look = self._look(visitor)
         self.c_answer.content = plain("The next step answers this.")
+        self._asked = look  # the last: a step may answer at once
         self.answer_idly()
 
     def _look(self, visitor: ClientHandle | None) -> Look:
@@ -150,8 +151,7 @@ class Inspector(nn.Module):
             return
         try:
             says, pictures = self._inspect(look, step)
-        except (UserError, RuntimeError, MemoryError) as error:
-            # Shown, not raised: a look must not end a training.
+        except Exception as error:  # shown, not raised: a look must not end a training
             self.c_answer.content = plain(f"Not inspected: {first_line(error)}")
         else:
             self.c_answer.content = f"{grid(pictures)}\n\n{plain(says)}"

@@ -85,10 +85,16 @@ class OwnPages(ViewerControl):
         ]
 
         def keep_within(_: int, message: GuiUpdateMessage) -> None:
-            if message.id == name and "value" in message.updates:
-                message.updates["value"] = file_name(str(message.updates["value"]))
+            if isinstance(value := message.updates.get("value"), str):
+                message.updates["value"] = file_name(value) if message.id == name else one_line(value)
 
         interface._incoming_handlers[GuiUpdateMessage].insert(0, keep_within)  # before it is taken over
+
+
+def one_line(text: str) -> str:
+    """The text without what would end its line, and with it the block of code in which nerfstudio shows its
+    commands: what comes after is compiled, in the browser of whoever sees it."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def file_name(text: str) -> str:

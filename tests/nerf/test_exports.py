@@ -54,6 +54,12 @@ def main_part(path: Path) -> float:
     return max(sizes) / sum(sizes)
 
 
+def test_every_camera_counts_once_in_means() -> None:
+    manager = OrbitDataManagerConfig(eval_cameras=4).setup(device="cpu")
+    assert len(list(manager.fixed_indices_eval_dataloader)) == 4
+    assert len(manager.eval_dataset.cameras) == 5, "ns-render's path is closed"
+
+
 @pytest.mark.parametrize(("method", "number"), [("open3d", 4000), ("model_output", 4000), ("open3d", 100)])
 def test_a_point_cloud_has_all_sides(run: Path, tmp_path: Path, method: Any, number: int) -> None:
     exporter.ExportPointCloud(

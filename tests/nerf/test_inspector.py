@@ -142,6 +142,18 @@ def test_the_view_is_the_visitors() -> None:
         assert f"azimuth {azimuth} " in shown(pipeline) and f"{view} view" in shown(pipeline)
 
 
+def test_a_prior_that_fails_at_looking_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = guided(objective="bridge", train_resolution=16)
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        raise ValueError("of a plug-in")
+
+    monkeypatch.setattr(pipeline.distiller.prior, "decode", decode)
+    pipeline.inspector.b_inspect.pressed(None)
+    pipeline.inspector.answer(0)
+    assert "Not inspected: of a plug-in" in shown(pipeline).replace("&#45;", "-")
+
+
 def test_what_cannot_be_inspected_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = guided(objective="bridge", train_resolution=16)
     monkeypatch.setattr(pipeline.distiller.prior, "encode", lambda images: images * torch.nan)

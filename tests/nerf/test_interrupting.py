@@ -242,6 +242,25 @@ def test_a_paused_training_ends_too_and_takes_over_what_was_applied(
     assert "--prompt 'a ball'" in noted(trainer.base_dir)["resume"]
 
 
+def test_what_was_applied_before_the_first_step_is_taken_over_too(
+    config: BridgeTrainerConfig, prior: StubPrior
+) -> None:
+    config.start_paused = True
+    trainer = set_up(config)
+
+    def stop() -> None:
+        controls = trainer.pipeline.controls
+        controls.a_prompt.value = "a ball"
+        controls.f_apply.cb_hook(controls.f_apply)
+        signal.pthread_kill(threading.main_thread().ident, INT)  # type: ignore[arg-type]
+
+    thread = later(stop, lambda: signal.getsignal(INT) is not signal.default_int_handler)
+    with pytest.raises(SystemExit, match="130"):
+        trainer.train()
+    thread.join(PATIENCE)
+    assert "--prompt 'a ball'" in noted(trainer.base_dir)["start"]
+
+
 def test_the_viewer_that_waits_at_the_end_is_closed(
     config: BridgeTrainerConfig, prior: StubPrior, capsys: pytest.CaptureFixture[str]
 ) -> None:

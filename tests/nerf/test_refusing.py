@@ -64,6 +64,8 @@ def set_(config: BridgeTrainerConfig, path: str, value: object) -> None:
         ("prompt", "", "prompt is empty"),
         ("pipeline.model.prompt", "  ", "prompt is empty"),
         ("pipeline.model.prompt", " ,.", "prompt is empty"),
+        ("pipeline.model.prompt", "a red\ncar", "has a line break"),
+        ("prompt", "a red\u2028car", "has a line break"),
         ("prompt", "?! \N{EM DASH}\N{IDEOGRAPHIC COMMA}", "prompt is empty"),
         ("pipeline.model.prompt", "a xylophone", 'unknown word "xylophone"'),
         ("pipeline.model.prompt", "apple " * 50, "shorten"),

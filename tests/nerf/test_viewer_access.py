@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
-from bridge_nerf.nerf.viewer_access import refusal
+from bridge_nerf.nerf.viewer_access import one_line, refusal
 from bridge_nerf.nerf.viewer_defaults import TEXTURE
 from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE
@@ -151,3 +151,8 @@ def test_a_thread_that_draws_ends_before_the_run_does() -> None:
     trainer.shutdown()
     assert not drawing.is_alive()
     trainer.shutdown()
+
+
+def test_what_a_visitor_types_stays_in_its_line() -> None:
+    assert one_line("x\n```\n{alert(1)}\u2028y\x85z") == "x ``` {alert(1)} y z"
+    assert one_line("déjà vu: ~/a b") == "déjà vu: ~/a b"

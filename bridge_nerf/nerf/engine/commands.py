@@ -67,7 +67,7 @@ def export(folder: Path) -> str:
 def noted(folder: Path, name: str) -> str | None:
     """The command of this name in the commands.txt of a run's folder; None where it holds none."""
     try:
-        lines = read_text(folder / "commands.txt").splitlines()
+        lines = read_text(folder / "commands.txt").split("\n")
     except UserError:
         return None
     return next((line.removeprefix(name).strip() for line in lines if line.startswith(f"{name} ")), None)

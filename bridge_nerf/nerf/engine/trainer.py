@@ -339,11 +339,13 @@ class BridgeTrainer(Trainer):
                 self._stop()
             super()._after_train()
         elif self._interruption.is_set():
+            self._apply_settings(self._start_step)  # of someone who pressed Apply before the first step
             raise SystemExit(130)
 
     def _stop(self) -> None:
         """Write what an interrupted run leaves beside its checkpoint, and raise SystemExit."""
         self._apply_settings(self.step + 1)  # of someone who pressed Apply while training was paused
+        self.training_state = "completed"  # whoever presses from here on is told that no step comes
         kept = [self.checkpoint_dir / f"step-{self.step:09d}.ckpt"]
         if self._interruption.number == signal.SIGINT:
             kept += self._write_turntable()

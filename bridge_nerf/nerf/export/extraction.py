@@ -37,7 +37,7 @@ def extract(
     Args:
         orbit: Cameras whose silhouettes it should have.
         resolution: Points a side of the grid on which the density is read.
-        faces: Largest number of triangles; a finer surface is decimated.
+        faces: Number of triangles to which a finer surface is decimated.
         texels: Texels a side of the texture.
 
     Raises:

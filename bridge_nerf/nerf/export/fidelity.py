@@ -1,4 +1,4 @@
-"""How true a mesh is to the renders of its field, from all sides."""
+"""How true a mesh is to the renders of its field, from a ring of cameras around it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from bridge_nerf.nerf.scene.orbit import Orbit
 
 SUPERSAMPLING = 2
 """Samples along each side of a pixel, as a program that shows a mesh takes them."""
+NEAR = 0.01
+"""Least distance of what a camera sees, in radii of the ball."""
 
 
 class Fidelity(NamedTuple):
@@ -37,7 +39,9 @@ def draw(
         seen = (mesh.vertices - pose[:, 3]) @ pose[:, :3]
         depth = -seen[:, 2]
         flat = torch.stack([seen[:, 0], -seen[:, 1]], -1) / depth[:, None] * focal + fine / 2
-        covered = rasterise(flat[mesh.faces], fine, fine)
+        corners = flat[mesh.faces]
+        corners[(depth[mesh.faces] < NEAR).any(1)] = 0  # beside the camera or behind: without area
+        covered = rasterise(corners, fine, fine)
         # Inverse depth, not depth, is linear in the image.
         inverse = covered.at / depth[mesh.faces[covered.face]]
         covered = covered._replace(at=inverse / inverse.sum(-1, keepdim=True))

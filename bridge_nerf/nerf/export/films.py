@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,11 +16,11 @@ from torch import Tensor
 from bridge_nerf.errors import UserError
 from bridge_nerf.files import whole_folder, write_atomic
 from bridge_nerf.nerf.engine.turntable import views
+from bridge_nerf.nerf.export import Output
 from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.scene.orbit import Orbit
 from bridge_nerf.pixels import FRAMES_PER_SECOND, fitting, png, video
 
-Output = Literal["rgb", "albedo", "normals", "accumulation", "depth"]
 Frame = UInt8[np.ndarray, "h w c"]
 """RGB, or with straight alpha RGBA."""
 
@@ -39,7 +38,7 @@ def frames(
     """
     for view, distance in zip(views(model, orbit, resolution), orbit.distance.tolist(), strict=True):
         if not torch.isfinite(view[output]).all():
-            raise UserError(f"the object's {output} is not finite (NaN); export an earlier checkpoint")
+            raise UserError(f"the object's {output} is not finite (NaN); resume from an earlier --load-step")
         image = _colours(view, output, distance)
         if transparent:
             pure = model.get_rgba_image(view)[..., :3] if output == "rgb" else image

@@ -114,7 +114,8 @@ def triangles(
     its border is closed there.
 
     Args:
-        most: Number of faces to which they are decimated by their quadric errors (Garland and Heckbert 1997).
+        most: Number of faces at which decimation by quadric errors aims (Garland and Heckbert 1997); many
+            small parts keep more.
     """
     from fast_simplification import simplify
     from skimage.measure import marching_cubes
@@ -142,4 +143,6 @@ def is_closed(faces: Int[np.ndarray, "f 3"]) -> bool:
     """True where every edge is one of exactly two faces, which run along it in opposite directions."""
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     ways = np.unique(edges, axis=0)
-    return len(ways) == len(edges) and np.array_equal(ways, np.unique(edges[:, ::-1], axis=0))
+    return (
+        len(faces) > 0 and len(ways) == len(edges) and np.array_equal(ways, np.unique(edges[:, ::-1], axis=0))
+    )

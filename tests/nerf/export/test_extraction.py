@@ -54,6 +54,15 @@ def test_a_ray_caster_sees_what_is_drawn(mesh: TexturedMesh, around: Orbit) -> N
     assert ((cover.flatten() > 0.5).numpy() != hit).mean() < 0.005
 
 
+def test_what_is_behind_a_camera_is_not_drawn(mesh: TexturedMesh, around: Orbit) -> None:
+    inside = Orbit(around.azimuth, around.elevation, around.distance * 0, around.fov)
+    colour, cover = draw(mesh, inside, 16)
+    assert torch.isfinite(colour).all() and (cover >= 0).all() and (cover <= 1).all()
+    beyond = TexturedMesh(**vars(mesh) | {"vertices": mesh.vertices + torch.tensor([9.0, 0, 0])})
+    one = Orbit(*(part[:1] for part in (around.azimuth, around.elevation, around.distance, around.fov)))
+    assert not draw(beyond, one, 16)[1].any()
+
+
 def test_identical_images_differ_by_nothing_and_a_shift_is_seen() -> None:
     image = torch.rand(2, 8, 8, 3, generator=torch.Generator().manual_seed(0))
     shown = torch.zeros(2, 8, 8, 1, dtype=torch.bool)
