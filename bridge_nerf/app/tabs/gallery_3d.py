@@ -23,9 +23,9 @@ They need the `nerf` extra, which is installed in the repository's folder by `{i
 a live viewer runs while one trains.
 """
 
-FRONT = (90, 80, 2)
-"""Azimuth and inclination in degrees of the camera that first looks at a mesh, and its distance; an object
-looks towards +z and is one unit tall.
+FRONT = (90, 80, None)
+"""Azimuth and inclination in degrees of the camera that first looks at a mesh, which looks towards +z. From
+where all of it is seen, the viewer knows itself.
 """
 
 
@@ -58,6 +58,5 @@ def _show(scene: Scene, folder: Path) -> None:
     # A tab's content comes when it is opened: of six canvases, a phone draws those alone that are asked for.
     if scene.model:
         with gr.Tab("Mesh"):
-            model = str(folder / scene.model)
-            gr.Model3D(model, label=f"{scene.prompt}: the mesh", camera_position=FRONT, **small)
+            gr.Model3D(str(folder / scene.model), label=scene.prompt, camera_position=FRONT, **small)
     command_box("Made by", scene.command)
