@@ -1,5 +1,6 @@
 """Maker of the gallery of scenes from finished runs of `ns-train`:
 
+    bridge-nerf export RUN --resolution 128 --faces 5000 --texture 256  # for a small mesh, of each
     python -m bridge_nerf.app.gallery outputs/*/bridge-distill*/*
 
 Reads turntable.mp4, commands.txt and, where there is one, mesh.glb, mesh.obj or mesh.ply of each run.
@@ -78,8 +79,9 @@ def _scene(run: Path, files: dict[str, bytes]) -> Scene:
 
 
 def _command(run: Path) -> list[str]:
-    """The words of the command that resumes the run, without the flags that say where it stands and
-    how it is watched."""
+    """The words of the command that resumes the run, without the flags that say where it stands and how it is
+    watched.
+    """
     path = run / "commands.txt"
     if not path.exists():
         raise UserError(f"{run} is not a run of ns-train: it lacks {path.name}; give finished runs")
