@@ -44,8 +44,10 @@ def seen(canvas, unlike: np.ndarray | None = None) -> np.ndarray:
     for _ in range(int(PATIENCE)):
         image = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
         now = np.asarray(image, int)[40:]  # below the label and the buttons
-        other = unlike is None or (np.abs(now - unlike).max(-1) > 30).mean() > 0.01
-        if last is not None and np.array_equal(now, last) and object_share(now) > 0.05 and other:
+        share = object_share(now)
+        # A pineapple looks nearly the same from all sides.
+        other = unlike is None or (np.abs(now - unlike).max(-1) > 30).mean() > 0.03 * share
+        if last is not None and np.array_equal(now, last) and share > 0.05 and other:
             return now
         last = now
         canvas.page.wait_for_timeout(500)

@@ -62,7 +62,7 @@ def test_the_mesh_is_seen_from_two_sides_in_a_browser(mesh, chromium, request):
     with gr.Blocks() as shown:
         gr.Model3D(str(mesh), camera_position=FRONT, interactive=False, height=400)
     _, address, _ = shown.launch(prevent_thread_lock=True, quiet=True)
-    page = chromium.new_page(viewport={"width": 1400, "height": 900})
+    page = chromium.new_page(viewport={"width": 600, "height": 700})
     page.set_default_timeout(SLOW)
     page.goto(address)
     canvas = page.locator("canvas")
