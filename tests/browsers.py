@@ -13,5 +13,7 @@ needs_chromium = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (apt install chromium)"),
 ]
 """Marks of a test that drives it."""
+WEBGL = ["--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+"""Flags with which it draws in 3D without a GPU."""
 SLOW = 1000 * PATIENCE
 """Milliseconds; playwright's own limits are measures of speed."""

@@ -1,5 +1,6 @@
 """Maker of the gallery of scenes from finished runs of `ns-train`:
 
+    bridge-nerf export RUN --resolution 128 --faces 5000 --texture 256  # for a small mesh, of each
     python -m bridge_nerf.app.gallery outputs/*/bridge-distill*/*
 
 Reads turntable.mp4, commands.txt and, where there is one, mesh.glb, mesh.obj or mesh.ply of each run.
@@ -78,7 +79,9 @@ def _scene(run: Path, files: dict[str, bytes]) -> Scene:
 
 
 def _command(run: Path) -> list[str]:
-    """The words of the command that resumes the run, without the flags that say where it stands."""
+    """The words of the command that resumes the run, without the flags that say where it stands and how it is
+    watched.
+    """
     path = run / "commands.txt"
     if not path.exists():
         raise UserError(f"{run} is not a run of ns-train: it lacks {path.name}; give finished runs")
@@ -92,7 +95,7 @@ def _command(run: Path) -> list[str]:
     if not resumes:
         raise UserError(f'{path} has no line "resume ns-train ..."; give a finished run')
     words = resumes[0]
-    for flag in ("--load-dir", "--load-step", "--output-dir"):
+    for flag in ("--load-dir", "--load-step", "--output-dir", "--vis"):
         if flag in words:
             del words[words.index(flag) : words.index(flag) + 2]
     if "--prompt" not in words[:-1]:

@@ -18,6 +18,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.browsers import CHROMIUM, WEBGL
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +72,15 @@ def _address(app: subprocess.Popen, log: Path) -> str:
             return f"{said[0]}/"
         time.sleep(0.2)
     pytest.fail(f"the app does not answer:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    flags = [*WEBGL, "--disable-background-networking"]
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=flags) as browser,
+    ):
+        yield browser

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bridge_nerf.paths import asset
-from tests.browsers import CHROMIUM, SLOW, needs_chromium
+from tests.browsers import SLOW, needs_chromium
 from tests.waiting import PATIENCE
 
 pytestmark = needs_chromium
@@ -21,18 +21,6 @@ TABS = {
     "3D": "text=ns-train",
 }
 """Title of a tab -> something in it."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=flags) as browser,
-    ):
-        yield browser
 
 
 def opened(chromium, served: str, complaints: list[str], width: int = 1280):

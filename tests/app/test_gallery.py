@@ -24,7 +24,8 @@ def run(tmp_path: Path) -> Path:
     (folder / "turntable.mp4").write_bytes(video(frames))
     (folder / "commands.txt").write_text(
         'view ns-viewer --load-config x\nresume ns-train bridge-distill --prompt "a duck" '
-        "--pipeline.prior /home/me/mine --output-dir /home/me/outputs --load-dir /a/b --load-step 7\n"
+        "--pipeline.prior /home/me/mine --output-dir /home/me/outputs --vis tensorboard "
+        "--load-dir /a/b --load-step 7\n"
     )
     return folder
 

@@ -18,7 +18,7 @@ import pytest
 import tyro
 
 from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
-from tests.browsers import CHROMIUM, SLOW, needs_chromium
+from tests.browsers import CHROMIUM, SLOW, WEBGL, needs_chromium
 from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE
 
@@ -48,10 +48,9 @@ def visited(viewer: Any) -> Iterator[Page]:
     """A page of the viewer."""
     from playwright.sync_api import expect, sync_playwright
 
-    flags = ["--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=flags) as browser,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=WEBGL) as browser,
     ):
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(SLOW)

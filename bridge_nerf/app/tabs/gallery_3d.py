@@ -23,6 +23,11 @@ They need the `nerf` extra, which is installed in the repository's folder by `{i
 a live viewer runs while one trains.
 """
 
+FRONT = (90, 80, None)
+"""Azimuth and inclination in degrees of the camera that first looks at a mesh, which looks towards +z. From
+where all of it is seen, the viewer knows itself.
+"""
+
 
 def build(folder: Path | None = None) -> None:
     """Lay out the tab. `folder` is a gallery; by default the one that comes with the package."""
@@ -48,7 +53,10 @@ def build(folder: Path | None = None) -> None:
 
 def _show(scene: Scene, folder: Path) -> None:
     small: dict[str, Any] = {"interactive": False, "height": 260}
-    gr.Video(str(folder / scene.video), label=scene.prompt, autoplay=True, loop=True, **small)
+    with gr.Tab("Turntable"):
+        gr.Video(str(folder / scene.video), label=scene.prompt, autoplay=True, loop=True, **small)
+    # A tab's content comes when it is opened: of six canvases, a phone draws those alone that are asked for.
     if scene.model:
-        gr.Model3D(str(folder / scene.model), label=f"{scene.prompt}: the mesh", **small)
+        with gr.Tab("Mesh"):
+            gr.Model3D(str(folder / scene.model), label=scene.prompt, camera_position=FRONT, **small)
     command_box("Made by", scene.command)
