@@ -11,6 +11,7 @@ import pytest
 from bridge_nerf.cli.evaluate import EvaluateImages
 from bridge_nerf.cli.images import Batch, Compare, Illusion, Image, Paint
 from bridge_nerf.cli.ranges import RANGES
+from bridge_nerf.cli.scenes import Export, Render
 from bridge_nerf.cli.toybox import EvaluateToybox, SamplePrior, TrainToybox
 from bridge_nerf.errors import UserError
 from bridge_nerf.flags import FINITE, SHARE, Leaf, Range, check_flags, leaves
@@ -99,7 +100,7 @@ def numbers_of_commands() -> dict[str, tuple[Any, Leaf]]:
     return found
 
 
-COMMANDS = (Image, Paint, Illusion, Compare, Batch, TrainToybox, EvaluateToybox, SamplePrior)
+COMMANDS = (Image, Paint, Illusion, Compare, Batch, Export, Render, TrainToybox, EvaluateToybox, SamplePrior)
 NUMBERS = numbers_of_commands()
 
 

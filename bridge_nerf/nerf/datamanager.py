@@ -123,8 +123,11 @@ class OrbitDataManager(RandomCamerasDataManager):
         self.train_dataparser_outputs = self.train_dataset.outputs
         self.train_pixel_sampler = RayBudget()
         DataManager.__init__(self)
+        each: Any = tuple(
+            range(config.eval_cameras)
+        )  # without the first once more; nerfstudio says tuple[int]
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(
-            self.eval_dataset, tuple(range(config.eval_cameras)), device=device
+            self.eval_dataset, each, device=device
         )
         self.eval_dataloader = SpiralStart(self.eval_dataset, device=device)
 

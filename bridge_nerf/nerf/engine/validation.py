@@ -109,9 +109,7 @@ def check(config: BridgeTrainerConfig, pipeline: BridgePipelineConfig) -> None:
     if not prompts or any(map(says_nothing, prompts)):
         raise UserError('the prompt is empty; say what to make, for example --prompt "a pineapple"')
     if odd := [p for p in prompts if len(p.splitlines()) > 1]:
-        raise UserError(
-            f"--prompt {odd[0]!r:.80} has a line break; write one line"
-        )
+        raise UserError(f"--prompt {odd[0]!r:.80} has a line break; write one line")
     if config.data is not None or pipeline.datamanager.data is not None:
         raise UserError("bridge-distill makes an object from a prompt; leave --data out")
     pipeline.datamanager.check()
