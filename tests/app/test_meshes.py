@@ -42,9 +42,8 @@ def seen(canvas, unlike: np.ndarray | None = None) -> np.ndarray:
     last = None
     for _ in range(int(PATIENCE)):
         image = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
-        now = np.asarray(image, int)[
-            40:-8, 8:-8
-        ]  # without label, buttons and the frame of what has the focus
+        # Without label, buttons and the frame of what has the focus.
+        now = np.asarray(image, int)[40:-8, 8:-8]
         share = object_share(now)
         # A pineapple looks nearly the same from all sides.
         other = unlike is None or (np.abs(now - unlike).max(-1) > 30).mean() > 0.03 * share
