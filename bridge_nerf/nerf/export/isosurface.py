@@ -23,8 +23,9 @@ LEAST = 1e-6
 """Lowest density that the grid tells from nothing."""
 SMOOTHING = 1.0
 """Standard deviation of the Gaussian that smooths the grid, in cells."""
-GENTLE = (5, 3)
-"""Settings of the decimation to try until one leaves the surface closed."""
+GENTLE = (5, 3, 7)
+"""Settings of the decimation to try until one reaches the number of faces and leaves the surface closed;
+where none does, the first counts."""
 SMALLEST_PART = 0.01
 """Share of the largest part's volume below which a loose part is a crumb."""
 
@@ -123,13 +124,16 @@ def triangles(
     closed = np.pad(grid, 1, constant_values=grid.min())
     vertices, faces, _, _ = marching_cubes(closed, level, gradient_direction="ascent")
     vertices = (vertices - 1) * (2 / (len(grid) - 1)) - 1
-    whole = vertices.astype(np.float32), faces.astype(np.int32)
-    for aggressiveness in GENTLE if len(faces) > most else ():
-        vertices, faces, *_ = simplify(*whole, target_count=most, agg=aggressiveness)
-        faces = unfolded(faces)
-        if is_closed(faces):
-            break
-    return vertices.astype(np.float64), faces.astype(np.int64)
+    if len(faces) <= most:
+        return vertices.astype(np.float64), faces.astype(np.int64)
+    found = []
+    for aggressiveness in GENTLE:
+        whole = vertices.astype(np.float32), faces.astype(np.int32)
+        fewer, corners, *_ = simplify(*whole, target_count=most, agg=aggressiveness)
+        found.append((fewer.astype(np.float64), unfolded(corners.astype(np.int64))))
+        if len(found[-1][1]) <= most and is_closed(found[-1][1]):
+            return found[-1]
+    return found[0]
 
 
 def unfolded(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
