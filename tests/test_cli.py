@@ -348,7 +348,9 @@ def test_too_little_memory_is_one_line(stub, monkeypatch, tmp_path, error, reaso
     monkeypatch.setattr(stub, "decode", full)
     said = called(monkeypatch, *asked) or ""
     assert said.startswith(f"bridge-nerf: not enough memory ({reason}")
-    assert said.endswith("ask for a smaller --size, or for fewer at once") and "\n" not in said
+    assert (
+        said.endswith("ask for a smaller --size or --resolution, or for fewer at once") and "\n" not in said
+    )
 
 
 SQUARE = "square.png"
