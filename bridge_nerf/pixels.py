@@ -38,7 +38,12 @@ def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
             f"{(~whole).sum().item()} of {len(whole)} images hold numbers that are not finite (NaN), "
             "and are not drawn; lower the learning rate or the guidance"
         )
-    return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return rounded(images.permute(0, 2, 3, 1))
+
+
+def rounded(values: Float[Tensor, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """The nearest 8-bit numbers to values in [0, 1]."""
+    return (values * 255).round().byte().cpu().numpy()
 
 
 def png(pixels: UInt8[np.ndarray, "h w c"], note: dict[str, Any] | None = None) -> bytes:

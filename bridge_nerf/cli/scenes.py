@@ -59,10 +59,12 @@ class Export:
         if unknown := [name for name in names if name not in FORMATS]:
             raise UserError(f'--to has "{unknown[0]}"; choose from {",".join(FORMATS)}')
         config, pipeline = open_run(self.folder, variant_config("bridge-distill"))
+        out = self.out or self.folder
+        out.mkdir(parents=True, exist_ok=True)  # before the seconds that a mesh takes
         orbit = pipeline.datamanager.turntable(VIEWS)
         mesh = extract(pipeline.model, orbit, self.resolution, self.faces, self.texture)
         psnr, iou = fidelity(mesh, pipeline.model, orbit)
-        standing, out = mesh.standing(), self.out or self.folder
+        standing = mesh.standing()
         for name in names:
             for file, data in FORMATS[name](standing, config.pipeline.model.prompt or "").items():
                 write_atomic(out / file, data)

@@ -123,9 +123,8 @@ class OrbitDataManager(RandomCamerasDataManager):
         self.train_dataparser_outputs = self.train_dataset.outputs
         self.train_pixel_sampler = RayBudget()
         DataManager.__init__(self)
-        each: Any = tuple(
-            range(config.eval_cameras)
-        )  # without the first once more; nerfstudio says tuple[int]
+        # Of means: without the first camera once more. (nerfstudio's type says one index.)
+        each: Any = tuple(range(config.eval_cameras))
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(
             self.eval_dataset, each, device=device
         )

@@ -217,24 +217,26 @@ def set_up(config: BridgeTrainerConfig) -> BridgeTrainer:
     return trainer
 
 
+def apply_and_end(trainer: BridgeTrainer, number: signal.Signals) -> None:
+    """Apply another prompt in the viewer, and send a signal."""
+    controls = trainer.pipeline.controls
+    controls.a_prompt.value = "a ball"
+    controls.f_apply.cb_hook(controls.f_apply)
+    signal.pthread_kill(threading.main_thread().ident, number)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("number", [INT, TERM])
 def test_a_paused_training_ends_too_and_takes_over_what_was_applied(
     config: BridgeTrainerConfig, prior: StubPrior, number: signal.Signals
 ) -> None:
     trainer = set_up(config)
 
-    def stop() -> None:
-        controls = trainer.pipeline.controls
-        controls.a_prompt.value = "a ball"
-        controls.f_apply.cb_hook(controls.f_apply)
-        signal.pthread_kill(threading.main_thread().ident, number)  # type: ignore[arg-type]
-
     def pause() -> None:
         trainer.training_state = "paused"
 
     before_step = trainer.train_iteration
     trainer.train_iteration = lambda step: (pause() if step == 3 else None, before_step(step))[1]
-    thread = later(stop, lambda: trainer._made == 3)
+    thread = later(lambda: apply_and_end(trainer, number), lambda: trainer._made == 3)
     with pytest.raises(SystemExit, match="130"):
         trainer.train()
     thread.join(PATIENCE)
@@ -248,13 +250,8 @@ def test_what_was_applied_before_the_first_step_is_taken_over_too(
     config.start_paused = True
     trainer = set_up(config)
 
-    def stop() -> None:
-        controls = trainer.pipeline.controls
-        controls.a_prompt.value = "a ball"
-        controls.f_apply.cb_hook(controls.f_apply)
-        signal.pthread_kill(threading.main_thread().ident, INT)  # type: ignore[arg-type]
-
-    thread = later(stop, lambda: signal.getsignal(INT) is not signal.default_int_handler)
+    default = signal.default_int_handler
+    thread = later(lambda: apply_and_end(trainer, INT), lambda: signal.getsignal(INT) is not default)
     with pytest.raises(SystemExit, match="130"):
         trainer.train()
     thread.join(PATIENCE)

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from bridge_nerf.nerf.engine.trainer import BridgeTrainer, BridgeTrainerConfig
-from bridge_nerf.nerf.viewer_access import one_line, refusal
+from bridge_nerf.nerf.viewer_access import refusal
 from bridge_nerf.nerf.viewer_defaults import TEXTURE
 from tests.nerf.stub import StubPrior
 from tests.waiting import PATIENCE
@@ -98,12 +98,21 @@ def test_a_name_that_is_not_ours_gets_no_page(viewer: Any, host: str, status: in
 
 
 @pytest.mark.parametrize(
-    ("typed", "kept"),
-    [("../../../home/me/.bashrc", "-home-me-bashrc"), ("a\0b/c", "a-b-c"), ("..", "-"), ("fine 2", "fine 2")],
+    ("label", "typed", "kept"),
+    [
+        ("Render name", "../../../home/me/.bashrc", "-home-me-bashrc"),
+        ("Render name", "a\0b/c", "a-b-c"),
+        ("Render name", "..", "-"),
+        ("Render name", "fine 2", "fine 2"),
+        ("Output Directory", "x\n```\n{alert(1)}\u2028y\x85z", "x ``` {alert(1)} y z"),
+        ("Output Directory", "déjà vu: ~/a b", "déjà vu: ~/a b"),
+    ],
 )
-def test_a_rendering_is_named_within_its_folder(viewer: Any, typed: str, kept: str) -> None:
+def test_what_a_visitor_types_stays_in_its_folder_and_its_line(
+    viewer: Any, label: str, typed: str, kept: str
+) -> None:
     elements = viewer.viser_server.gui._gui_input_handle_from_id
-    (name,) = [element for element in elements.values() if element._impl.label == "Render name"]
+    name = next(element for element in elements.values() if element._impl.label == label)
     name.value = "before"
     message = GuiUpdateMessage(name._impl.id, {"value": typed})
     with connect(f"ws://127.0.0.1:{viewer.viser_server.get_port()}") as socket:
@@ -151,8 +160,3 @@ def test_a_thread_that_draws_ends_before_the_run_does() -> None:
     trainer.shutdown()
     assert not drawing.is_alive()
     trainer.shutdown()
-
-
-def test_what_a_visitor_types_stays_in_its_line() -> None:
-    assert one_line("x\n```\n{alert(1)}\u2028y\x85z") == "x ``` {alert(1)} y z"
-    assert one_line("déjà vu: ~/a b") == "déjà vu: ~/a b"

@@ -19,7 +19,7 @@ from bridge_nerf.nerf.engine.turntable import views
 from bridge_nerf.nerf.export import Output
 from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.scene.orbit import Orbit
-from bridge_nerf.pixels import FRAMES_PER_SECOND, fitting, png, video
+from bridge_nerf.pixels import FRAMES_PER_SECOND, fitting, png, rounded, video
 
 Frame = UInt8[np.ndarray, "h w c"]
 """RGB, or with straight alpha RGBA."""
@@ -43,7 +43,7 @@ def frames(
         if transparent:
             pure = model.get_rgba_image(view)[..., :3] if output == "rgb" else image
             image = torch.cat([pure, view["accumulation"]], -1)
-        yield (image.clamp(0, 1) * 255).round().byte().numpy()
+        yield rounded(image.clamp(0, 1))
 
 
 def _colours(view: dict[str, Tensor], output: Output, distance: float) -> Tensor:

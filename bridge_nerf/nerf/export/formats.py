@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 
 from bridge_nerf import __version__
 from bridge_nerf.nerf.export.mesh import TexturedMesh
 from bridge_nerf.nerf.export.texture import read_texture
+from bridge_nerf.pixels import png, rounded
 
 UNLIT = "KHR_materials_unlit"
 POINTS = 100_000
@@ -83,7 +83,7 @@ def ply(mesh: TexturedMesh, prompt: str) -> dict[str, bytes]:
         places,
         np.zeros((0, 3), int),
         vertex_normals=normals.numpy(),
-        vertex_colors=_bytes(colours),
+        vertex_colors=rounded(colours.clamp(0, 1)),
         process=False,
     )
     return {"points.ply": export_ply(cloud, vertex_normal=True)}
@@ -163,19 +163,13 @@ def _trimesh(mesh: TexturedMesh, material: Any = None) -> Any:
     )
 
 
-def _bytes(colours: torch.Tensor) -> UInt8[np.ndarray, "..."]:
-    return (colours.clamp(0, 1) * 255).round().byte().numpy()
-
-
 def _image(mesh: TexturedMesh) -> Image.Image:
     # It reads its own PNG: what has a format is stored as it is.
     return Image.open(io.BytesIO(_png(mesh)))
 
 
 def _png(mesh: TexturedMesh) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(_bytes(mesh.texture)).save(buffer, "png")
-    return buffer.getvalue()
+    return png(rounded(mesh.texture.clamp(0, 1)))
 
 
 FORMATS: dict[str, Callable[[TexturedMesh, str], dict[str, bytes]]] = {

@@ -126,9 +126,8 @@ def triangles(
     vertices = (vertices - 1) * (2 / (len(grid) - 1)) - 1
     if len(faces) <= most:
         return vertices.astype(np.float64), faces.astype(np.int64)
-    found = []
+    whole, found = (vertices.astype(np.float32), faces.astype(np.int32)), []
     for aggressiveness in GENTLE:
-        whole = vertices.astype(np.float32), faces.astype(np.int32)
         fewer, corners, *_ = simplify(*whole, target_count=most, agg=aggressiveness)
         found.append((fewer.astype(np.float64), unfolded(corners.astype(np.int64))))
         if len(found[-1][1]) <= most and is_closed(found[-1][1]):

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bridge_nerf.nerf.export.raster import interpolate
+
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -29,7 +31,7 @@ class TexturedMesh:
         self, values: Float[Tensor, "v c"], face: Int[Tensor, "k"], at: Float[Tensor, "k 3"]
     ) -> Float[Tensor, "k c"]:
         """Values of the vertices at k barycentric places."""
-        return (values[self.faces[face]] * at[..., None]).sum(1)
+        return interpolate(values, self.faces, face, at)
 
     def standing(self) -> TexturedMesh:
         """The mesh as other programs want it: y up, its front towards +z, one unit tall, on the ground in the

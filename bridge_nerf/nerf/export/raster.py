@@ -73,6 +73,13 @@ def _cross(a: Float[Tensor, "k 2"], b: Float[Tensor, "k 2"]) -> Float[Tensor, "k
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
+def interpolate(
+    values: Float[Tensor, "v c"], faces: Int[Tensor, "f 3"], face: Int[Tensor, "k"], at: Float[Tensor, "k 3"]
+) -> Float[Tensor, "k c"]:
+    """Values of the vertices at k barycentric places."""
+    return (values[faces[face]] * at[..., None]).sum(1)
+
+
 def nearest(covered: Covered, depth: Float[Tensor, "k"], pixels: int) -> Covered:
     """Of each pixel the entry of least depth, the first of several equal ones."""
     least = depth.new_full((pixels,), torch.inf).scatter_reduce_(0, covered.pixel, depth, "amin")

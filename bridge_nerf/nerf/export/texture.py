@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bridge_nerf.devices import send
 from bridge_nerf.nerf.export.isosurface import CHUNK
-from bridge_nerf.nerf.export.raster import rasterise
+from bridge_nerf.nerf.export.raster import interpolate, rasterise
 from bridge_nerf.nerf.model import BridgeModel
 from bridge_nerf.nerf.scene.rendering import march, ray_sums, weights
 
@@ -66,7 +66,7 @@ def bake(
     covered = rasterise(corners, resolution, resolution)
     texture = torch.zeros(resolution**2, 3)
     for pixel, face, at in zip(*(part.split(CHUNK // 8) for part in covered), strict=True):
-        place, normal = ((values[faces[face]] * at[..., None]).sum(1) for values in (vertices, normals))
+        place, normal = (interpolate(values, faces, face, at) for values in (vertices, normals))
         place, normal = send(torch.stack([place, F.normalize(normal, dim=-1)]), model.device)
         texture[pixel] = surface_colour(model, place, normal).cpu()
     empty = torch.ones(resolution**2, dtype=torch.bool)
